@@ -1,0 +1,102 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Every target of ours compiles under all of these; a warning is an error.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6), .strictMemorySafety(), .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+func library(
+    _ name: String, path: String? = nil, _ dependencies: [Target.Dependency] = []
+) -> Target {
+    .target(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+
+func tests(
+    _ name: String, path: String? = nil, _ dependencies: [Target.Dependency]
+) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "weir",
+    platforms: [.macOS(.v15)],
+    products: [
+        .executable(name: "weir", targets: ["weir"]),
+        .executable(name: "weir-bench", targets: ["weir-bench"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        library("WeirCore"),
+        library("WeirJSON"),
+        library("WeirFiles"),
+        library("WeirValues", ["WeirCore", "WeirJSON"]),
+        library("WeirConfig", ["WeirCore", "WeirJSON"]),
+        library(
+            "WeirEngine",
+            [
+                "WeirCore", "WeirFiles",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
+        library("WeirTesting", ["WeirCore"]),
+
+        // Connectors: one folder each, listed once here and once in Sources/weir/Connectors.swift.
+        .systemLibrary(
+            name: "CLibPQ", path: "connectors/postgres/CLibPQ", pkgConfig: "libpq",
+            providers: [.apt(["libpq-dev"]), .brew(["libpq"])]),
+        library("WeirPostgresClient", path: "connectors/postgres/Client", ["CLibPQ", "WeirCore"]),
+        library(
+            "WeirPostgresSource", path: "connectors/postgres/Source",
+            ["WeirCore", "WeirJSON", "WeirValues", "WeirPostgresClient"]),
+        library(
+            "WeirBuiltinSink", path: "connectors/builtin/Sink",
+            ["WeirCore", "WeirFiles", "WeirJSON", "WeirValues"]),
+
+        .executableTarget(
+            name: "weir",
+            dependencies: [
+                "WeirConfig", "WeirEngine", "WeirPostgresSource", "WeirBuiltinSink",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "weir-bench", dependencies: ["WeirTesting"], swiftSettings: strict),
+
+        tests("WeirCoreTests", ["WeirCore"]),
+        tests("WeirJSONTests", ["WeirJSON"]),
+        tests("WeirValuesTests", ["WeirCore", "WeirJSON", "WeirValues"]),
+        tests("WeirConfigTests", ["WeirConfig", "WeirCore", "WeirJSON"]),
+        tests("WeirEngineTests", ["WeirEngine", "WeirCore", "WeirTesting"]),
+        tests("WeirTestingTests", ["WeirTesting"]),
+        tests(
+            "PostgresTests", path: "Tests/connectors/postgres",
+            [
+                "WeirCore", "WeirJSON", "WeirValues", "WeirPostgresClient", "WeirPostgresSource",
+                "WeirTesting",
+            ]),
+        tests(
+            "BuiltinTests", path: "Tests/connectors/builtin",
+            ["WeirCore", "WeirJSON", "WeirValues", "WeirBuiltinSink", "WeirTesting"]),
+        tests("EndToEndTests", ["WeirTesting", "weir"]),
+        tests("TidyTests", ["WeirTesting"]),
+    ]
+)

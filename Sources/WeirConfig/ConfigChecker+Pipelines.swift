@@ -1,0 +1,152 @@
+import WeirCore
+import WeirJSON
+
+/// What became of a pipeline's source.
+private struct CheckedSource {
+    var configuration: SourceConfiguration?
+    /// Nil when they are not known because of a fault: sinks are then not held against them.
+    var tables: [TableName]?
+}
+
+extension ConfigChecker {
+    /// The pipelines without a fault, in the order of the file.
+    mutating func checkPipelines(_ member: JSONNode.Member) -> [PipelineConfiguration] {
+        let opened = object(
+            member.value, label: "\"pipelines\"", anchor: member.keySpan, path: "pipelines")
+        guard let all = opened else { return [] }
+        if all.members.isEmpty {
+            log.error(ConfigErrorCode.empty, "\"pipelines\" names no pipeline", at: member.keySpan)
+        }
+        var pipelines: [PipelineConfiguration] = []
+        for member in all.members {
+            if let pipeline = checkedPipeline(member) { pipelines.append(pipeline) }
+        }
+        return pipelines
+    }
+
+    private mutating func checkedPipeline(_ member: JSONNode.Member) -> PipelineConfiguration? {
+        let isNamed = checkName(member, of: "pipeline")
+        let opened = object(
+            member.value, label: "pipeline \(quoted(member.key))", anchor: member.keySpan,
+            path: "pipelines.*")
+        guard let scope = opened else { return nil }
+        let meant = refuseUnknown(in: scope, known: ConfigShape.pipelineKeys.map(\.name))
+        var source = CheckedSource()
+        if let sourceMember = scope["source"] {
+            source = checkedSource(sourceMember, of: member.key, isNamed: isNamed)
+        } else if !meant.contains("source") {
+            missing("source", in: scope)
+        }
+        var sinks: [SinkConfiguration] = []
+        if let sinksMember = scope["sinks"] {
+            sinks = checkedSinks(
+                sinksMember, of: member.key, isNamed: isNamed, tables: source.tables)
+        } else if !meant.contains("sinks") {
+            missing("sinks", in: scope)
+        }
+        guard isNamed, let configuration = source.configuration else { return nil }
+        var warnings = configuration.config.warnings
+        for sink in sinks {
+            warnings += sink.config.warnings.map { "sink \"\(sink.name)\": \($0)" }
+        }
+        return PipelineConfiguration(
+            name: member.key, source: configuration, sinks: sinks, warnings: warnings)
+    }
+
+    // MARK: Source
+
+    private mutating func checkedSource(
+        _ member: JSONNode.Member, of pipeline: String, isNamed: Bool
+    ) -> CheckedSource {
+        var outcome = CheckedSource()
+        let opened = object(
+            member.value, label: "\"source\"", anchor: member.keySpan, path: "pipelines.*.source")
+        guard let scope = opened, let resolved = resolve(scope, as: .source),
+            let role = resolved.descriptor.source
+        else { return outcome }
+        let meant = refuseUnknown(in: scope, role.fields, resolved)
+        let checked = fields(role.fields, in: scope, meant: meant)
+        let values = ConfigValues(checked.values)
+        if !checked.failed.contains("tables") { outcome.tables = values.tables("tables") ?? [] }
+        guard isNamed, isUsable(resolved) else { return outcome }
+        let configScope = ConfigScope(
+            pipeline: pipeline, name: "source", values: values,
+            connection: resolved.connection?.values, connectionName: resolved.connectionName)
+        let made = self.checked(
+            scope, resolved, configScope, failed: checked.failed, by: role.check)
+        guard let config = made else { return outcome }
+        outcome.configuration = SourceConfiguration(
+            role: role, type: resolved.descriptor.type, connectionName: resolved.connectionName,
+            config: config, tables: outcome.tables ?? [])
+        return outcome
+    }
+
+    // MARK: Sinks
+
+    private mutating func checkedSinks(
+        _ member: JSONNode.Member, of pipeline: String, isNamed: Bool, tables: [TableName]?
+    ) -> [SinkConfiguration] {
+        let opened = object(
+            member.value, label: "\"sinks\"", anchor: member.keySpan, path: "pipelines.*.sinks")
+        guard let all = opened else { return [] }
+        if all.members.isEmpty {
+            log.error(ConfigErrorCode.empty, "\"sinks\" names no sink", at: member.keySpan)
+        }
+        var sinks: [SinkConfiguration] = []
+        for member in all.members {
+            // "source" is what logs and state call the other end.
+            let isSinkNamed = checkName(member, of: "sink", reserved: "source")
+            let sink = checkedSink(
+                member, of: pipeline, isNamed: isNamed && isSinkNamed, tables: tables)
+            if let sink { sinks.append(sink) }
+        }
+        return sinks
+    }
+
+    private mutating func checkedSink(
+        _ member: JSONNode.Member, of pipeline: String, isNamed: Bool, tables: [TableName]?
+    ) -> SinkConfiguration? {
+        let opened = object(
+            member.value, label: "sink \(quoted(member.key))", anchor: member.keySpan,
+            path: "pipelines.*.sinks.*")
+        guard let scope = opened, let resolved = resolve(scope, as: .sink),
+            let role = resolved.descriptor.sink
+        else { return nil }
+        let meant = refuseUnknown(in: scope, role.fields + LaneFields.fields, resolved)
+        let lane = fields(LaneFields.fields, in: scope, meant: meant)
+        let checked = fields(role.fields, in: scope, meant: meant)
+        guard isNamed, isUsable(resolved), let tables else { return nil }
+        let configScope = ConfigScope(
+            pipeline: pipeline, name: member.key, values: ConfigValues(checked.values),
+            connection: resolved.connection?.values, connectionName: resolved.connectionName,
+            sourceTables: tables)
+        let laneValues = ConfigValues(lane.values)
+        let made = self.checked(
+            scope, resolved, configScope, failed: checked.failed, by: role.check)
+        guard let config = made,
+            let queue = laneValues.integer(LaneFields.queue.name),
+            let spill = laneValues.integer(LaneFields.spill.name)
+        else { return nil }
+        return SinkConfiguration(
+            name: member.key, type: resolved.descriptor.type, role: role,
+            connectionName: resolved.connectionName, config: config, queueBytes: queue,
+            spillBytes: spill)
+    }
+
+    // MARK: Both
+
+    private mutating func refuseUnknown(
+        in scope: ObjectScope, _ fields: [ConfigField], _ resolved: ResolvedConnector
+    ) -> Set<String> {
+        let secrets = fields.filter { if case .secret = $0.type { true } else { false } }
+        // "type" beside "connection" is an error of its own.
+        let selectors = scope["connection"] != nil ? ["connection", "type"] : ["type"]
+        return refuseUnknown(
+            in: scope, known: selectors + fields.map(\.name), secrets: Set(secrets.map(\.name)))
+    }
+
+    /// Whether the connection, if there is one, is free of faults.
+    private func isUsable(_ resolved: ResolvedConnector) -> Bool {
+        resolved.connection == nil || resolved.connection?.values != nil
+    }
+}

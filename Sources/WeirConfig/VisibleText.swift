@@ -1,0 +1,49 @@
+/// Text from a file made safe for a terminal: what cannot be seen, or would act, is shown instead.
+enum VisibleText {
+    /// One scalar as it is printed, and how many columns of a terminal it takes.
+    struct Cell {
+        let text: String
+        let width: Int
+    }
+
+    static func of(_ text: String) -> String {
+        text.unicodeScalars.map { cell($0).text }.joined()
+    }
+
+    static func width(_ text: String) -> Int {
+        text.unicodeScalars.reduce(0) { $0 + cell($1).width }
+    }
+
+    static func cell(_ scalar: Unicode.Scalar) -> Cell {
+        switch scalar.value {
+        case 0x20...0x7E: return Cell(text: String(scalar), width: 1)
+        // The control pictures of Unicode: U+0007 is shown as ␇.
+        case 0...0x1F: return picture(0x2400 + scalar.value)
+        case 0x7F: return picture(0x2421)
+        default: break
+        }
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator, .unassigned, .privateUse:
+            let digits = String(scalar.value, radix: 16, uppercase: true)
+            let name = "<U+\(String(repeating: "0", count: max(0, 4 - digits.count)))\(digits)>"
+            return Cell(text: name, width: name.utf8.count)
+        case .nonspacingMark, .enclosingMark: return Cell(text: String(scalar), width: 0)
+        default: return Cell(text: String(scalar), width: isWide(scalar.value) ? 2 : 1)
+        }
+    }
+
+    private static func picture(_ value: UInt32) -> Cell {
+        Cell(text: Unicode.Scalar(value).map { String($0) } ?? "?", width: 1)
+    }
+
+    /// The blocks of East Asian scripts and emoji that terminals draw two columns wide.
+    private static func isWide(_ value: UInt32) -> Bool {
+        switch value {
+        case 0x1100...0x115F, 0x2E80...0xA4CF, 0xAC00...0xD7A3, 0xF900...0xFAFF, 0xFE30...0xFE6F,
+            0xFF00...0xFF60, 0xFFE0...0xFFE6, 0x1F300...0x1F64F, 0x1F900...0x1F9FF,
+            0x20000...0x3FFFD:
+            true
+        default: false
+        }
+    }
+}

@@ -1,0 +1,240 @@
+/// Something that speaks to one outside system.
+///
+/// `init` is pure: it checks and derives, and does no I/O. `close` may be called at any time and
+/// more than once.
+public protocol Connector: Actor {
+    associatedtype Config: ConnectorConfig
+    init(_ config: Config, _ context: ConnectorContext) throws(WeirError)
+    func close() async
+}
+
+/// Reads changes. The engine pulls: one call at a time, from one task.
+///
+/// Order of calls: `open`, then `read` and `acknowledge` in any order, then `close`. After a
+/// throwing call the engine closes, waits, and opens again at the last batch's `end`.
+public protocol SourceConnector: Connector {
+    /// Connects and starts streaming.
+    ///
+    /// - Parameter stored: where to go on; nil at the very first start, when the source creates
+    ///   what it needs. Every event returned later lies at or after it.
+    /// - Returns: who the source is and where streaming starts.
+    /// - Throws: `positionLost` when the source cannot go on exactly there.
+    func open(at stored: StoredPosition?) async throws(WeirError) -> SourceStart
+
+    /// Returns at `limit` at the latest, perhaps with an empty batch; at once when something was
+    /// read and nothing more is waiting.
+    func read(into batch: consuming BatchBuilder, within limit: Duration) async throws(WeirError)
+        -> EventBatch
+
+    /// Tells the source that everything before `durable` is safe everywhere; nil says only that
+    /// we are alive. The engine calls it at least once a second while it does not read.
+    func acknowledge(_ durable: Position?) async throws(WeirError)
+}
+
+/// A position and whose it is; neither means anything alone.
+public struct StoredPosition: Sendable, Equatable {
+    public let position: Position
+    public let identity: SourceIdentity
+
+    public init(position: Position, identity: SourceIdentity) {
+        self.position = position
+        self.identity = identity
+    }
+}
+
+/// The outcome of opening a source.
+public struct SourceStart: Sendable {
+    public let identity: SourceIdentity
+    public let position: Position
+    /// How often `acknowledge` must be called while nothing is read.
+    public let keepalive: Duration
+    /// The server in words, such as "PostgreSQL 15.20".
+    public let server: String
+    /// Things the operator should know though streaming works.
+    public let warnings: [String]
+
+    public init(
+        identity: SourceIdentity,
+        position: Position,
+        keepalive: Duration,
+        server: String,
+        warnings: [String] = []
+    ) {
+        self.identity = identity
+        self.position = position
+        self.keepalive = keepalive
+        self.server = server
+        self.warnings = warnings
+    }
+}
+
+/// Optional ability: write a marker into the source's log and learn where it stands.
+///
+/// Everything committed before the call lies before the returned position, so the engine measures
+/// true lag with it, moves a quiet database's position, and knows when `--once` is done.
+public protocol SourceMarker: SourceConnector {
+    /// Nil when the source cannot be written to.
+    func mark() async throws(WeirError) -> Position?
+}
+
+/// Optional ability: facts about what the source keeps for us, also without streaming.
+public protocol SourceProbe: SourceConnector {
+    /// Connects by itself, changes nothing, and leaves no connection behind.
+    func probe() async throws(WeirError) -> SourceRetention
+}
+
+/// Optional ability: remove what `open(at: nil)` created.
+public protocol SourceCleanup: SourceConnector {
+    /// What `cleanUp` would do, one sentence each.
+    func describeCleanUp() async throws(WeirError) -> [String]
+    /// Removes slot and publication; says what it did. Repeating it is harmless.
+    func cleanUp() async throws(WeirError) -> [String]
+}
+
+/// Optional ability: put the position somewhere else, on an operator's word.
+public protocol SourceSeek: SourceConnector {
+    /// What a target means here and what taking it would lose. Changes nothing.
+    ///
+    /// - Parameter target: `now`, `confirmed`, or a position in the source's notation.
+    func planSeek(to target: String, from stored: StoredPosition?) async throws(WeirError)
+        -> SeekPlan
+    /// Carries the plan out at the source and returns where streaming starts from now on.
+    func seek(_ plan: SeekPlan) async throws(WeirError) -> StoredPosition
+}
+
+/// What moving a position would do.
+public struct SeekPlan: Sendable {
+    public let target: String
+    /// One sentence each: what happens, what is skipped or comes again.
+    public let effects: [String]
+
+    public init(target: String, effects: [String]) {
+        self.target = target
+        self.effects = effects
+    }
+}
+
+/// What a source keeps for us and how close that is to being lost.
+public struct SourceRetention: Sendable, Codable, Equatable {
+    /// The slot or stream by name.
+    public var name: String
+    /// Whether a consumer is connected.
+    public var active: Bool
+    /// PostgreSQL's `wal_status`, or the like.
+    public var status: String
+    /// The newest position of the source, and the last one we confirmed, in the source's notation.
+    public var head: String
+    public var confirmed: String
+    /// Bytes the source keeps because of us.
+    public var retainedBytes: Int64?
+    /// How many more bytes may be written before they are lost; nil without limit.
+    public var safeBytes: Int64?
+    /// The limit itself; nil without limit.
+    public var limitBytes: Int64?
+    /// Bytes between confirmed and head.
+    public var lagBytes: Int64?
+
+    public init(name: String, active: Bool, status: String, head: String, confirmed: String) {
+        self.name = name
+        self.active = active
+        self.status = status
+        self.head = head
+        self.confirmed = confirmed
+    }
+}
+
+/// How safe what a sink has taken is.
+public enum Durability: Sendable {
+    /// The sink has it; `flush` makes it durable.
+    case accepted
+    /// Nothing can lose it any more.
+    case durable
+}
+
+/// What a sink wants to find again at the next start, kept in the checkpoint beside its position:
+/// the file sink's length, for instance. At most a few hundred bytes.
+public struct SinkMark: Sendable, Equatable {
+    public let text: String
+    public init(_ text: String) { self.text = text }
+}
+
+/// Takes batches to one place. The engine makes one call at a time.
+public protocol SinkConnector: Connector {
+    /// - Parameter mark: what `write` returned for the checkpoint this start goes back to; nil
+    ///   before the first. The sink forgets everything it took after that mark, so that the
+    ///   events which now come again are there once.
+    /// - Returns: the mark where the sink stands now; the engine stores it before the first write.
+    func open(at mark: SinkMark?) async throws(WeirError) -> SinkMark?
+
+    /// Takes all that waited, in order. Idempotent: after a throwing call the engine calls again
+    /// with at least the same batches, and their effect is there once. A sink with a connection
+    /// makes a new one by itself.
+    func write(_ batches: [EventBatch]) async throws(WeirError) -> WriteOutcome
+
+    /// Turns everything accepted before the call durable. May run beside a `write`. A throwing
+    /// flush means that accepted events may be lost: the engine goes back to the last checkpoint.
+    func flush() async throws(WeirError)
+}
+
+/// What one `write` did.
+public struct WriteOutcome: Sendable {
+    public let durability: Durability
+    public let delivered: Int
+    /// Events left out by this sink's routing.
+    public let filtered: Int
+    public let bytes: Int
+    /// The mark that belongs to the last batch whose `resume` was not nil; nil keeps the one before.
+    public let mark: SinkMark?
+
+    public init(
+        _ durability: Durability,
+        delivered: Int,
+        filtered: Int = 0,
+        bytes: Int = 0,
+        mark: SinkMark? = nil
+    ) {
+        self.mark = mark
+        self.durability = durability
+        self.delivered = delivered
+        self.filtered = filtered
+        self.bytes = bytes
+    }
+}
+
+/// What a connector gets from the engine.
+public struct ConnectorContext: Sendable {
+    public let pipeline: String
+    /// The sink's name in its pipeline, or "source".
+    public let name: String
+    /// The connector's own thread: blocking there stalls nobody else. Pin the actor to it.
+    public let executor: any SerialExecutor
+    /// A small durable memory of this connector's own.
+    public let notes: any ConnectorNotes
+    /// Says one line to the operator's log; never per event.
+    public let log: @Sendable (LogLevel, String) -> Void
+
+    public init(
+        pipeline: String,
+        name: String,
+        executor: any SerialExecutor,
+        notes: any ConnectorNotes,
+        log: @escaping @Sendable (LogLevel, String) -> Void
+    ) {
+        self.pipeline = pipeline
+        self.name = name
+        self.executor = executor
+        self.notes = notes
+        self.log = log
+    }
+}
+
+/// How loud a line of the log is.
+public enum LogLevel: String, Sendable {
+    case debug, info, warning, error
+}
+
+/// A few durable words a connector keeps under its pipeline: a value set is on disk on return.
+public protocol ConnectorNotes: Sendable {
+    func get(_ key: String) async throws(WeirError) -> String?
+    func set(_ key: String, _ value: String) async throws(WeirError)
+}

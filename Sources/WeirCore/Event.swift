@@ -1,0 +1,131 @@
+/// What happened to a row, in the field's words.
+public enum Operation: UInt8, Sendable, BitwiseCopyable, CaseIterable {
+    case insert, update, delete, read, truncate, message
+
+    /// The word used in the configuration and in every output format of our own.
+    public var name: StaticString {
+        switch self {
+        case .insert: "insert"
+        case .update: "update"
+        case .delete: "delete"
+        case .read: "read"
+        case .truncate: "truncate"
+        case .message: "message"
+        }
+    }
+}
+
+/// A range of an `EventBatch`: bytes of its arena, or entries of its values.
+public struct Slice: Sendable, BitwiseCopyable, Equatable {
+    public let start: UInt32
+    public let count: UInt32
+
+    public static let empty = Slice(start: 0, count: 0)
+
+    @inlinable public init(start: UInt32, count: UInt32) {
+        self.start = start
+        self.count = count
+    }
+
+    @inlinable public init(start: Int, count: Int) {
+        self.start = UInt32(truncatingIfNeeded: start)
+        self.count = UInt32(truncatingIfNeeded: count)
+    }
+
+    @inlinable public var range: Range<Int> { Int(start)..<Int(start) + Int(count) }
+    @inlinable public var isEmpty: Bool { count == 0 }
+}
+
+/// One column of one row image: a form and, where it has bytes, their place in the arena.
+public struct Value: Sendable, BitwiseCopyable, Equatable {
+    public enum Form: UInt8, Sendable, BitwiseCopyable {
+        /// SQL NULL.
+        case null
+        /// Not sent by the source: in `after` a TOAST value that did not change, in `before` a
+        /// column outside the replica identity. Never shown as null (invariant 6).
+        case unchanged
+        /// The source's text rendering, valid UTF-8.
+        case text
+        /// Bytes that are no valid text; shown in PostgreSQL's `\x` form and named in `binary`.
+        case binary
+        /// One BSON document or value.
+        case bson
+    }
+    public let form: Form
+    public let bytes: Slice
+
+    public static let null = Value(form: .null, bytes: .empty)
+    public static let unchanged = Value(form: .unchanged, bytes: .empty)
+
+    @inlinable public init(form: Form, bytes: Slice) {
+        self.form = form
+        self.bytes = bytes
+    }
+}
+
+/// One change. All slices point into the batch that holds it.
+public struct Event: Sendable, BitwiseCopyable {
+    public let operation: Operation
+    /// Bits the source sets for an operation: see `Event.cascade`, `Event.restartIdentity`.
+    public let flags: UInt8
+    /// Index into `EventBatch.tables`.
+    public let table: UInt32
+    /// Where the transaction committed in the source's log (PostgreSQL: commit LSN).
+    public let commit: UInt64
+    /// The number of the change inside its transaction, from 0.
+    public let ordinal: UInt32
+    /// The source's transaction id, 0 when there is none.
+    public let transaction: UInt32
+    /// Where this change itself stands in the log; for people, never an identity (FAULTS, finding 1).
+    public let change: UInt64
+    /// Commit time in microseconds since 1970-01-01 UTC, or `noTime`.
+    public let commitMicros: Int64
+    /// One value per key column of the table, in the order of `TableSchema.key`.
+    public let key: Slice
+    /// The row before, one value per column, or empty.
+    public let before: Slice
+    /// The row after, one value per column, or empty. For a message: its prefix and content.
+    public let after: Slice
+
+    /// TRUNCATE … CASCADE.
+    public static let cascade: UInt8 = 1
+    /// TRUNCATE … RESTART IDENTITY.
+    public static let restartIdentity: UInt8 = 2
+    /// `before` holds the key columns only, not a whole row.
+    public static let beforeIsKey: UInt8 = 4
+    /// `before` differs from `after` in a key column.
+    public static let keyChanged: UInt8 = 8
+    /// The message was not part of a transaction.
+    public static let outsideTransaction: UInt8 = 16
+
+    /// The source gives no time for it: a message outside of a transaction.
+    public static let noTime = Int64.min
+
+    public init(
+        operation: Operation,
+        flags: UInt8 = 0,
+        table: UInt32,
+        commit: UInt64,
+        ordinal: UInt32,
+        transaction: UInt32,
+        change: UInt64,
+        commitMicros: Int64,
+        key: Slice = .empty,
+        before: Slice = .empty,
+        after: Slice = .empty
+    ) {
+        self.operation = operation
+        self.flags = flags
+        self.table = table
+        self.commit = commit
+        self.ordinal = ordinal
+        self.transaction = transaction
+        self.change = change
+        self.commitMicros = commitMicros
+        self.key = key
+        self.before = before
+        self.after = after
+    }
+
+    @inlinable public func has(_ flag: UInt8) -> Bool { flags & flag != 0 }
+}

@@ -1,0 +1,70 @@
+/// A place in one source's log. Everything before it has been handed over.
+///
+/// Positions of one source are ordered by the bytes of their token, so the engine compares them
+/// without knowing the source; positions of different sources are never compared.
+/// PostgreSQL: 16 hex digits of an LSN, ":", 8 hex digits of an ordinal. MongoDB: the resume token's `_data`.
+public struct Position: Sendable, Hashable, Comparable, CustomStringConvertible {
+    public let token: String
+
+    public init(token: String) {
+        self.token = token
+    }
+
+    /// The position just before the change `ordinal` of the transaction that committed at `commit`.
+    ///
+    /// A change is covered by a position P exactly when its own position is less than P.
+    public init(commit: UInt64, ordinal: UInt32 = 0) {
+        token = Self.hex(commit, digits: 16) + ":" + Self.hex(UInt64(ordinal), digits: 8)
+    }
+
+    /// The two numbers `init(commit:ordinal:)` was made from; nil for other kinds of token.
+    public var commitAndOrdinal: (commit: UInt64, ordinal: UInt32)? {
+        let parts = token.split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts[0].utf8.count == 16, parts[1].utf8.count == 8,
+            let commit = UInt64(parts[0], radix: 16), let ordinal = UInt32(parts[1], radix: 16)
+        else { return nil }
+        return (commit, ordinal)
+    }
+
+    public static func < (left: Position, right: Position) -> Bool {
+        left.token.utf8.lexicographicallyPrecedes(right.token.utf8)
+    }
+
+    public var description: String { token }
+
+    private static func hex(_ number: UInt64, digits: Int) -> String {
+        let text = String(number, radix: 16, uppercase: true)
+        return String(repeating: "0", count: max(0, digits - text.utf8.count)) + text
+    }
+}
+
+/// Who a position belongs to. A position is meaningless at any other source (POSTGRES.md 12).
+///
+/// Fields in a stable order, such as `system=7431…`, `database=shop`, `slot=weir_shop`.
+public struct SourceIdentity: Sendable, Equatable, CustomStringConvertible {
+    public let fields: [(name: String, value: String)]
+
+    public init(_ fields: [(name: String, value: String)]) {
+        self.fields = fields
+    }
+
+    /// The form the state store keeps.
+    public init(parsing text: String) {
+        fields = text.split(separator: " ").compactMap { part in
+            guard let equals = part.firstIndex(of: "=") else { return nil }
+            return (String(part[..<equals]), String(part[part.index(after: equals)...]))
+        }
+    }
+
+    public subscript(name: String) -> String? {
+        fields.first { $0.name == name }?.value
+    }
+
+    public static func == (left: SourceIdentity, right: SourceIdentity) -> Bool {
+        left.description == right.description
+    }
+
+    public var description: String {
+        fields.map { "\($0.name)=\($0.value)" }.joined(separator: " ")
+    }
+}

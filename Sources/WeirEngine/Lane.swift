@@ -1,0 +1,283 @@
+import Histogram
+import Synchronization
+import WeirCore
+
+/// One sink of a pipeline: what waits for it, its delivery, its statistics.
+///
+/// The reader offers, the lane's own task delivers, the checkpointer asks what is safe.
+final class Lane: Sendable {
+    let plan: SinkPlan
+    let sink: any SinkConnector
+    let executor: ThreadExecutor
+    private let machine: Mutex<LaneMachine>
+    private let spill: Spill?
+    let statistics = Mutex(LaneStatistics())
+    private let report: @Sendable (WeirError, _ attempt: Int, _ delay: Duration?) -> Void
+    private let recycler: BatchRecycler
+    private let storeMark: @Sendable (Position, SinkMark?) async throws(WeirError) -> Void
+
+    /// Rung when there is something to deliver, when to retry at once, and when room was made.
+    private let work = Doorbell()
+    private let retry = Doorbell()
+    private let room: Doorbell
+    private let isStopping = Mutex(false)
+
+    init(
+        _ plan: SinkPlan,
+        sink: any SinkConnector,
+        executor: ThreadExecutor,
+        checkpoint: CheckpointRow,
+        spillPath: String?,
+        room: Doorbell,
+        recycler: BatchRecycler,
+        storeMark: @escaping @Sendable (Position, SinkMark?) async throws(WeirError) -> Void,
+        report: @escaping @Sendable (WeirError, Int, Duration?) -> Void
+    ) throws(WeirError) {
+        self.plan = plan
+        self.sink = sink
+        self.executor = executor
+        self.room = room
+        self.recycler = recycler
+        self.report = report
+        self.storeMark = storeMark
+        if let spillPath {
+            spill = try Spill(
+                path: spillPath, stored: checkpoint.spill, written: checkpoint.position)
+        } else {
+            spill = nil
+        }
+        var machine = LaneMachine(
+            start: checkpoint.position, mark: checkpoint.mark, queueLimit: plan.queueBytes,
+            spillLimit: spill == nil ? 0 : plan.spillBytes)
+        if let stored = checkpoint.spill, let spill, !spill.isFullyRead {
+            machine.resumeSpill(to: stored.end, bytes: spill.length)
+        }
+        self.machine = Mutex(machine)
+    }
+
+    // MARK: The reader's side
+
+    /// Takes a batch; `hasRoom` was asked before. Blocks only while a spill is written.
+    func offer(_ batch: EventBatch) throws(WeirError) {
+        try machine.withLock { (machine) throws(WeirError) in
+            guard case .spill(let copies, let new) = machine.offer(batch), let spill else { return }
+            if !copies.isEmpty {
+                try spill.append(copies)
+                // Memory delivers those itself.
+                spill.skipToEnd()
+            }
+            try spill.append([new])
+        }
+        work.ring()
+    }
+
+    var hasRoom: Bool { machine.withLock { $0.hasRoom } }
+
+    /// Nothing waits and nothing is being written.
+    var isIdle: Bool { machine.withLock { $0.isIdle } }
+
+    /// No more batches come: deliver what is there and finish. A sink that is down is given up.
+    func close() {
+        isStopping.withLock { $0 = true }
+        machine.withLock { $0.close() }
+        work.ring()
+        retry.ring()
+    }
+
+    // MARK: Delivery
+
+    /// Delivers until the lane is closed and empty.
+    ///
+    /// - Throws: what retrying cannot mend.
+    func run() async throws(WeirError) {
+        let (position, mark) = machine.withLock { ($0.written, $0.mark) }
+        let isOpen = try await attempt { () async throws(WeirError) in
+            let now = try await sink.open(at: mark)
+            // Stored before the first write, so that a crash right after it finds its way back.
+            if now != mark { try await storeMark(position, now) }
+            machine.withLock { $0.opened(at: now) }
+            return WriteOutcome(.durable, delivered: 0)
+        }
+        guard isOpen != nil else { return }
+        while !Task.isCancelled {
+            switch try next() {
+            case .finished: return
+            case .wait, .readSpill: await work.wait()
+            case .write(let batches):
+                let start = ContinuousClock.now
+                guard
+                    let outcome = try await attempt({ () async throws(WeirError) in
+                        try await self.sink.write(batches)
+                    })
+                else { return }
+                finish(batches, outcome, took: .now - start)
+            }
+        }
+    }
+
+    private func next() throws(WeirError) -> LaneMachine.Taken {
+        try machine.withLock { (machine) throws(WeirError) in
+            let taken = machine.take()
+            guard case .readSpill = taken, let spill else { return taken }
+            return machine.tookSpilled(try spill.read())
+        }
+    }
+
+    private func finish(_ batches: [EventBatch], _ outcome: WriteOutcome, took: Duration) {
+        let finished = machine.withLock { $0.wrote(outcome) }
+        statistics.withLock { $0.wrote(outcome, batches: finished, took: took) }
+        for batch in finished { recycler.give(batch) }
+        room.ring()
+    }
+
+    /// Tries until it works; nil when the lane is stopped meanwhile.
+    private func attempt(
+        _ body: () async throws(WeirError) -> WriteOutcome
+    ) async throws(WeirError) -> WriteOutcome? {
+        var backoff = Backoff()
+        while true {
+            do throws(WeirError) {
+                let outcome = try await body()
+                if backoff.attempts > 0 { statistics.withLock { $0.recovered() } }
+                return outcome
+            } catch {
+                guard error.disposition == .transient else {
+                    var error = error
+                    error.component = plan.name
+                    throw error
+                }
+                if isStopping.withLock({ $0 }) || Task.isCancelled { return nil }
+                machine.withLock { $0.failed() }
+                let delay = backoff.next()
+                let attempts = backoff.attempts
+                statistics.withLock { $0.failed(error, attempt: attempts, retryIn: delay) }
+                report(error, attempts, delay)
+                room.ring()
+                await retry.wait(upTo: delay)
+                if isStopping.withLock({ $0 }) || Task.isCancelled { return nil }
+            }
+        }
+    }
+
+    // MARK: The checkpointer's side
+
+    /// What the sink has taken, to be stored once a flush that starts now has ended.
+    struct Progress: Sendable {
+        let written: Position
+        let mark: SinkMark?
+        let isSpilling: Bool
+        let delivered: Int
+    }
+
+    func progress() -> Progress {
+        machine.withLock {
+            Progress(
+                written: $0.written, mark: $0.mark, isSpilling: $0.isSpilling,
+                delivered: $0.delivered)
+        }
+    }
+
+    /// Syncs the spill while it counts.
+    func syncSpill() throws(WeirError) -> Spill.Extent? { try spill?.sync() }
+
+    /// After a checkpoint that stored `position` for this lane: gives disk space back.
+    func releaseSpill(covered position: Position, extent: Spill.Extent?) throws(WeirError) {
+        guard let spill, let extent else { return }
+        try machine.withLock { (machine) throws(WeirError) in
+            if !machine.isSpilling, position >= extent.end, spill.isFullyRead {
+                try spill.reset()
+                machine.emptiedSpill()
+            }
+        }
+    }
+
+    /// Facts for `status`.
+    func snapshot() -> LaneSnapshot {
+        let statistics = statistics.withLock { $0 }
+        return machine.withLock { machine in
+            LaneSnapshot(
+                written: machine.written, waitingEvents: machine.waitingEvents,
+                waitingBytes: machine.queuedBytes + machine.inFlightBytes,
+                inFlightEvents: machine.inFlightEvents, spilledBytes: machine.spilledBytes,
+                isSpilling: machine.isSpilling, oldestMicros: machine.oldestMicros,
+                isIdle: machine.isIdle, statistics: statistics)
+        }
+    }
+}
+
+/// What `status` reads of a lane.
+struct LaneSnapshot: Sendable {
+    let written: Position
+    let waitingEvents: Int
+    let waitingBytes: Int
+    let inFlightEvents: Int
+    let spilledBytes: Int
+    let isSpilling: Bool
+    let oldestMicros: Int64?
+    let isIdle: Bool
+    var statistics: LaneStatistics
+}
+
+/// Counters of one lane, updated per write.
+struct LaneStatistics: Sendable {
+    private(set) var delivered = 0
+    private(set) var filtered = 0
+    private(set) var bytes = 0
+    private(set) var retries = 0
+    /// When the newest event that was written had been committed.
+    private(set) var lastCommitMicros: Int64 = 0
+    var rate = RateHistory(atSeconds: WallClock.seconds())
+    var errors = RateHistory(atSeconds: WallClock.seconds())
+    private(set) var failure: LaneFailure?
+    private var latencies = Histogram<UInt32>(
+        lowestDiscernibleValue: 1, highestTrackableValue: 3_600_000_000,
+        numberOfSignificantValueDigits: .two)
+
+    /// The row of failed attempts that is going on.
+    struct LaneFailure: Sendable {
+        let error: WeirError
+        let sinceMicros: Int64
+        var attempt: Int
+        var retryAtMicros: Int64
+    }
+
+    mutating func wrote(_ outcome: WriteOutcome, batches: [EventBatch], took: Duration) {
+        delivered += outcome.delivered
+        filtered += outcome.filtered
+        bytes += outcome.bytes
+        if let event = batches.last(where: { !$0.events.isEmpty })?.events.last {
+            if event.commitMicros != Event.noTime { lastCommitMicros = event.commitMicros }
+            latencies.record(UInt64(max(1, took.seconds * 1_000_000)))
+        }
+        rate.add(outcome.delivered, atSeconds: WallClock.seconds())
+    }
+
+    mutating func failed(_ error: WeirError, attempt: Int, retryIn delay: Duration) {
+        retries += 1
+        let now = WallClock.micros()
+        errors.add(1, atSeconds: now / 1_000_000)
+        failure = LaneFailure(
+            error: error, sinceMicros: failure?.sinceMicros ?? now, attempt: attempt,
+            retryAtMicros: now + Int64(delay.seconds * 1_000_000))
+    }
+
+    mutating func recovered() { failure = nil }
+
+    /// Microseconds of one write at the percentile, nil before the first.
+    func latencyMicros(_ percentile: Double) -> Int? {
+        latencies.totalCount == 0 ? nil : Int(latencies.valueAtPercentile(percentile))
+    }
+}
+
+/// Keeps the storage of a few finished batches for the reader.
+final class BatchRecycler: Sendable {
+    private let spare = Mutex<[EventBatch]>([])
+    private static let countMax = 3
+
+    func take() -> EventBatch { spare.withLock { $0.popLast() } ?? EventBatch() }
+
+    func give(_ batch: EventBatch) {
+        guard batch.arena.capacity > 0 else { return }
+        spare.withLock { if $0.count < Self.countMax { $0.append(batch) } }
+    }
+}

@@ -1,0 +1,170 @@
+import DequeModule
+import WeirCore
+
+/// The decisions of one lane, apart from any I/O: what waits where, when it is full, what is safe.
+///
+/// A batch goes memory → sink. While the sink is down and its memory is full, batches overflow to
+/// the spill instead, if there is one: everything that waits is copied there first, so that the spill
+/// alone, once synced, holds all that the sink has not (invariant 1).
+struct LaneMachine: ~Copyable {
+    let queueLimit: Int
+    /// 0: no spill; the lane then waits, and the reader with it.
+    let spillLimit: Int
+
+    private(set) var queue: Deque<EventBatch> = []
+    private(set) var queuedBytes = 0
+    private(set) var inFlight: [EventBatch] = []
+    private(set) var inFlightBytes = 0
+
+    /// Batches go to the spill, not to the queue.
+    private(set) var isSpilling = false
+    /// Bytes appended to the spill since it was empty; the bound on its file.
+    private(set) var spilledBytes = 0
+    /// The last attempt failed, and when the first of the row did.
+    private(set) var isDown = false
+
+    /// Events below this were delivered in an earlier life and are dropped on arrival.
+    private var covered: Position
+    /// The last boundary offered, written to the sink, and its mark.
+    private(set) var offered: Position
+    private(set) var written: Position
+    private(set) var mark: SinkMark?
+    /// Events the sink has taken; beside `written`, so that both are read at one moment.
+    private(set) var delivered = 0
+    private var isClosed = false
+
+    init(start: Position, mark: SinkMark?, queueLimit: Int, spillLimit: Int) {
+        covered = start
+        offered = start
+        written = start
+        self.mark = mark
+        self.queueLimit = queueLimit
+        self.spillLimit = spillLimit
+    }
+
+    /// Takes up a spill that an earlier life left: the sink stands at `written`, the spill goes on
+    /// to `end`.
+    mutating func resumeSpill(to end: Position, bytes: Int) {
+        covered = max(covered, end)
+        offered = max(offered, end)
+        isSpilling = true
+        spilledBytes = bytes
+    }
+
+    // MARK: Inputs of the reader
+
+    enum Offered {
+        /// Queued; ring the bell if the lane was idle.
+        case queued
+        /// Append to the spill: first copies of what memory holds and will deliver itself, then the
+        /// new batch, which only the spill has.
+        case spill(copies: [EventBatch], new: EventBatch)
+    }
+
+    /// Takes a batch in source order. Never refuses: the reader asks `hasRoom` before it reads.
+    mutating func offer(_ incoming: EventBatch) -> Offered {
+        var batch = incoming
+        batch.drop(through: covered)
+        if let resume = batch.resume { offered = max(offered, resume) }
+        if isSpilling {
+            spilledBytes += batch.byteCount
+            return .spill(copies: [], new: batch)
+        }
+        if isDown && canSpill && !isWithinQueue {
+            // From here on the spill holds all that waits; memory keeps its copy as read-ahead.
+            isSpilling = true
+            spilledBytes += queuedBytes + inFlightBytes + batch.byteCount
+            return .spill(copies: inFlight + Array(queue), new: batch)
+        }
+        // Positions without events only move the boundary: fold them into one.
+        if batch.events.isEmpty {
+            if batch.resume == nil { return .queued }
+            if let last = queue.last, last.events.isEmpty { queue.removeLast() }
+        }
+        queue.append(batch)
+        queuedBytes += batch.byteCount
+        return .queued
+    }
+
+    /// Whether the reader may go on (back-pressure is the full lane).
+    var hasRoom: Bool {
+        if isSpilling { return spilledBytes < spillLimit }
+        return isWithinQueue || isDown && canSpill
+    }
+
+    private var isWithinQueue: Bool { queuedBytes + inFlightBytes < queueLimit }
+    private var canSpill: Bool { spilledBytes < spillLimit }
+
+    mutating func close() { isClosed = true }
+
+    // MARK: Inputs of the delivery
+
+    enum Taken {
+        /// Write these; everything that waited, in order.
+        case write([EventBatch])
+        /// Memory is empty: read on from the spill and hand that to `tookSpilled`, under one lock.
+        case readSpill
+        case wait
+        case finished
+    }
+
+    mutating func take() -> Taken {
+        if !inFlight.isEmpty { return .write(inFlight) }
+        if !queue.isEmpty {
+            inFlight = Array(queue)
+            inFlightBytes = queuedBytes
+            queue.removeAll(keepingCapacity: true)
+            queuedBytes = 0
+            return .write(inFlight)
+        }
+        if isSpilling { return isClosed ? .finished : .readSpill }
+        return isClosed ? .finished : .wait
+    }
+
+    /// What the spill gave; nothing means the lane has caught up and goes back to memory.
+    mutating func tookSpilled(_ batches: [EventBatch]) -> Taken {
+        guard !batches.isEmpty else {
+            isSpilling = false
+            return isClosed ? .finished : .wait
+        }
+        inFlight = batches
+        inFlightBytes = batches.reduce(0) { $0 + $1.byteCount }
+        return .write(batches)
+    }
+
+    /// The sink has taken what was in flight. Gives the batches back for their storage.
+    mutating func wrote(_ outcome: WriteOutcome) -> [EventBatch] {
+        delivered += outcome.delivered
+        if let resume = inFlight.last(where: { $0.resume != nil })?.resume {
+            written = max(written, resume)
+            if let mark = outcome.mark { self.mark = mark }
+        }
+        isDown = false
+        inFlightBytes = 0
+        defer { inFlight = [] }
+        return inFlight
+    }
+
+    mutating func opened(at mark: SinkMark?) { self.mark = mark }
+
+    mutating func failed() { isDown = true }
+
+    mutating func emptiedSpill() { spilledBytes = 0 }
+
+    // MARK: Facts
+
+    var isIdle: Bool { queue.isEmpty && inFlight.isEmpty && !isSpilling }
+
+    var waitingEvents: Int {
+        queue.reduce(0) { $0 + $1.events.count } + inFlight.reduce(0) { $0 + $1.events.count }
+    }
+
+    var inFlightEvents: Int { inFlight.reduce(0) { $0 + $1.events.count } }
+
+    /// When the oldest event that waits in memory was committed.
+    var oldestMicros: Int64? {
+        for batch in inFlight { if let event = batch.events.first { return event.commitMicros } }
+        for batch in queue { if let event = batch.events.first { return event.commitMicros } }
+        return nil
+    }
+}

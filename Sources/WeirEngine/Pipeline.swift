@@ -1,0 +1,341 @@
+package import Logging
+import Synchronization
+package import WeirCore
+
+/// One pipeline: keeps it running, whatever fails, until it is stopped or cannot go on.
+package final class Pipeline: Sendable {
+    package let plan: PipelinePlan
+    let store: StateStore
+    let directory: StateDirectory
+    let logger: Logger
+    let monitor = PipelineMonitor()
+    private let currentLanes = Mutex<[Lane]>([])
+    private let stopping = Mutex(false)
+    private let stopBell = Doorbell()
+
+    package init(
+        _ plan: PipelinePlan, store: StateStore, directory: StateDirectory, logger: Logger
+    ) {
+        self.plan = plan
+        self.store = store
+        self.directory = directory
+        var logger = logger
+        logger[metadataKey: "pipeline"] = "\(plan.name)"
+        self.logger = logger
+    }
+
+    var isStopping: Bool { stopping.withLock { $0 } }
+    var lanes: [Lane] { currentLanes.withLock { $0 } }
+
+    /// Stop reading, deliver what was read, store it, acknowledge it, end. Returns at once.
+    package func stop() {
+        stopping.withLock { $0 = true }
+        stopBell.ring()
+    }
+
+    /// How a pipeline ended.
+    package enum Ending: Sendable {
+        /// Stopped, or done with `--once`.
+        case stopped
+        case failed(WeirError)
+    }
+
+    /// In `--once`, this many failed attempts in a row are one too many.
+    private static let onceAttemptsMax = 6
+
+    /// - Parameter isOnce: end when everything committed before the start has been delivered.
+    package func run(isOnce: Bool) async -> Ending {
+        var backoff = Backoff()
+        while true {
+            let before = monitor.now.received
+            do throws(WeirError) {
+                try await runFromCheckpoint(isOnce: isOnce)
+                monitor.update { $0.state = .stopped }
+                return .stopped
+            } catch {
+                if isStopping {
+                    monitor.update { $0.state = .stopped }
+                    return .stopped
+                }
+                if error.disposition != .transient {
+                    await record(error, component: error.component ?? "source")
+                    monitor.update {
+                        $0.state = .stopped
+                        $0.stopped = error
+                    }
+                    logger.error("stopped: \(error)")
+                    return .failed(error)
+                }
+                if monitor.now.received > before { backoff.succeed() }
+                let delay = backoff.next()
+                if isOnce && backoff.attempts >= Self.onceAttemptsMax { return .failed(error) }
+                await sourceFailed(error, attempt: backoff.attempts, retryIn: delay)
+                await stopBell.wait(upTo: delay)
+                if isStopping {
+                    monitor.update { $0.state = .stopped }
+                    return .stopped
+                }
+            }
+        }
+    }
+
+    /// One life: from the stored positions until a stop or an error.
+    private func runFromCheckpoint(isOnce: Bool) async throws(WeirError) {
+        let threads = Threads(plan)
+        let source: any SourceConnector
+        do throws(WeirError) {
+            source = try plan.makeSource(context(name: "source", on: threads.source))
+        } catch {
+            threads.stop()
+            throw error
+        }
+        do throws(WeirError) {
+            try await run(source, threads, isOnce: isOnce)
+        } catch {
+            await source.close()
+            threads.stop()
+            throw error
+        }
+        await source.close()
+        threads.stop()
+    }
+
+    private func run(
+        _ source: any SourceConnector, _ threads: Threads, isOnce: Bool
+    ) async throws(WeirError) {
+        let start = try await resolveStart(source)
+        let room = Doorbell()
+        let lanes = try makeLanes(start.rows, threads, room: room)
+        currentLanes.withLock { $0 = lanes.lanes }
+        let checkpointer = Checkpointer(
+            pipeline: plan.name, lanes: lanes.lanes, stored: start.rows, store: store,
+            progressed: room)
+        let reader = Reader(
+            source: source, pipeline: self, lanes: lanes.lanes, checkpointer: checkpointer,
+            recycler: lanes.recycler, bell: room, start: start, isOnce: isOnce)
+        let failure = await runTasks(reader, lanes.lanes, checkpointer, threads)
+        for lane in lanes.lanes { lane.close() }
+        if let failure {
+            for lane in lanes.lanes { await lane.sink.close() }
+            throw failure
+        }
+        // Drained as far as the sinks would: store it, then let the source forget it.
+        try await checkpointer.checkpoint(isFinal: true)
+        if let safe = checkpointer.safe { try? await source.acknowledge(safe) }
+        for lane in lanes.lanes { await lane.sink.close() }
+    }
+
+    /// Runs reader, lanes and checkpointer; ends when the reader is done and the lanes are empty,
+    /// or with the first error.
+    private func runTasks(
+        _ reader: Reader, _ lanes: [Lane], _ checkpointer: Checkpointer, _ threads: Threads
+    ) async -> WeirError? {
+        enum Done { case reader, lane, checkpointer }
+        return await withTaskGroup(of: (Done, WeirError?).self) { group in
+            group.addTask(executorPreference: threads.source) {
+                do throws(WeirError) { try await reader.run() } catch { return (.reader, error) }
+                return (.reader, nil)
+            }
+            for lane in lanes {
+                group.addTask(executorPreference: lane.executor) {
+                    do throws(WeirError) { try await lane.run() } catch { return (.lane, error) }
+                    return (.lane, nil)
+                }
+            }
+            group.addTask(executorPreference: threads.checkpoint) {
+                do throws(WeirError) { try await checkpointer.run() } catch {
+                    return (.checkpointer, error)
+                }
+                return (.checkpointer, nil)
+            }
+            var lanesLeft = lanes.count
+            for await (done, error) in group {
+                if let error {
+                    for lane in lanes { lane.close() }
+                    group.cancelAll()
+                    await group.waitForAll()
+                    return error
+                }
+                switch done {
+                case .reader: for lane in lanes { lane.close() }
+                case .lane: lanesLeft -= 1
+                case .checkpointer: break
+                }
+                if lanesLeft == 0 { group.cancelAll() }
+            }
+            return nil
+        }
+    }
+
+    // MARK: Starting
+
+    /// Where a life begins: the stored rows, one per sink, in the plan's order.
+    struct Start: Sendable {
+        let stored: StoredPosition
+        let epoch: Int
+        var rows: [CheckpointRow]
+        /// The source is open already: the very first start opens it to learn its position.
+        let opened: SourceStart?
+    }
+
+    private func resolveStart(_ source: any SourceConnector) async throws(WeirError) -> Start {
+        let known = try await store.pipeline(plan.name)
+        let rows = try await store.checkpoints(of: plan.name)
+        let names = plan.sinks.map(\.name)
+        let gone = rows.map(\.sink).filter { !names.contains($0) }
+        if !gone.isEmpty { try await store.removeCheckpoints(of: plan.name, sinks: gone) }
+        let kept = rows.filter { names.contains($0.sink) }
+
+        guard let known, let least = (kept.isEmpty ? rows : kept).map(\.covered).min() else {
+            let opened = try await source.open(at: nil)
+            let start = Start(
+                stored: StoredPosition(position: opened.position, identity: opened.identity),
+                epoch: 1, rows: makeRows([], from: opened.position), opened: opened)
+            try await store.begin(
+                PipelineRow(name: plan.name, identity: opened.identity, epoch: 1),
+                checkpoints: start.rows)
+            return start
+        }
+        // A sink that is new begins where the pipeline stands.
+        let all = makeRows(kept, from: least)
+        let new = all.filter { row in !kept.contains { $0.sink == row.sink } }
+        if !new.isEmpty { try await store.save(new) }
+        return Start(
+            stored: StoredPosition(position: least, identity: known.identity), epoch: known.epoch,
+            rows: all, opened: nil)
+    }
+
+    private func makeRows(_ kept: [CheckpointRow], from position: Position) -> [CheckpointRow] {
+        plan.sinks.map { sink in
+            kept.first { $0.sink == sink.name }
+                ?? CheckpointRow(
+                    pipeline: plan.name, sink: sink.name, position: position, mark: nil,
+                    updatedMicros: WallClock.micros())
+        }
+    }
+
+    private func makeLanes(
+        _ rows: [CheckpointRow], _ threads: Threads, room: Doorbell
+    ) throws(WeirError) -> (lanes: [Lane], recycler: BatchRecycler) {
+        let recycler = BatchRecycler()
+        var lanes: [Lane] = []
+        for (index, sink) in plan.sinks.enumerated() {
+            let made = try sink.make(context(name: sink.name, on: threads.sinks[index]))
+            // A sink alone has no neighbours to let by: it waits, and the source keeps the log.
+            let spills = plan.sinks.count > 1 && sink.spillBytes > 0 || rows[index].spill != nil
+            lanes.append(
+                try Lane(
+                    sink, sink: made, executor: threads.sinks[index], checkpoint: rows[index],
+                    spillPath: spills
+                        ? directory.spillPath(pipeline: plan.name, sink: sink.name) : nil,
+                    room: room, recycler: recycler,
+                    storeMark: { [self, row = rows[index]] position, mark throws(WeirError) in
+                        try await store.save([
+                            CheckpointRow(
+                                pipeline: plan.name, sink: sink.name, position: position,
+                                mark: mark, spill: row.spill, updatedMicros: WallClock.micros())
+                        ])
+                    },
+                    report: { [self] error, attempt, delay in
+                        sinkFailed(sink.name, error, attempt: attempt, retryIn: delay)
+                    }))
+        }
+        return (lanes, recycler)
+    }
+
+    private func context(name: String, on executor: ThreadExecutor) -> ConnectorContext {
+        var logger = logger
+        if name != "source" { logger[metadataKey: "sink"] = "\(name)" }
+        return ConnectorContext(
+            pipeline: plan.name, name: name, executor: executor,
+            notes: StoredNotes(store: store, pipeline: plan.name),
+            log: { [logger] level, message in logger.log(level: level.logging, "\(message)") })
+    }
+
+    // MARK: Failures
+
+    func sourceFailed(_ error: WeirError, attempt: Int, retryIn delay: Duration) async {
+        let now = WallClock.micros()
+        monitor.update {
+            $0.state = .failing
+            $0.failure = LaneStatistics.LaneFailure(
+                error: error, sinceMicros: $0.failure?.sinceMicros ?? now, attempt: attempt,
+                retryAtMicros: now + Int64(delay.seconds * 1_000_000))
+        }
+        log(error, component: "source", attempt: attempt, retryIn: delay)
+        await record(error, component: "source")
+    }
+
+    private func sinkFailed(_ sink: String, _ error: WeirError, attempt: Int, retryIn: Duration?) {
+        log(error, component: sink, attempt: attempt, retryIn: retryIn)
+        Task { await record(error, component: sink) }
+    }
+
+    /// The first of a row of failures is said, then the 2nd, 4th, 8th and so on: a long outage must
+    /// not fill a disk.
+    private func log(
+        _ error: WeirError, component: String, attempt: Int, retryIn delay: Duration?
+    ) {
+        guard attempt & (attempt - 1) == 0 else { return }
+        let next = delay.map { " (attempt \(attempt), next in \($0.rounded))" } ?? ""
+        logger.warning("\(component): \(error)\(next)")
+    }
+
+    private func record(_ error: WeirError, component: String) async {
+        let now = WallClock.micros()
+        let row = FailureRow(
+            pipeline: plan.name, component: component, code: error.code.name,
+            message: error.message, firstMicros: now, lastMicros: now, count: 1)
+        do { try await store.record(row) } catch { logger.warning("\(error)") }
+    }
+}
+
+/// The threads of one life of a pipeline: each connector its own, so that blocking stalls only it.
+struct Threads: Sendable {
+    let source: ThreadExecutor
+    let sinks: [ThreadExecutor]
+    let checkpoint: ThreadExecutor
+
+    init(_ plan: PipelinePlan) {
+        source = ThreadExecutor(name: "\(plan.name)/src")
+        sinks = plan.sinks.map { ThreadExecutor(name: "\(plan.name)/\($0.name)") }
+        checkpoint = ThreadExecutor(name: "\(plan.name)/ckpt")
+    }
+
+    func stop() {
+        for thread in [source, checkpoint] + sinks { thread.stop() }
+    }
+}
+
+/// A connector's notes, kept in the state store.
+struct StoredNotes: ConnectorNotes {
+    let store: StateStore
+    let pipeline: String
+
+    func get(_ key: String) async throws(WeirError) -> String? {
+        try await store.note(key, of: pipeline)
+    }
+
+    func set(_ key: String, _ value: String) async throws(WeirError) {
+        try await store.setNote(key, value, of: pipeline)
+    }
+}
+
+extension LogLevel {
+    var logging: Logger.Level {
+        switch self {
+        case .debug: .debug
+        case .info: .info
+        case .warning: .warning
+        case .error: .error
+        }
+    }
+}
+
+extension Duration {
+    /// For messages: one decimal below ten seconds.
+    var rounded: String {
+        let value = seconds
+        return value < 10 ? "\((value * 10).rounded() / 10)s" : "\(Int(value.rounded()))s"
+    }
+}

@@ -1,0 +1,202 @@
+import Logging
+import WeirCore
+
+/// Pulls batches from the source into the lanes, connects again after an outage, writes markers and
+/// acknowledges what is safe. Runs on the source's own thread, so that its calls do not hop.
+final class Reader: Sendable {
+    private let source: any SourceConnector
+    private let pipeline: Pipeline
+    private let lanes: [Lane]
+    private let checkpointer: Checkpointer
+    private let recycler: BatchRecycler
+    /// Rung when a lane has room again and when a checkpoint was stored.
+    private let bell: Doorbell
+    private let start: Pipeline.Start
+    private let isOnce: Bool
+
+    /// A batch's caps: large enough that a hop between threads costs nothing per event, small
+    /// enough that a handful of batches under way stay far below the memory goal. See
+    /// `weir-bench --case batch`.
+    static let eventLimit = 8192
+    static let byteLimit = 512 << 10
+
+    /// A stop, and a checkpoint that is to be acknowledged, wait no longer than this.
+    static let readLimit = Duration.milliseconds(200)
+
+    /// Between two markers; they measure lag and move a quiet database's slot.
+    static let markInterval = Duration.seconds(10)
+
+    init(
+        source: any SourceConnector, pipeline: Pipeline, lanes: [Lane], checkpointer: Checkpointer,
+        recycler: BatchRecycler, bell: Doorbell, start: Pipeline.Start, isOnce: Bool
+    ) {
+        self.source = source
+        self.pipeline = pipeline
+        self.lanes = lanes
+        self.checkpointer = checkpointer
+        self.recycler = recycler
+        self.bell = bell
+        self.start = start
+        self.isOnce = isOnce
+    }
+
+    /// What changes while reading.
+    private struct Progress {
+        /// Where a reconnect goes on: behind the last batch that was handed over.
+        var stored: StoredPosition
+        var epoch: Int
+        var acknowledged: Position?
+        var nextMark = ContinuousClock.now
+        /// In `--once`: what must be safe before we end.
+        var goal: Position?
+        var keepalive = Duration.seconds(1)
+        var failing: Backoff = Backoff()
+    }
+
+    /// Reads until the pipeline stops, or the goal of `--once` is reached.
+    ///
+    /// - Throws: what connecting again cannot mend, and what the spill cannot take.
+    func run() async throws(WeirError) {
+        var progress = Progress(stored: start.stored, epoch: start.epoch)
+        var opened = start.opened
+        while !isDone(progress) {
+            do throws(WeirError) {
+                let now: SourceStart
+                if let first = opened.take() {
+                    now = first
+                } else {
+                    now = try await source.open(at: progress.stored)
+                }
+                try await began(now, &progress)
+                try await stream(&progress)
+                return
+            } catch {
+                // Only the source may be opened anew while the lanes go on; the rest restarts all.
+                guard error.disposition == .transient, !error.isState, !isOnce else { throw error }
+                await source.close()
+                if isDone(progress) { return }
+                let delay = progress.failing.next()
+                await pipeline.sourceFailed(
+                    error, attempt: progress.failing.attempts, retryIn: delay)
+                await wait(upTo: delay)
+            }
+        }
+    }
+
+    private func isDone(_ progress: Progress) -> Bool {
+        if pipeline.isStopping || Task.isCancelled { return true }
+        guard let goal = progress.goal else { return false }
+        // What follows stores and acknowledges it.
+        return lanes.allSatisfy { $0.progress().written >= goal }
+    }
+
+    /// Waits in slices, so that a stop is noticed.
+    private func wait(upTo limit: Duration) async {
+        let deadline = ContinuousClock.now + limit
+        while !pipeline.isStopping, !Task.isCancelled {
+            let left = ContinuousClock.now.duration(to: deadline)
+            if left <= .zero { return }
+            await bell.wait(upTo: min(left, .milliseconds(100)))
+        }
+    }
+
+    private func began(_ now: SourceStart, _ progress: inout Progress) async throws(WeirError) {
+        progress.keepalive = now.keepalive
+        progress.nextMark = .now
+        if now.identity != progress.stored.identity {
+            // The same source as its own check says, but not the same life: a failover.
+            progress.epoch += 1
+            progress.stored = StoredPosition(
+                position: progress.stored.position, identity: now.identity)
+            try await pipeline.store.begin(
+                PipelineRow(
+                    name: pipeline.plan.name, identity: now.identity, epoch: progress.epoch),
+                checkpoints: [])
+        }
+        let before = pipeline.monitor.now
+        pipeline.monitor.update {
+            $0.server = now.server
+            $0.identity = now.identity
+            $0.warnings = pipeline.plan.warnings + now.warnings
+            $0.state = .streaming
+            $0.failure = nil
+        }
+        if before.state == .failing { pipeline.logger.info("streaming again") }
+        for warning in now.warnings where !before.warnings.contains(warning) {
+            pipeline.logger.warning("\(warning)")
+        }
+    }
+
+    private func stream(_ progress: inout Progress) async throws(WeirError) {
+        while !isDone(progress) {
+            try await tend(&progress)
+            guard lanes.allSatisfy({ $0.hasRoom }) else {
+                // Back-pressure: the source hears from us all the same (CORRECTNESS 8, 9).
+                await bell.wait(upTo: progress.keepalive)
+                try await source.acknowledge(nil)
+                continue
+            }
+            let builder = BatchBuilder(
+                reusing: recycler.take(), eventLimit: Self.eventLimit, byteLimit: Self.byteLimit)
+            let batch = try await source.read(into: builder, within: limit(progress))
+            progress.failing.succeed()
+            if let end = batch.end {
+                progress.stored = StoredPosition(
+                    position: end, identity: progress.stored.identity)
+            }
+            pipeline.monitor.received(batch)
+            for lane in lanes { try lane.offer(batch) }
+        }
+    }
+
+    /// A read ends soon enough for whatever is due next.
+    private func limit(_ progress: Progress) -> Duration {
+        let due = ContinuousClock.now.duration(to: progress.nextMark)
+        let soon = progress.goal != nil ? Duration.milliseconds(20) : Self.readLimit
+        return max(.milliseconds(1), min(soon, due, progress.keepalive))
+    }
+
+    /// Acknowledges and marks, between two reads.
+    private func tend(_ progress: inout Progress) async throws(WeirError) {
+        if let safe = checkpointer.safe, progress.acknowledged.map({ safe > $0 }) ?? true {
+            // Invariant 1: every sink is durable and the checkpoint is on disk.
+            try await source.acknowledge(safe)
+            progress.acknowledged = safe
+            pipeline.monitor.passed(safe)
+        }
+        guard ContinuousClock.now >= progress.nextMark else { return }
+        progress.nextMark = .now + Self.markInterval
+        if let marker = source as? any SourceMarker {
+            let micros = WallClock.micros()
+            if let position = try await marker.mark() {
+                pipeline.monitor.marked(position, atMicros: micros)
+                if isOnce && progress.goal == nil { progress.goal = position }
+            } else if isOnce {
+                throw WeirError(
+                    .onceUnsupported, .blocked,
+                    "the source cannot be written to, so --once cannot tell when it is done")
+            }
+        }
+        if let probe = source as? any SourceProbe {
+            let retention = try await probe.probe()
+            pipeline.monitor.update { $0.retention = retention }
+        }
+    }
+}
+
+extension WeirError {
+    /// Of the state store or a spill, not of a connector.
+    var isState: Bool { code.name.hasPrefix("state.") || code.name.hasPrefix("engine.") }
+}
+
+extension ErrorCode {
+    static let onceUnsupported = ErrorCode(
+        "engine.once_unsupported",
+        meaning: "weir run --once writes a marker into the source and ends when it was delivered; "
+            + "this source refuses to be written to.",
+        remedy: "Let the role write (pg_logical_emit_message), or run without --once.")
+    static let sinkTimeout = ErrorCode(
+        "engine.shutdown_timeout",
+        meaning: "A sink did not take what was read within shutdown_timeout.",
+        remedy: "Nothing is lost: it comes again at the next start. Look at that sink.")
+}

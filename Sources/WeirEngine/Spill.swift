@@ -1,0 +1,194 @@
+import Glibc
+import Synchronization
+import WeirCore
+import WeirFiles
+
+/// What one lane keeps on disk while its sink is down: a file of batches, written at the end, read
+/// from the front, emptied when the sink has caught up.
+///
+/// One task appends, one reads, one syncs; a lock keeps them apart.
+final class Spill: Sendable {
+    /// Where a synced spill ends, as the checkpoint stores it.
+    struct Extent: Sendable, Equatable {
+        /// The last boundary the file holds.
+        let end: Position
+        /// The file's length there.
+        let length: Int
+    }
+
+    private struct State: ~Copyable {
+        var file: FileDescriptor
+        var writeOffset: Int
+        var readOffset: Int
+        /// The last boundary appended and the length right after it.
+        var extent: Extent?
+    }
+    private let state: Mutex<State>
+    private let path: String
+
+    private static let magic: [UInt8] = Array("WEIRSPL".utf8) + [UInt8(SpillCodec.version)]
+    /// How much one read gives back to the lane.
+    private static let readBytes = 1 << 20
+
+    /// Opens the file and goes back to what `stored` says is safe in it.
+    ///
+    /// - Parameter written: what the sink holds already; earlier batches are not read again.
+    /// - Throws: `positionLost` when the file does not hold what the checkpoint counts on.
+    init(path: String, stored: Extent?, written: Position) throws(WeirError) {
+        self.path = path
+        do throws(FileFailure) {
+            let file = try FileDescriptor(path: path, flags: O_RDWR | O_CREAT)
+            try FileDescriptor.syncDirectory(of: path)
+            guard let stored else {
+                try file.truncate(to: 0)
+                try unsafe Self.magic.withBytes { (bytes) throws(FileFailure) in
+                    try unsafe file.write(bytes, at: 0)
+                }
+                let start = Self.magic.count
+                state = Mutex(State(file: file, writeOffset: start, readOffset: start))
+                return
+            }
+            guard try file.size() >= stored.length, try file.read(8, at: 0) == Self.magic else {
+                throw FileFailure(damaged: path)
+            }
+            try file.truncate(to: stored.length)
+            state = Mutex(
+                State(
+                    file: file, writeOffset: stored.length, readOffset: Self.magic.count,
+                    extent: stored))
+        } catch {
+            throw error.isDamage
+                ? Self.lost(path)
+                : WeirError(.spillFailed, .transient, error.message)
+        }
+        try skip(through: written)
+    }
+
+    private static func lost(_ path: String) -> WeirError {
+        WeirError(
+            .spillLost, .positionLost, "spill file \"\(path)\" is damaged or incomplete",
+            detail:
+                "It held events that were acknowledged to the source and that the sink does not "
+                + "have.",
+            hint: ErrorCode.spillLost.remedy)
+    }
+
+    /// Appends in order; not safe before `sync`.
+    func append(_ batches: [EventBatch]) throws(WeirError) {
+        do throws(FileFailure) {
+            try state.withLock { (state) throws(FileFailure) in
+                for batch in batches {
+                    let record = SpillCodec.encode(batch)
+                    let offset = state.writeOffset
+                    try unsafe record.withBytes { (bytes) throws(FileFailure) in
+                        try unsafe state.file.write(bytes, at: offset)
+                    }
+                    state.writeOffset += record.count
+                    if let resume = batch.resume {
+                        state.extent = Extent(end: resume, length: state.writeOffset)
+                    }
+                }
+            }
+        } catch {
+            throw WeirError(.spillFailed, .transient, error.message)
+        }
+    }
+
+    /// Reading goes on after what was appended so far: memory has that.
+    func skipToEnd() {
+        state.withLock { $0.readOffset = $0.writeOffset }
+    }
+
+    /// The next batches, at most about a mebibyte; empty at the end.
+    func read() throws(WeirError) -> [EventBatch] {
+        try state.withLock { (state) throws(WeirError) in
+            var batches: [EventBatch] = []
+            var bytes = 0
+            while state.readOffset < state.writeOffset, bytes < Self.readBytes {
+                let (batch, length) = try record(at: state.readOffset, of: state)
+                state.readOffset += length
+                bytes += length
+                batches.append(batch)
+            }
+            return batches
+        }
+    }
+
+    private func record(
+        at offset: Int, of state: borrowing State
+    ) throws(WeirError) -> (EventBatch, length: Int) {
+        do {
+            let header = try state.file.read(SpillCodec.headerBytes, at: offset)
+            guard header.count == SpillCodec.headerBytes else { throw Self.lost(path) }
+            let length = header[0..<4].reversed().reduce(0) { $0 << 8 | Int($1) }
+            let sum = header[4..<12].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+            guard length <= state.writeOffset - offset else { throw Self.lost(path) }
+            let body = try state.file.read(length, at: offset + SpillCodec.headerBytes)
+            guard body.count == length, SpillCodec.checksum(body) == sum else {
+                throw Self.lost(path)
+            }
+            return (try SpillCodec.decode(body: body), SpillCodec.headerBytes + length)
+        } catch let error as WeirError {
+            throw error
+        } catch let error as FileFailure {
+            throw WeirError(.spillFailed, .transient, error.message)
+        } catch {
+            throw Self.lost(path)
+        }
+    }
+
+    private func skip(through written: Position) throws(WeirError) {
+        try state.withLock { (state) throws(WeirError) in
+            while state.readOffset < state.writeOffset {
+                let (batch, length) = try record(at: state.readOffset, of: state)
+                guard let end = batch.end, end <= written else { return }
+                state.readOffset += length
+            }
+        }
+    }
+
+    /// Makes everything appended durable and says how far that is.
+    func sync() throws(WeirError) -> Extent? {
+        do throws(FileFailure) {
+            return try state.withLock { (state) throws(FileFailure) in
+                try state.file.sync()
+                return state.extent
+            }
+        } catch {
+            // A failed sync may have lost what was written before (FAULTS, B2).
+            throw WeirError(.spillFailed, .transient, error.message)
+        }
+    }
+
+    /// Empties the file. The checkpoint must no longer count on it.
+    func reset() throws(WeirError) {
+        do throws(FileFailure) {
+            try state.withLock { (state) throws(FileFailure) in
+                try state.file.truncate(to: Self.magic.count)
+                state.writeOffset = Self.magic.count
+                state.readOffset = Self.magic.count
+                state.extent = nil
+            }
+        } catch {
+            throw WeirError(.spillFailed, .transient, error.message)
+        }
+    }
+
+    var isFullyRead: Bool { state.withLock { $0.readOffset == $0.writeOffset } }
+    var length: Int { state.withLock { $0.writeOffset } }
+}
+
+extension ErrorCode {
+    static let spillFailed = ErrorCode(
+        "engine.spill_failed",
+        meaning: "The file that keeps events for a sink that is down could not be written or read.",
+        remedy:
+            "Check the disk of the state directory. Weir goes back to its checkpoint and retries.")
+    static let spillLost = ErrorCode(
+        "engine.spill_lost",
+        meaning: "The file that kept events for a sink that was down is gone or damaged. Those "
+            + "events were acknowledged to the source and cannot be read again.",
+        remedy:
+            "weir position set PIPELINE confirmed --yes goes on without them and declares the gap; "
+            + "then compare that sink with the source.")
+}

@@ -1,0 +1,207 @@
+import WeirCore
+
+// One record of a spill file, all integers little-endian:
+//
+//   │ length of body 4 │ checksum of body 8 │ body │
+//   body: │ resume │ end │ tables │ n events 4 │ events │ n values 4 │ values │ n bytes 4 │ arena │
+//
+// Events and values are their memory as it is: a spill is read back by the program that wrote it,
+// or by one with the same `SpillCodec.version`, which the file's first bytes name.
+
+/// Turns batches into bytes and back. Pure.
+enum SpillCodec {
+    /// Raise it with every change of `Event`, `Value` or this layout.
+    static let version: UInt32 = 1
+    static let headerBytes = 12
+
+    static func encode(_ batch: EventBatch) -> [UInt8] {
+        var body = ByteSink()
+        body.append(optional: batch.resume?.token)
+        body.append(optional: batch.end?.token)
+        body.append(UInt32(batch.tables.count))
+        for table in batch.tables { append(table, to: &body) }
+        body.append(UInt32(batch.events.count))
+        body.append(raw: batch.events)
+        body.append(UInt32(batch.values.count))
+        body.append(raw: batch.values)
+        body.append(UInt32(batch.arena.count))
+        body.append(raw: batch.arena)
+        var record = ByteSink()
+        record.append(UInt32(body.bytes.count))
+        record.append(checksum(body.bytes))
+        record.bytes += body.bytes
+        return record.bytes
+    }
+
+    /// - Throws: when the bytes are not what `encode` made.
+    static func decode(body: [UInt8]) throws(MalformedBytes) -> EventBatch {
+        var source = ByteSource(bytes: body)
+        let resume = try source.optionalString().map(Position.init(token:))
+        let end = try source.optionalString().map(Position.init(token:))
+        var tables: [TableSchema] = []
+        for _ in 0..<(try source.count(minimumBytes: 16)) { tables.append(try table(&source)) }
+        let events = try source.raw(Event.self)
+        let values = try source.raw(Value.self)
+        let arena = try source.raw(UInt8.self)
+        guard source.isAtEnd else { throw MalformedBytes("bytes after the end", at: source.offset) }
+        return EventBatch(
+            tables: tables, events: events, values: values, arena: arena, resume: resume, end: end)
+    }
+
+    /// FNV-1a over 64-bit words: fast enough for a disk, and finds what a torn write leaves.
+    static func checksum(_ bytes: [UInt8]) -> UInt64 {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        unsafe bytes.withUnsafeBytes { raw in
+            var offset = 0
+            while offset + 8 <= raw.count {
+                let word = unsafe raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+                hash = (hash ^ word) &* 0x0000_0100_0000_01B3
+                hash ^= hash >> 32
+                offset += 8
+            }
+            while offset < raw.count {
+                hash = unsafe (hash ^ UInt64(raw[offset])) &* 0x0000_0100_0000_01B3
+                offset += 1
+            }
+        }
+        return hash
+    }
+
+    private static func append(_ table: TableSchema, to body: inout ByteSink) {
+        body.append(table.version)
+        body.append(table.database)
+        body.append(table.schema)
+        body.append(table.name)
+        body.append(UInt32(table.columns.count))
+        for column in table.columns {
+            body.append(column.name)
+            body.append(column.type.name)
+            body.append(UInt32(column.type.valueClass.rawValue))
+            switch column.type.array {
+            case .scalar: body.append(UInt32(0))
+            case .literal(let delimiter): body.append(UInt32(1) | UInt32(delimiter) << 8)
+            case .vector: body.append(UInt32(2))
+            }
+        }
+        body.append(UInt32(table.key.count))
+        for index in table.key { body.append(UInt32(index)) }
+    }
+
+    private static func table(_ source: inout ByteSource) throws(MalformedBytes) -> TableSchema {
+        let version = try source.integer(UInt32.self)
+        let database = try source.string()
+        let schema = try source.string()
+        let name = try source.string()
+        var columns: [Column] = []
+        for _ in 0..<(try source.count(minimumBytes: 16)) {
+            let column = try source.string()
+            let typeName = try source.string()
+            let rawClass = try source.integer(UInt32.self)
+            let rawShape = try source.integer(UInt32.self)
+            guard let valueClass = TypeClass(rawValue: UInt8(truncatingIfNeeded: rawClass)) else {
+                throw MalformedBytes("unknown type class", at: source.offset)
+            }
+            let shape: ArrayShape =
+                switch rawShape & 0xFF {
+                case 0: .scalar
+                case 1: .literal(delimiter: UInt8(truncatingIfNeeded: rawShape >> 8))
+                default: .vector
+                }
+            columns.append(
+                Column(name: column, type: ColumnType(valueClass, array: shape, name: typeName)))
+        }
+        var key: [Int] = []
+        for _ in 0..<(try source.count(minimumBytes: 4)) {
+            let index = Int(try source.integer(UInt32.self))
+            guard index < columns.count else {
+                throw MalformedBytes("key column out of range", at: source.offset)
+            }
+            key.append(index)
+        }
+        return TableSchema(
+            version: version, database: database, schema: schema, name: name, columns: columns,
+            key: key)
+    }
+}
+
+/// Appends little-endian integers, counted strings and raw memory.
+private struct ByteSink {
+    var bytes: [UInt8] = []
+
+    mutating func append<T: FixedWidthInteger>(_ number: T) {
+        unsafe withUnsafeBytes(of: number.littleEndian) { unsafe bytes.append(contentsOf: $0) }
+    }
+
+    mutating func append(_ text: String) {
+        append(UInt32(text.utf8.count))
+        bytes += Array(text.utf8)
+    }
+
+    mutating func append(optional text: String?) {
+        append(UInt32(text == nil ? 0 : 1))
+        if let text { append(text) }
+    }
+
+    mutating func append<T: BitwiseCopyable>(raw items: [T]) {
+        unsafe items.withUnsafeBytes { unsafe bytes.append(contentsOf: $0) }
+    }
+}
+
+/// Reads them back, every length checked.
+private struct ByteSource {
+    let bytes: [UInt8]
+    private(set) var offset = 0
+
+    init(bytes: [UInt8]) { self.bytes = bytes }
+
+    var isAtEnd: Bool { offset == bytes.count }
+
+    mutating func take(_ count: Int) throws(MalformedBytes) -> Int {
+        guard count >= 0, bytes.count - offset >= count else {
+            throw MalformedBytes("bytes end early", at: offset)
+        }
+        defer { offset += count }
+        return offset
+    }
+
+    mutating func integer<T: FixedWidthInteger & BitwiseCopyable>(
+        _ type: T.Type
+    ) throws(MalformedBytes) -> T {
+        let at = try take(MemoryLayout<T>.size)
+        return unsafe bytes.withUnsafeBytes {
+            unsafe T(littleEndian: $0.loadUnaligned(fromByteOffset: at, as: T.self))
+        }
+    }
+
+    /// A count of things that take at least so many bytes each, so that a wrong one allocates nothing.
+    mutating func count(minimumBytes: Int) throws(MalformedBytes) -> Int {
+        let count = Int(try integer(UInt32.self))
+        guard count <= (bytes.count - offset) / minimumBytes else {
+            throw MalformedBytes("count is impossible", at: offset)
+        }
+        return count
+    }
+
+    mutating func string() throws(MalformedBytes) -> String {
+        let count = Int(try integer(UInt32.self))
+        let at = try take(count)
+        return String(decoding: bytes[at..<at + count], as: UTF8.self)
+    }
+
+    mutating func optionalString() throws(MalformedBytes) -> String? {
+        try integer(UInt32.self) == 0 ? nil : try string()
+    }
+
+    mutating func raw<T: BitwiseCopyable>(_ type: T.Type) throws(MalformedBytes) -> [T] {
+        let count = Int(try integer(UInt32.self))
+        let byteCount = count * MemoryLayout<T>.stride
+        let at = try take(byteCount)
+        return unsafe [T](unsafeUninitializedCapacity: count) { buffer, filled in
+            unsafe bytes.withUnsafeBytes { source in
+                unsafe UnsafeMutableRawBufferPointer(buffer).copyMemory(
+                    from: UnsafeRawBufferPointer(rebasing: source[at..<at + byteCount]))
+            }
+            filled = count
+        }
+    }
+}

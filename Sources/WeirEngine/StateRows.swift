@@ -1,0 +1,243 @@
+import GRDB
+package import WeirCore
+
+// The tables of the state store. Rows a start depends on end in a checksum over their other columns.
+
+/// Where one sink stands.
+package struct CheckpointRow: Sendable, Equatable {
+    package let pipeline: String
+    package let sink: String
+    /// What the sink holds durably.
+    package let position: Position
+    package let mark: SinkMark?
+    /// What its spill holds durably beyond that.
+    let spill: Spill.Extent?
+    package let updatedMicros: Int64
+
+    init(
+        pipeline: String, sink: String, position: Position, mark: SinkMark?,
+        spill: Spill.Extent? = nil, updatedMicros: Int64
+    ) {
+        self.pipeline = pipeline
+        self.sink = sink
+        self.position = position
+        self.mark = mark
+        self.spill = spill
+        self.updatedMicros = updatedMicros
+    }
+
+    /// Everything before it is safe for this sink (invariant 1).
+    package var covered: Position { max(position, spill?.end ?? position) }
+
+    func save(_ database: Database) throws {
+        let values: [String?] = [
+            pipeline, sink, position.token, mark?.text, spill?.end.token,
+            spill.map { "\($0.length)" }, "\(updatedMicros)",
+        ]
+        try database.execute(
+            sql: """
+                INSERT OR REPLACE INTO checkpoint
+                (pipeline, sink, position, mark, spill_end, spill_length, updated, checksum)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: StatementArguments(values + [Checksum.of(values)]))
+    }
+
+    static func all(_ database: Database, of pipeline: String) throws -> [CheckpointRow] {
+        let rows = try Row.fetchAll(
+            database,
+            sql: """
+                SELECT pipeline, sink, position, mark, spill_end, spill_length, updated, checksum
+                FROM checkpoint WHERE pipeline = ? ORDER BY sink
+                """, arguments: [pipeline])
+        return try rows.map { row in
+            let values: [String?] = try Checksum.verified(row, count: 7, of: "checkpoint")
+            let spillEnd = values[4].map(Position.init(token:))
+            let spillLength = values[5].flatMap { Int($0) }
+            return CheckpointRow(
+                pipeline: values[0] ?? "", sink: values[1] ?? "",
+                position: Position(token: values[2] ?? ""), mark: values[3].map(SinkMark.init(_:)),
+                spill: spillEnd.flatMap { end in
+                    spillLength.map { Spill.Extent(end: end, length: $0) }
+                },
+                updatedMicros: values[6].flatMap { Int64($0) } ?? 0)
+        }
+    }
+}
+
+/// Whose positions a pipeline holds.
+package struct PipelineRow: Sendable, Equatable {
+    package let name: String
+    package let identity: SourceIdentity
+    /// Rises when the identity changes or an operator moves the position; versions that sinks keep
+    /// begin with it.
+    package let epoch: Int
+
+    package init(name: String, identity: SourceIdentity, epoch: Int) {
+        self.name = name
+        self.identity = identity
+        self.epoch = epoch
+    }
+
+    func save(_ database: Database) throws {
+        let values: [String?] = [name, identity.description, "\(epoch)"]
+        try database.execute(
+            sql: """
+                INSERT OR REPLACE INTO pipeline (pipeline, identity, epoch, checksum)
+                VALUES (?, ?, ?, ?)
+                """, arguments: StatementArguments(values + [Checksum.of(values)]))
+    }
+
+    static func find(_ database: Database, _ name: String) throws -> PipelineRow? {
+        guard
+            let row = try Row.fetchOne(
+                database,
+                sql: "SELECT pipeline, identity, epoch, checksum FROM pipeline WHERE pipeline = ?",
+                arguments: [name])
+        else { return nil }
+        let values = try Checksum.verified(row, count: 3, of: "pipeline")
+        return PipelineRow(
+            name: name, identity: SourceIdentity(parsing: values[1] ?? ""),
+            epoch: values[2].flatMap { Int($0) } ?? 0)
+    }
+}
+
+/// A word some connector wants to find again.
+enum NoteRow {
+    static func find(_ database: Database, _ pipeline: String, _ key: String) throws -> String? {
+        guard
+            let row = try Row.fetchOne(
+                database,
+                sql:
+                    "SELECT pipeline, key, value, checksum FROM note WHERE pipeline = ? AND key = ?",
+                arguments: [pipeline, key])
+        else { return nil }
+        return try Checksum.verified(row, count: 3, of: "note")[2]
+    }
+
+    static func save(
+        _ database: Database, _ pipeline: String, _ key: String, _ value: String
+    ) throws {
+        let values: [String?] = [pipeline, key, value]
+        try database.execute(
+            sql: "INSERT OR REPLACE INTO note (pipeline, key, value, checksum) VALUES (?, ?, ?, ?)",
+            arguments: StatementArguments(values + [Checksum.of(values)]))
+    }
+}
+
+/// One kind of error of one component: how often, since when, and its newest words.
+package struct FailureRow: Sendable, Equatable {
+    package let pipeline: String
+    /// The sink's name, or "source".
+    package let component: String
+    package let code: String
+    package let message: String
+    package let firstMicros: Int64
+    package let lastMicros: Int64
+    package let count: Int
+
+    package init(
+        pipeline: String, component: String, code: String, message: String, firstMicros: Int64,
+        lastMicros: Int64, count: Int
+    ) {
+        self.pipeline = pipeline
+        self.component = component
+        self.code = code
+        self.message = message
+        self.firstMicros = firstMicros
+        self.lastMicros = lastMicros
+        self.count = count
+    }
+
+    func save(_ database: Database) throws {
+        try database.execute(
+            sql: """
+                INSERT INTO failure (pipeline, component, code, message, first, last, count)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (pipeline, component, code) DO UPDATE SET
+                first = CASE WHEN last < excluded.first - 86400000000 THEN excluded.first ELSE first END,
+                count = CASE WHEN last < excluded.first - 86400000000 THEN excluded.count
+                        ELSE count + excluded.count END,
+                last = excluded.last, message = excluded.message
+                """,
+            arguments: [pipeline, component, code, message, firstMicros, lastMicros, count])
+    }
+
+    static func recent(
+        _ database: Database, _ pipeline: String, _ sinceMicros: Int64
+    ) throws -> [FailureRow] {
+        try Row.fetchAll(
+            database,
+            sql: """
+                SELECT component, code, message, first, last, count FROM failure
+                WHERE pipeline = ? AND last >= ? ORDER BY last DESC LIMIT 100
+                """, arguments: [pipeline, sinceMicros]
+        ).map { row in
+            FailureRow(
+                pipeline: pipeline, component: row[0], code: row[1], message: row[2],
+                firstMicros: row[3], lastMicros: row[4], count: row[5])
+        }
+    }
+}
+
+/// Guards a row against edits and bit rot (FAULTS B4, B5).
+enum Checksum {
+    static func of(_ values: [String?]) -> String {
+        var bytes: [UInt8] = []
+        for value in values {
+            // Lengths keep neighbours apart; -1 tells NULL from empty.
+            bytes += Array("\(value?.utf8.count ?? -1):".utf8)
+            bytes += Array((value ?? "").utf8)
+        }
+        return String(SpillCodec.checksum(bytes), radix: 16)
+    }
+
+    static func verified(_ row: Row, count: Int, of table: String) throws -> [String?] {
+        let values: [String?] = (0..<count).map { row[$0] }
+        let stored: String? = row[count]
+        guard stored == of(values) else {
+            throw WeirError(
+                .stateDamaged, .blocked,
+                "a row of \"\(table)\" in the state store does not match its checksum",
+                hint: ErrorCode.stateDamaged.remedy)
+        }
+        return values
+    }
+}
+
+/// The file's layout and its history.
+enum StateSchema {
+    static func migrate(_ queue: DatabaseQueue) throws {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("1") { database in
+            try database.execute(
+                sql: """
+                    CREATE TABLE pipeline (
+                        pipeline TEXT PRIMARY KEY, identity TEXT NOT NULL, epoch TEXT NOT NULL,
+                        checksum TEXT NOT NULL) STRICT;
+                    CREATE TABLE checkpoint (
+                        pipeline TEXT NOT NULL, sink TEXT NOT NULL, position TEXT NOT NULL,
+                        mark TEXT, spill_end TEXT, spill_length TEXT, updated TEXT NOT NULL,
+                        checksum TEXT NOT NULL, PRIMARY KEY (pipeline, sink)) STRICT;
+                    CREATE TABLE note (
+                        pipeline TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+                        checksum TEXT NOT NULL, PRIMARY KEY (pipeline, key)) STRICT;
+                    CREATE TABLE failure (
+                        pipeline TEXT NOT NULL, component TEXT NOT NULL, code TEXT NOT NULL,
+                        message TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+                        count INTEGER NOT NULL, PRIMARY KEY (pipeline, component, code)) STRICT;
+                    CREATE TABLE gap (
+                        pipeline TEXT NOT NULL, "from" TEXT NOT NULL, "to" TEXT NOT NULL,
+                        reason TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
+                    """)
+        }
+        try queue.read { database in
+            if try migrator.hasBeenSuperseded(database) {
+                throw WeirError(
+                    .stateNewer, .blocked, "the state store was written by a newer Weir",
+                    hint: ErrorCode.stateNewer.remedy)
+            }
+        }
+        try migrator.migrate(queue)
+    }
+}

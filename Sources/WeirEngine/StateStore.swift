@@ -1,0 +1,188 @@
+import GRDB
+package import WeirCore
+
+/// What Weir remembers: one SQLite file per daemon, readable with `sqlite3`.
+///
+/// Every row that a start depends on carries a checksum; a mismatch stops loudly. Writes are one
+/// transaction each (invariant 5), on disk when the call returns, and those that arrive together share
+/// one.
+package actor StateStore {
+    private let executor: ThreadExecutor
+    package nonisolated var unownedExecutor: UnownedSerialExecutor {
+        unsafe executor.asUnownedSerialExecutor()
+    }
+    private let database: DatabaseQueue
+    private var waiting: [CheckpointRow] = []
+    private var lastTicket = 0
+    private var committedTicket = 0
+
+    /// - Parameter isReadOnly: for `status` beside a running daemon.
+    package init(
+        directory: StateDirectory, executor: ThreadExecutor, isReadOnly: Bool = false
+    ) throws(WeirError) {
+        self.executor = executor
+        var settings = GRDB.Configuration()
+        settings.readonly = isReadOnly
+        settings.busyMode = .timeout(5)
+        settings.prepareDatabase { database in
+            // A queue keeps these; a pool would set synchronous back to NORMAL and not sync.
+            if !isReadOnly {
+                try database.execute(sql: "PRAGMA journal_mode = WAL")
+                try database.execute(sql: "PRAGMA synchronous = FULL")
+            }
+        }
+        database = try Self.catching("open", directory.databasePath) {
+            let queue = try DatabaseQueue(
+                path: directory.databasePath, configuration: settings)
+            if !isReadOnly { try StateSchema.migrate(queue) }
+            return queue
+        }
+    }
+
+    private static func catching<R>(
+        _ work: String, _ path: String, _ body: () throws -> R
+    ) throws(WeirError) -> R {
+        do { return try body() } catch let error as WeirError { throw error } catch {
+            let reason = (error as? DatabaseError)?.message ?? "\(error)"
+            throw WeirError(
+                .stateFailed, .transient, "could not \(work) state store \"\(path)\": \(reason)",
+                hint: "Check that the disk has room and the file belongs to Weir's user.")
+        }
+    }
+
+    private func write<R>(_ body: (Database) throws -> R) throws(WeirError) -> R {
+        try Self.catching("write", database.path) { try database.write(body) }
+    }
+
+    private func read<R>(_ body: (Database) throws -> R) throws(WeirError) -> R {
+        try Self.catching("read", database.path) { try database.read(body) }
+    }
+
+    // MARK: Checkpoints
+
+    /// Stores rows durably. Calls that wait meanwhile are committed together.
+    package func save(_ rows: [CheckpointRow]) async throws(WeirError) {
+        waiting += rows
+        lastTicket += 1
+        let ticket = lastTicket
+        // Lets calls that are queued behind this one add their rows.
+        await Task.yield()
+        if committedTicket >= ticket { return }
+        let batch = waiting
+        let upTo = lastTicket
+        waiting = []
+        try write { database in
+            for row in batch { try row.save(database) }
+        }
+        committedTicket = upTo
+    }
+
+    package func checkpoints(of pipeline: String) throws(WeirError) -> [CheckpointRow] {
+        try read { try CheckpointRow.all($0, of: pipeline) }
+    }
+
+    /// Who the pipeline's positions belong to, and its epoch; nil before the first start.
+    package func pipeline(_ name: String) throws(WeirError) -> PipelineRow? {
+        try read { try PipelineRow.find($0, name) }
+    }
+
+    /// Records the source of a pipeline and, at a first start or after an operator moved it, its
+    /// position for every sink, in one transaction.
+    package func begin(_ row: PipelineRow, checkpoints: [CheckpointRow]) throws(WeirError) {
+        try write { database in
+            try row.save(database)
+            for checkpoint in checkpoints { try checkpoint.save(database) }
+        }
+    }
+
+    package func removeCheckpoints(of pipeline: String, sinks: [String]) throws(WeirError) {
+        try write { database in
+            for sink in sinks {
+                try database.execute(
+                    sql: "DELETE FROM checkpoint WHERE pipeline = ? AND sink = ?",
+                    arguments: [pipeline, sink])
+            }
+        }
+    }
+
+    /// Forgets everything about a pipeline.
+    package func remove(_ pipeline: String) throws(WeirError) {
+        try write { database in
+            for table in ["checkpoint", "pipeline", "note", "failure", "gap"] {
+                try database.execute(
+                    sql: "DELETE FROM \(table) WHERE pipeline = ?", arguments: [pipeline])
+            }
+        }
+    }
+
+    // MARK: Notes, failures, gaps
+
+    package func note(_ key: String, of pipeline: String) throws(WeirError) -> String? {
+        try read { try NoteRow.find($0, pipeline, key) }
+    }
+
+    package func setNote(_ key: String, _ value: String, of pipeline: String) throws(WeirError) {
+        try write { try NoteRow.save($0, pipeline, key, value) }
+    }
+
+    /// Counts an error; the newest message of a code stands for all.
+    package func record(_ failure: FailureRow) throws(WeirError) {
+        try write { try failure.save($0) }
+    }
+
+    package func failures(
+        of pipeline: String, sinceMicros: Int64
+    ) throws(WeirError) -> [FailureRow] {
+        try read { try FailureRow.recent($0, pipeline, sinceMicros) }
+    }
+
+    /// An operator chose to go on without some events: that is written down for good.
+    package func declareGap(
+        pipeline: String, from: String, to: String, reason: String, atMicros: Int64
+    ) throws(WeirError) {
+        try write {
+            try $0.execute(
+                sql:
+                    "INSERT INTO gap (pipeline, \"from\", \"to\", reason, at) VALUES (?, ?, ?, ?, ?)",
+                arguments: [pipeline, from, to, reason, atMicros])
+        }
+    }
+
+    /// The daemon's own heartbeat, for `status` while it is down.
+    package func setLastSeen(_ micros: Int64) throws(WeirError) {
+        try write { try NoteRow.save($0, "", "last_seen", "\(micros)") }
+    }
+
+    package func lastSeen() throws(WeirError) -> Int64? {
+        try read { try NoteRow.find($0, "", "last_seen") }.flatMap { Int64($0) }
+    }
+}
+
+extension ErrorCode {
+    static let stateFailed = ErrorCode(
+        "state.failed",
+        meaning: "The file that holds positions could not be opened, read or written.",
+        remedy: "Check the disk, the rights and the owner of the state directory. Nothing is "
+            + "acknowledged to a source until it works again.")
+    static let stateDamaged = ErrorCode(
+        "state.damaged",
+        meaning: "A row of the state store does not match its checksum: the file was edited or the "
+            + "disk returned other bytes than were written.",
+        remedy: "Restore the state directory from a backup, or set the position by hand: "
+            + "weir position set PIPELINE confirmed --yes.")
+    static let stateLocked = ErrorCode(
+        "state.locked",
+        meaning: "Another Weir process uses this state directory.",
+        remedy: "Stop it first (weir stop), or give this one a directory of its own "
+            + "(--state-dir).")
+    static let stateNewer = ErrorCode(
+        "state.newer",
+        meaning: "The state store was written by a newer version of Weir.",
+        remedy: "Run that version or a newer one.")
+
+    /// The codes of the engine itself.
+    package static let engine: [ErrorCode] = [
+        .stateFailed, .stateDamaged, .stateLocked, .stateNewer, .spillFailed, .spillLost,
+        .sinkTimeout, .onceUnsupported, .controlFailed,
+    ]
+}

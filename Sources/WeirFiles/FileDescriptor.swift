@@ -1,0 +1,142 @@
+package import Glibc
+
+/// One open file, closed with the value. A thin layer over POSIX: each call retried on EINTR, a short
+/// write continued, and every failure an error with the path.
+package struct FileDescriptor: ~Copyable, Sendable {
+    package let path: String
+    private let number: Int32
+
+    /// - Parameter mode: of a file that is created: private, because events may be.
+    package init(path: String, flags: Int32, mode: mode_t = 0o600) throws(FileFailure) {
+        self.path = path
+        // A symbolic link in the place of a file of ours is never followed.
+        number = retrying { unsafe open(path, flags | O_CLOEXEC | O_NOFOLLOW, mode) }
+        if number < 0 { throw FileFailure("open", path) }
+    }
+
+    deinit { close(number) }
+
+    /// Takes an exclusive lock without waiting; false when another process holds it.
+    package borrowing func lock() -> Bool { flock(number, LOCK_EX | LOCK_NB) == 0 }
+
+    package borrowing func size() throws(FileFailure) -> Int {
+        var facts = stat()
+        guard unsafe fstat(number, &facts) == 0 else { throw FileFailure("stat", path) }
+        return Int(facts.st_size)
+    }
+
+    /// Device and inode, to notice that the path leads to another file by now.
+    package borrowing func isStill(at path: String) -> Bool {
+        var mine = stat()
+        var theirs = stat()
+        return unsafe fstat(number, &mine) == 0 && stat(path, &theirs) == 0
+            && mine.st_dev == theirs.st_dev && mine.st_ino == theirs.st_ino
+    }
+
+    package borrowing func write(
+        _ bytes: UnsafeRawBufferPointer, at offset: Int
+    ) throws(FileFailure) {
+        var done = 0
+        while done < bytes.count {
+            let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...])
+            let number = number
+            let count = retrying {
+                unsafe pwrite(number, rest.baseAddress, rest.count, off_t(offset + done))
+            }
+            if count <= 0 { throw FileFailure("write to", path) }
+            done += count
+        }
+    }
+
+    /// Exactly `count` bytes at `offset`; fewer only at the end of the file.
+    package borrowing func read(_ count: Int, at offset: Int) throws(FileFailure) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        var done = 0
+        while done < count {
+            let number = number
+            let got = unsafe bytes.withUnsafeMutableBytes { buffer in
+                let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+                return retrying {
+                    unsafe pread(number, rest.baseAddress, rest.count, off_t(offset + done))
+                }
+            }
+            if got < 0 { throw FileFailure("read from", path) }
+            if got == 0 { break }
+            done += got
+        }
+        bytes.removeLast(count - done)
+        return bytes
+    }
+
+    package borrowing func truncate(to size: Int) throws(FileFailure) {
+        let number = number
+        guard retrying({ ftruncate(number, off_t(size)) }) == 0 else {
+            throw FileFailure("truncate", path)
+        }
+    }
+
+    /// Data and size on disk. A failure is final for what was written before: a second call may
+    /// succeed without the bytes being safe.
+    package borrowing func sync() throws(FileFailure) {
+        let number = number
+        guard retrying({ fdatasync(number) }) == 0 else { throw FileFailure("sync", path) }
+    }
+
+    /// Makes a file's name durable, not only its bytes.
+    package static func syncDirectory(of path: String) throws(FileFailure) {
+        let parent =
+            path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : path[..<$0] } ?? "."
+        let number = unsafe open(String(parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard number >= 0 else { throw FileFailure("open", String(parent)) }
+        defer { close(number) }
+        guard fsync(number) == 0 else { throw FileFailure("sync", String(parent)) }
+    }
+}
+
+/// A system call on a file that failed, with the kernel's reason.
+package struct FileFailure: Error, Sendable {
+    package let code: Int32
+    package let message: String
+
+    init(_ work: String, _ path: String) {
+        code = errno
+        message = unsafe "could not \(work) \"\(path)\": \(String(cString: strerror(code)))"
+    }
+
+    /// No system call failed, but the file is not what it must be.
+    package init(damaged path: String) {
+        code = 0
+        message = "\"\(path)\" is damaged"
+    }
+
+    /// Another process holds the file's lock.
+    package init(busy path: String) {
+        code = EWOULDBLOCK
+        message = "another process has \"\(path)\" open for writing"
+    }
+
+    package var isDamage: Bool { code == 0 }
+}
+
+extension [UInt8] {
+    /// `withUnsafeBytes` that keeps the type of what it throws.
+    package func withBytes<R, E: Error>(
+        _ body: (UnsafeRawBufferPointer) throws(E) -> R
+    ) throws(E) -> R {
+        var result: Result<R, E>?
+        unsafe withUnsafeBytes { bytes in
+            do throws(E) { result = .success(try unsafe body(bytes)) } catch {
+                result = .failure(error)
+            }
+        }
+        guard let result else { preconditionFailure("withUnsafeBytes did not call its body") }
+        return try result.get()
+    }
+}
+
+private func retrying<Result: SignedInteger>(_ call: () -> Result) -> Result {
+    while true {
+        let result = call()
+        if result >= 0 || errno != EINTR { return result }
+    }
+}

@@ -1,0 +1,199 @@
+package import WeirCore
+package import WeirJSON
+
+/// How a line shows an event.
+package enum LineFormat: String, Sendable, CaseIterable {
+    /// Weir's own envelope: everything that is known of the event, and nothing that could differ on
+    /// redelivery (so no `emitted`, `tx` or `pos.last`).
+    case weir
+    /// The row as it is now, and nothing else.
+    case row
+    /// Debezium's envelope with schemas off.
+    case debezium
+}
+
+/// Encodes events as JSON lines: one object and a LF per event, and for `debezium` a few more.
+///
+/// A line depends on the event alone, never on the clock, on the batch or on what came before it:
+/// delivered again, it is the same line byte for byte.
+package struct LineEncoder: ~Copyable {
+    package let format: LineFormat
+    let sourceKind: String
+    let sourceName: String
+    private let routing: Routing
+    private let columns: [ColumnChoice]?
+    private let options: ValueOptions
+
+    private var compiled: [CompiledTable] = []
+    /// From `TableSchema.version` to `compiled`; looked at once per batch and table.
+    private var indexes: [UInt32: Int] = [:]
+    /// From the tables of the batch at hand to `compiled`.
+    private var current: [Int] = []
+    var rows = RowWriter()
+    var stamp = CommitStamp()
+
+    /// Above this many table versions the compiled ones are dropped and made anew as needed: it
+    /// bounds memory for sources that change their tables all day.
+    private static let compiledMax = 8192
+
+    /// - Parameters:
+    ///   - sourceKind: `postgres`.
+    ///   - columns: the columns to show and their names; nil for all. Keys are not affected.
+    package init(
+        format: LineFormat,
+        sourceKind: String,
+        sourceName: String,
+        routing: Routing,
+        columns: [ColumnChoice]? = nil,
+        options: ValueOptions = ValueOptions()
+    ) {
+        self.format = format
+        self.sourceKind = sourceKind
+        self.sourceName = sourceName
+        self.routing = routing
+        self.columns = columns
+        self.options = options
+    }
+
+    /// Appends the lines of all events that the routing takes.
+    ///
+    /// Throws before anything is appended, or removes what was.
+    /// - Returns: events written, and events left out by routing or because the format has no line
+    ///   for them.
+    package mutating func encode(
+        _ batch: borrowing EventBatch,
+        into writer: inout JSONWriter
+    ) throws(WeirError) -> (delivered: Int, filtered: Int) {
+        try compile(batch.tables)
+        let start = writer.count
+        var delivered = 0
+        let events = batch.events
+        let broken = unsafe batch.arena.withUnsafeBytes { arena in
+            unsafe batch.values.withUnsafeBufferPointer { values in
+                let view = unsafe BatchView(arena: arena, values: values)
+                return encode(events, in: view, &delivered, into: &writer)
+            }
+        }
+        if let broken {
+            writer.truncate(to: start)
+            throw WeirError(
+                .bug,
+                .bug,
+                "event \(batch.position(of: broken)) does not fit the table it names"
+            )
+        }
+        return (delivered, events.count - delivered)
+    }
+
+    /// Returns the event that its table's schema does not explain, if there is one.
+    private mutating func encode(
+        _ events: [Event],
+        in batch: BatchView,
+        _ delivered: inout Int,
+        into writer: inout JSONWriter
+    ) -> Event? {
+        var index = 0
+        while index < events.count {
+            let tableIndex = Int(events[index].table)
+            guard tableIndex < current.count else { return events[index] }
+            // Events of one table mostly come in a row; its constants are looked up once.
+            let table = compiled[current[tableIndex]]
+            repeat {
+                let event = events[index]
+                index += 1
+                guard table.projection.takes(event.operation) else { continue }
+                guard table.projection.schema.explains(event) else { return event }
+                switch format {
+                case .weir:
+                    appendWeirLine(event, table, batch, into: &writer)
+                    delivered += 1
+                case .row:
+                    if appendRowLine(event, table, batch, into: &writer) { delivered += 1 }
+                case .debezium:
+                    appendDebeziumLines(event, table, batch, into: &writer)
+                    delivered += 1
+                }
+            } while index < events.count && Int(events[index].table) == tableIndex
+        }
+        return nil
+    }
+
+    private mutating func compile(_ tables: [TableSchema]) throws(WeirError) {
+        if compiled.count > Self.compiledMax {
+            compiled = []
+            indexes = [:]
+        }
+        current.removeAll(keepingCapacity: true)
+        for schema in tables {
+            let known = indexes[schema.version]
+            // A version is unique in one process; a spilled batch may come from an earlier one.
+            if let known, compiled[known].projection.schema == schema {
+                current.append(known)
+                continue
+            }
+            let projection = try Projection(
+                schema,
+                routing: routing,
+                columns: columns,
+                options: options
+            )
+            let table = CompiledTable(
+                projection: projection,
+                constants: format.constants(of: schema, kind: sourceKind, name: sourceName)
+            )
+            if let known {
+                compiled[known] = table
+                current.append(known)
+            } else {
+                indexes[schema.version] = compiled.count
+                current.append(compiled.count)
+                compiled.append(table)
+            }
+        }
+    }
+}
+
+/// What lines of one table version are made with.
+struct CompiledTable {
+    let projection: Projection
+    let constants: LineConstants
+}
+
+/// Runs of bytes that all lines of a table have in common; each format says where they stand.
+struct LineConstants {
+    var source: [UInt8] = []
+    var sourceEnd: [UInt8] = []
+    var end: [UInt8] = []
+}
+
+extension LineFormat {
+    fileprivate func constants(
+        of schema: TableSchema,
+        kind: String,
+        name: String
+    ) -> LineConstants {
+        switch self {
+        case .weir: .weir(schema, kind: kind, name: name)
+        case .row: LineConstants()
+        case .debezium: .debezium(schema, name: name)
+        }
+    }
+}
+
+extension TableSchema {
+    /// Whether the event's images have one value per column.
+    @inline(__always)
+    fileprivate func explains(_ event: Event) -> Bool {
+        if isMessages { return event.operation == .message && event.after.count == 2 }
+        let hasRow =
+            switch event.operation {
+            case .insert, .update, .read: true
+            case .delete, .truncate: false
+            case .message: event.after.count == 2
+            }
+        return event.operation != .message
+            && event.after.count == (hasRow ? columns.count : 0)
+            && (event.before.isEmpty || event.before.count == columns.count)
+            && (event.key.isEmpty || event.key.count == key.count)
+    }
+}

@@ -1,0 +1,9 @@
+import WeirBuiltinSink
+import WeirCore
+import WeirPostgresSource
+
+/// Every connector this binary can use. A new one is one line here.
+let connectors: [ConnectorDescriptor] =
+    [
+        postgresConnector
+    ] + builtinConnectors

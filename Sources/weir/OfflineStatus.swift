@@ -1,0 +1,58 @@
+import WeirConfig
+import WeirCore
+import WeirEngine
+
+/// The facts of `status` while no daemon runs: the state store, and what the sources keep for us.
+struct OfflineStatus {
+    let configuration: Configuration
+    let directory: StateDirectory
+
+    func report() async throws -> StatusReport {
+        let thread = ThreadExecutor(name: "state")
+        defer { thread.stop() }
+        let store: StateStore
+        do {
+            store = try StateStore(directory: directory, executor: thread, isReadOnly: true)
+        } catch {
+            // Never started: there is no store to read.
+            return StatusReport(
+                version: weirVersion, isRunning: false, pid: nil, startedMicros: nil,
+                lastSeenMicros: nil,
+                pipelines: configuration.pipelines.map {
+                    PipelineReport(offline: $0.plan, rows: [], failures: [], retention: nil)
+                })
+        }
+        do throws(WeirError) {
+            var reports: [PipelineReport] = []
+            for pipeline in configuration.pipelines {
+                let since = WallClock.micros() - 86_400_000_000
+                reports.append(
+                    PipelineReport(
+                        offline: pipeline.plan,
+                        rows: try await store.checkpoints(of: pipeline.name),
+                        failures: try await store.failures(
+                            of: pipeline.name, sinceMicros: since),
+                        retention: await Self.probe(pipeline.plan, store, thread)))
+            }
+            return StatusReport(
+                version: weirVersion, isRunning: false, pid: nil, startedMicros: nil,
+                lastSeenMicros: try await store.lastSeen(), pipelines: reports)
+        } catch {
+            throw Failure(error)
+        }
+    }
+
+    /// Nil when the source cannot be asked; its own error is then shown as the pipeline's problem.
+    private static func probe(
+        _ plan: PipelinePlan, _ store: StateStore, _ thread: ThreadExecutor
+    ) async -> Result<SourceRetention, WeirError>? {
+        do throws(WeirError) {
+            let source = try plan.makeSource(
+                .offline(pipeline: plan.name, store: store, executor: thread))
+            guard let prober = source as? any SourceProbe else { return nil }
+            return .success(try await prober.probe())
+        } catch {
+            return .failure(error)
+        }
+    }
+}

@@ -1,0 +1,101 @@
+import ArgumentParser
+import Glibc
+import WeirConfig
+import WeirCore
+import WeirEngine
+
+/// `--state-dir`, as every command that looks at the daemon takes it.
+struct StateOptions: ParsableArguments {
+    @Option(
+        name: .long,
+        help: "Where positions, socket, pid and log are kept (default: $XDG_STATE_HOME/weir).")
+    var stateDir: String?
+
+    /// `--state-dir`, else `$STATE_DIRECTORY` (systemd), else `$XDG_STATE_HOME/weir`, else
+    /// `~/.local/state/weir`; always absolute, because a daemon changes nothing about its folder.
+    var directory: StateDirectory {
+        StateDirectory(absolute(chosen))
+    }
+
+    private var chosen: String {
+        if let stateDir { return stateDir }
+        // systemd may name several, separated by colons; the first is ours.
+        if let given = environment("STATE_DIRECTORY")?.split(separator: ":").first {
+            return String(given)
+        }
+        let base =
+            environment("XDG_STATE_HOME") ?? ((environment("HOME") ?? "/tmp") + "/.local/state")
+        return base + "/weir"
+    }
+}
+
+/// `-c FILE`.
+struct ConfigOptions: ParsableArguments {
+    @Option(
+        name: [.customShort("c"), .customLong("config")],
+        help: "The configuration file (default: ./weir.json, then /etc/weir/weir.json).")
+    var config: String?
+
+    var path: String {
+        if let config { return config }
+        if let given = environment("WEIR_CONFIG") { return given }
+        return unsafe access("weir.json", F_OK) == 0 ? "weir.json" : "/etc/weir/weir.json"
+    }
+
+    /// The checked file; warnings go to stderr.
+    ///
+    /// - Throws: every error of the file at once, with exit code 78.
+    func load(outcome: String? = "nothing was started") throws -> Configuration {
+        let check = ConfigLoader(descriptors: connectors).load(path: path)
+        let text = check.rendered(colored: isColored(STDERR_FILENO), outcome: outcome)
+        guard let configuration = check.configuration else {
+            throw Failure(.configuration, text)
+        }
+        if !text.isEmpty { printError(text) }
+        return configuration
+    }
+}
+
+extension Configuration {
+    /// One pipeline by name.
+    func pipeline(_ name: String) throws -> PipelineConfiguration {
+        if let found = pipelines.first(where: { $0.name == name }) { return found }
+        let near = pipelines.map(\.name).nearest(to: name).map { " Did you mean \"\($0)\"?" } ?? ""
+        throw Failure(
+            .usage, "error: there is no pipeline \"\(name)\" in the configuration.\(near)")
+    }
+}
+
+extension PipelineConfiguration {
+    /// What the engine needs of it.
+    var plan: PipelinePlan {
+        let source = source
+        return PipelinePlan(
+            name: name, sourceType: source.type, connection: source.connectionName ?? source.type,
+            warnings: warnings,
+            sinks: sinks.map { sink in
+                SinkPlan(
+                    name: sink.name, type: sink.type, queueBytes: sink.queueBytes,
+                    spillBytes: sink.spillBytes,
+                    make: { (context) throws(WeirError) in
+                        try sink.role.make(sink.config, context)
+                    })
+            },
+            makeSource: { (context) throws(WeirError) in
+                try source.role.make(source.config, context)
+            })
+    }
+}
+
+func environment(_ name: String) -> String? {
+    guard let value = unsafe getenv(name) else { return nil }
+    let text = unsafe String(cString: value)
+    return text.isEmpty ? nil : text
+}
+
+func absolute(_ path: String) -> String {
+    if path.hasPrefix("/") { return path }
+    guard let here = unsafe getcwd(nil, 0) else { return path }
+    defer { unsafe free(here) }
+    return unsafe String(cString: here) + "/" + path
+}

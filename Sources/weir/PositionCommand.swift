@@ -1,0 +1,99 @@
+import ArgumentParser
+import WeirConfig
+import WeirCore
+import WeirEngine
+
+struct PositionCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "position",
+        abstract: "Show or move where a pipeline stands.",
+        subcommands: [Show.self, Set.self])
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Show the stored position of each sink.")
+
+        @Argument(help: "The pipeline.") var pipeline: String
+        @OptionGroup var config: ConfigOptions
+        @OptionGroup var state: StateOptions
+
+        func run() async throws {
+            let plan = try config.load(outcome: nil).pipeline(pipeline).plan
+            try await withStore(state.directory, isReadOnly: true) { store, _ in
+                let rows = try await store.checkpoints(of: plan.name)
+                guard let known = try await store.pipeline(plan.name), !rows.isEmpty else {
+                    print("\(plan.name) has not been started yet")
+                    return
+                }
+                print("\(plan.name)  \(known.identity)  epoch \(known.epoch)")
+                for row in rows {
+                    let mark = row.mark.map { "  mark \($0.text)" } ?? ""
+                    print(
+                        "  \(row.sink)  \(row.position.display)  "
+                            + "stored \(ISOTime.text(row.updatedMicros))\(mark)")
+                }
+            }
+        }
+    }
+
+    struct Set: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Move a pipeline to another position, declaring the gap.",
+            discussion: """
+                now        a new slot at the source's present: what came before is not delivered
+                confirmed  where the source's slot stands
+                an LSN     between where the slot stands and the end of the log
+
+                The daemon must be stopped. Without --yes it only says what would happen. Files
+                are continued at their present end.
+                """)
+
+        @Argument(help: "The pipeline.") var pipeline: String
+        @Argument(help: "now, confirmed, or a position such as 0/16B3748.") var target: String
+        @Flag(help: "Do it.") var yes = false
+        @OptionGroup var config: ConfigOptions
+        @OptionGroup var state: StateOptions
+
+        func run() async throws {
+            let plan = try config.load(outcome: nil).pipeline(pipeline).plan
+            try await withStore(state.directory, isReadOnly: false) { store, thread in
+                let source = try plan.makeSource(
+                    .offline(pipeline: plan.name, store: store, executor: thread))
+                guard let seeker = source as? any SourceSeek else {
+                    throw Failure(.usage, "error: the source of \(plan.name) cannot be moved")
+                }
+                let seek = Seek(plan: plan, store: store)
+                let seekPlan = try await seeker.planSeek(to: target, from: try await seek.stored())
+                for effect in seekPlan.effects { print(effect) }
+                guard yes else {
+                    print("Nothing was changed. Do it with: --yes")
+                    return
+                }
+                let moved = try await seek.apply(seeker, seekPlan)
+                print("\(plan.name) goes on at \(moved.position.display)")
+            }
+        }
+    }
+}
+
+/// Opens the state store for one command; a command that writes takes the daemon's lock.
+func withStore(
+    _ directory: StateDirectory, isReadOnly: Bool,
+    _ body: (StateStore, ThreadExecutor) async throws -> Void
+) async throws {
+    let thread = ThreadExecutor(name: "state")
+    defer { thread.stop() }
+    do {
+        try directory.create()
+        if isReadOnly {
+            try await body(
+                StateStore(directory: directory, executor: thread, isReadOnly: true), thread)
+        } else {
+            let lock = try directory.lock()
+            try await body(StateStore(directory: directory, executor: thread), thread)
+            _ = consume lock
+        }
+    } catch let error as WeirError {
+        throw Failure(error)
+    }
+}

@@ -1,0 +1,255 @@
+import WeirCore
+import WeirEngine
+
+/// Lays a report out for a terminal of 80 columns. Pure.
+struct StatusTable {
+    let isASCII: Bool
+    let nowMicros: Int64
+
+    // MARK: All pipelines
+
+    func overview(_ report: StatusReport) -> String {
+        var lines = [header(report), ""]
+        let widths = [16, 12, 9, 8, 7, 7, 11, 6]
+        lines.append(
+            row(
+                ["PIPELINE", "STATE", "LAG", "QUEUED", "IN/s", "OUT/s", "LAST 10m", "ERR/h"], widths
+            ))
+        for pipeline in report.pipelines {
+            lines.append(
+                row(
+                    [
+                        pipeline.name, pipeline.state.rawValue, lag(pipeline, report),
+                        Self.count(pipeline.queuedEvents),
+                        Self.count(Int(pipeline.receivedPerSecond.rounded())),
+                        Self.count(Int(pipeline.deliveredPerSecond.rounded())),
+                        sparkline(pipeline.deliveredLastMinutes),
+                        Self.count(pipeline.errorsLastHour),
+                    ], widths))
+        }
+        for pipeline in report.pipelines { lines += problems(pipeline) }
+        return lines.map { Self.trimmed($0) + "\n" }.joined()
+    }
+
+    private func header(_ report: StatusReport) -> String {
+        let count = report.pipelines.count
+        let pipelines = "\(count) pipeline\(count == 1 ? "" : "s")"
+        guard report.isRunning else {
+            let seen = report.lastSeen.flatMap(ISOTime.micros).map {
+                " (last seen \(Self.ago(nowMicros - $0)) ago)"
+            }
+            return "weir \(report.version)  daemon not running\(seen ?? "")  \(pipelines)"
+        }
+        let up = report.uptimeSeconds.map { "  up \(Self.ago(Int64($0 * 1_000_000)))" } ?? ""
+        let ok = report.pipelines.count { $0.state == .streaming || $0.state == .catchingUp }
+        let rest = count - ok
+        let tally = rest == 0 ? "\(ok) ok" : "\(ok) ok, \(rest) not"
+        return "weir \(report.version)\(up)  \(pipelines): \(tally)"
+    }
+
+    private func lag(_ pipeline: PipelineReport, _ report: StatusReport) -> String {
+        guard report.isRunning else {
+            return pipeline.source.retention?.lagBytes.map(Self.bytes) ?? "-"
+        }
+        return pipeline.state == .stopped ? "-" : Self.seconds(pipeline.lagSeconds)
+    }
+
+    private func problems(_ pipeline: PipelineReport) -> [String] {
+        var lines: [String] = []
+        for problem in pipeline.problems {
+            lines += [
+                "", "! \(pipeline.name)/\(problem.component)  \(problem.message) (\(problem.code))",
+            ]
+            var when: [String] = []
+            if let since = problem.since { when.append("since \(Self.clock(since))") }
+            if let attempt = problem.attempt { when.append("attempt \(attempt)") }
+            if let next = problem.nextAttemptSeconds {
+                when.append("next in \(Self.seconds(next))")
+            }
+            if !when.isEmpty { lines.append("    " + when.joined(separator: ", ") + ".") }
+            lines += [problem.detail, problem.hint].compactMap { $0.map { "    \($0)" } }
+        }
+        if let risk = risk(pipeline), !pipeline.problems.isEmpty { lines.append("    \(risk)") }
+        for warning in pipeline.warnings { lines += ["", "! \(pipeline.name)  \(warning)"] }
+        if !pipeline.problems.isEmpty { lines.append("  Next: weir status \(pipeline.name)") }
+        return lines
+    }
+
+    /// Will the database's disk fill because of us?
+    private func risk(_ pipeline: PipelineReport) -> String? {
+        guard let retention = pipeline.source.retention, let kept = retention.retainedBytes else {
+            return nil
+        }
+        let verdict: String
+        if let limit = retention.limitBytes, limit > 0 {
+            let percent = Double(kept) / Double(limit) * 100
+            let shown = percent < 1 ? "under 1%" : "\(Int(percent))%"
+            verdict = "\(shown) of \(Self.bytes(limit)) limit, \(percent < 80 ? "safe" : "AT RISK")"
+        } else {
+            verdict = "no limit set: max_slot_wal_keep_size would protect the disk"
+        }
+        return "Slot \(retention.name) keeps \(Self.bytes(kept)) WAL (\(verdict))."
+    }
+
+    // MARK: One pipeline
+
+    func detail(_ pipeline: PipelineReport, isRunning: Bool) -> String {
+        let source = pipeline.source
+        let sinks = pipeline.sinks.count
+        let server = source.server.isEmpty ? "" : " (\(source.server))"
+        var lines = [
+            "\(pipeline.name)   \(isRunning ? pipeline.state.rawValue : "daemon not running")   "
+                + "\(source.type) \(source.connection)\(server) -> "
+                + "\(sinks) sink\(sinks == 1 ? "" : "s")"
+        ]
+        if let retention = source.retention {
+            lines.append(
+                "Source   slot \(retention.name)  \(retention.active ? "active" : "inactive")  "
+                    + "head \(retention.head)  confirmed \(retention.confirmed)")
+            let limit = retention.limitBytes.map { " of \(Self.bytes($0))" } ?? ""
+            let beat =
+                source.lastHeartbeat.flatMap(ISOTime.micros)
+                .map { "  heartbeat \(Self.ago(nowMicros - $0)) ago" } ?? ""
+            lines.append(
+                "         WAL kept \(retention.retainedBytes.map(Self.bytes) ?? "?")\(limit) "
+                    + "(wal_status \(retention.status))\(beat)")
+        }
+        if isRunning {
+            let last = source.lastEvent.flatMap { text in
+                ISOTime.micros(text).map {
+                    "  last event \(Self.clock(text)) (\(Self.ago(nowMicros - $0)) ago)"
+                }
+            }
+            lines.append(
+                "         received \(Self.grouped(source.received))  filtered "
+                    + "\(Self.grouped(source.filtered))\(last ?? "")")
+        }
+        lines += sinkRows(pipeline, isRunning: isRunning)
+        lines += errorRows(pipeline)
+        lines += problems(pipeline).filter { !$0.hasPrefix("  Next:") }
+        if let risk = risk(pipeline), pipeline.problems.isEmpty { lines.append(risk) }
+        return lines.map { Self.trimmed($0) + "\n" }.joined()
+    }
+
+    private func sinkRows(_ pipeline: PipelineReport, isRunning: Bool) -> [String] {
+        let widths = [12, 10, 14, 9, 9, 11, 12, 8]
+        var lines = [
+            row(
+                ["SINK", "STATE", "AT", "LAG", "QUEUED", "p50/p99 ms", "DELIVERED", "RETRIES"],
+                widths)
+        ]
+        for sink in pipeline.sinks {
+            var latency = "-"
+            if let p50 = sink.p50Ms, let p99 = sink.p99Ms {
+                latency = "\(Self.short(p50))/\(Self.short(p99))"
+            }
+            lines.append(
+                row(
+                    [
+                        sink.name, sink.state, sink.position,
+                        isRunning ? Self.seconds(sink.lagSeconds) : "-",
+                        Self.count(sink.queuedEvents), latency, Self.grouped(sink.delivered),
+                        Self.count(sink.retries),
+                    ], widths))
+            if sink.spilledBytes > 0 {
+                lines.append("             \(Self.bytes(sink.spilledBytes)) wait on disk (spill)")
+            }
+        }
+        return lines
+    }
+
+    private func errorRows(_ pipeline: PipelineReport) -> [String] {
+        guard !pipeline.errors.isEmpty else { return [] }
+        return ["Errors (last 24 h)"]
+            + pipeline.errors.prefix(8).map { error in
+                let first = Self.clock(error.first)
+                let last = Self.clock(error.last)
+                let span = first == last ? first : "\(first)-\(last)"
+                return "  \(error.count)x  \(span)  \(error.component)  \(error.code)  "
+                    + error.message
+            }
+    }
+
+    // MARK: Cells
+
+    private func row(_ cells: [String], _ widths: [Int]) -> String {
+        zip(cells, widths).enumerated().map { index, pair in
+            let (cell, width) = pair
+            // Names and states from the left, numbers from the right; a long cell pushes on.
+            let space = String(repeating: " ", count: max(0, width - cell.count - 1))
+            return index < 2 || cell.first.map { "▁▂▃▄▅▆▇█.:-=#L".contains($0) } == true
+                ? cell + space + " " : space + cell + " "
+        }.joined()
+    }
+
+    func sparkline(_ counts: [Int]) -> String {
+        let steps: [Character] = isASCII ? Array(".:-=#") : Array("▁▂▃▄▅▆▇█")
+        guard let top = counts.max(), top > 0 else { return "" }
+        return String(
+            counts.map { count in
+                count == 0 ? steps[0] : steps[max(1, count * (steps.count - 1) / top)]
+            })
+    }
+
+    static func seconds(_ value: Double) -> String {
+        switch value {
+        case ..<0.05: "0s"
+        case ..<10: "\((value * 10).rounded() / 10)s"
+        case ..<60: "\(Int(value))s"
+        case ..<3600: "\(Int(value) / 60)m\(Int(value) % 60)s"
+        default: "\(Int(value) / 3600)h\(Int(value) % 3600 / 60)m"
+        }
+    }
+
+    static func ago(_ micros: Int64) -> String {
+        let value = max(0, micros / 1_000_000)
+        switch value {
+        case ..<60: return "\(value)s"
+        case ..<3600: return "\(value / 60)m \(value % 60)s"
+        case ..<86_400: return "\(value / 3600)h \(value % 3600 / 60)m"
+        default: return "\(value / 86_400)d \(value % 86_400 / 3600)h"
+        }
+    }
+
+    static func count(_ value: Int) -> String {
+        switch value {
+        case ..<1000: "\(value)"
+        case ..<1_000_000: "\(Double(value / 100) / 10)k"
+        default: "\(Double(value / 100_000) / 10)M"
+        }
+    }
+
+    static func bytes(_ value: Int64) -> String { bytes(Int(value)) }
+
+    static func bytes(_ value: Int) -> String {
+        var number = Double(value)
+        for unit in ["B", "KiB", "MiB", "GiB"] {
+            if abs(number) < 1024 || unit == "GiB" {
+                return unit == "B" ? "\(Int(number)) B" : "\((number * 10).rounded() / 10) \(unit)"
+            }
+            number /= 1024
+        }
+        return "\(value) B"
+    }
+
+    static func grouped(_ value: Int) -> String {
+        let digits = Array(String(value))
+        return digits.enumerated().reduce(into: "") { text, digit in
+            if digit.offset > 0 && (digits.count - digit.offset) % 3 == 0 { text += "," }
+            text.append(digit.element)
+        }
+    }
+
+    /// Hours, minutes and seconds of an ISO time, UTC as everything Weir prints.
+    static func clock(_ iso: String) -> String { String(iso.dropFirst(11).prefix(8)) }
+
+    private static func short(_ value: Double) -> String {
+        value < 10 ? "\((value * 10).rounded() / 10)" : "\(Int(value.rounded()))"
+    }
+
+    private static func trimmed(_ line: String) -> String {
+        var line = line[...]
+        while line.last == " " { line.removeLast() }
+        return String(line)
+    }
+}

@@ -1,0 +1,8 @@
+import ArgumentParser
+
+struct VersionCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "version", abstract: "Show the version.")
+
+    func run() { print("weir \(weirVersion)") }
+}

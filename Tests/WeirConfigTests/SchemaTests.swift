@@ -1,0 +1,150 @@
+import Testing
+import WeirConfig
+import WeirCore
+import WeirJSON
+
+@Suite struct SchemaTests {
+    private let schema = JSONSchemaWriter(descriptors: Fakes.connectors)
+    private let reference = ReferenceWriter(descriptors: Fakes.connectors)
+
+    @Test func theSchemaIsJSONWithOrderedUniqueKeys() throws {
+        let root = try JSONDocument.parse(Array(schema.schema().utf8))
+        try checkUnique(root)
+        guard case .object(let members) = root.value else { return }
+        #expect(
+            members.map(\.key) == [
+                "$schema", "title", "description", "type", "properties", "required",
+                "additionalProperties",
+            ])
+        #expect(members[0].value.value == .string("http://json-schema.org/draft-07/schema#"))
+        #expect(schema.schema() == JSONSchemaWriter(descriptors: Fakes.connectors).schema())
+    }
+
+    @Test func everyFieldIsInTheSchemaAndTheReference() {
+        let text = schema.schema()
+        let page = reference.page()
+        for descriptor in Fakes.connectors {
+            let fields =
+                (descriptor.connectionFields ?? []) + (descriptor.source?.fields ?? [])
+                + (descriptor.sink?.fields ?? []) + LaneFields.fields
+            for field in fields {
+                #expect(text.contains("\"\(field.name)\": {"), "\(field.name)")
+                #expect(page.contains("| `\(field.name)` |"), "\(field.name)")
+            }
+        }
+    }
+
+    @Test func aPartOfTheSchemaIsFoundByItsPath() throws {
+        let daemon = try #require(schema.schema(path: "daemon"))
+        #expect(
+            daemon.hasPrefix(
+                """
+                {
+                  "description": "How the daemon itself behaves.",
+                  "type": "object",
+                  "properties": {
+                    "shutdown_timeout": {
+                """))
+        #expect(daemon.contains(#""pattern": "^[0-9]+(ms|s|m|h)$","#))
+        #expect(daemon.contains(#""default": "30s""#))
+        #expect(schema.schema(path: ".") == schema.schema())
+        #expect(
+            schema.schema(path: "pipelines.x.source") == schema.schema(path: "pipelines.*.source"))
+        #expect(schema.schema(path: "nowhere") == nil)
+        for path in reference.paths {
+            let part = try #require(schema.schema(path: path))
+            try checkUnique(try JSONDocument.parse(Array(part.utf8)))
+        }
+    }
+
+    @Test func theFieldsOfAnObjectAreListedForPeople() throws {
+        let daemon = try #require(reference.fields(path: "daemon"))
+        #expect(
+            daemon == """
+                daemon
+                  How the daemon itself behaves.
+
+                  shutdown_timeout  (duration, 1s to 1h, default "30s")
+                      How long a stop may take to deliver what was read. What is left then is
+                      read again at the next start.
+                  log  ("auto", "text", "logfmt", "json", default "auto")
+                      The form of the log: auto is text on a terminal and logfmt elsewhere.
+                  log_level  ("debug", "info", "warning", "error", default "info")
+                      The least important lines to log.
+
+                """)
+        #expect(
+            reference.fields(path: "pipelines.shop.source.slot") == """
+                pipelines.*.source
+                  What a pipeline reads.
+
+                with a connection of type "shopdb"
+                  slot  (text)
+                      The slot.
+                      Example: "weir_shop"
+
+                """)
+        for path in reference.paths { #expect(reference.fields(path: path) != nil, "\(path)") }
+        #expect(reference.fields(path: "pipelines.*.sinks.*.nothing") == nil)
+        #expect(reference.fields(path: "") != nil)
+    }
+
+    @Test func everyPathOfALastLineCanBeAskedFor() {
+        let faulty = [
+            "{}", file(connection: #""type": "bus", "url": "x", "y": 1"#),
+            file(source: #""connection": "shop""#), file(sink: "\"connect\": 1"),
+            #"{ "pipelines": { "p": {} } }"#, #"{ "daemon": { "x": 1 }, "pipelines": {} }"#,
+        ]
+        for text in faulty {
+            let path = check(text).errors.compactMap(\.objectPath).first
+            #expect(path.flatMap { reference.fields(path: $0) } != nil, "\(text)")
+        }
+    }
+
+    @Test func theReferencePageHasATableForEachObject() {
+        let page = reference.page()
+        #expect(
+            page.contains(
+                """
+                ## `pipelines.NAME.sinks.NAME`
+
+                One place events go to. Sinks do not wait for one another.
+
+                | Key | Type | Default | Meaning |
+                |---|---|---|---|
+                | `connection` | text |  | The connection of this sink, by its name under connections. Example: `"shop"` |
+                """))
+        #expect(
+            page.contains(
+                "| `path` | text | **required** | The file, or \\| for standard output. "
+                    + "Example: `\"changes.jsonl\"` |"))
+        #expect(page.contains("### Connection of type `bus`"))
+        #expect(page.contains("### Sink `lines`"))
+        #expect(page.hasSuffix("\n") && !page.contains("\n\n\n"))
+    }
+
+    @Test func faultyDescriptorsAreFound() {
+        #expect(loader.descriptorFaults() == [])
+        let faulty = ConnectorDescriptor(
+            type: "Bad", summary: "",
+            connectionFields: [
+                ConfigField("type", .string, "Taken."),
+                ConfigField("camelCase", .string, "Not snake."),
+                ConfigField("size", .size(0...10), "Too big.", default: #""1KiB""#),
+                ConfigField("both", .boolean, "Both.", required: true, default: "true"),
+                ConfigField("short", .boolean, "No sentence", example: "1"),
+            ])
+        let faults = ConfigLoader(descriptors: [faulty]).descriptorFaults()
+        #expect(faults.count == 7, "\(faults)")
+    }
+
+    private func checkUnique(_ node: JSONNode) throws {
+        switch node.value {
+        case .object(let members):
+            #expect(Set(members.map(\.key)).count == members.count)
+            for member in members { try checkUnique(member.value) }
+        case .array(let elements): for element in elements { try checkUnique(element) }
+        default: break
+        }
+    }
+}

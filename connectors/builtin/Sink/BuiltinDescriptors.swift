@@ -1,0 +1,25 @@
+package import WeirCore
+
+/// The sinks that need no server.
+package let builtinConnectors = [
+    ConnectorDescriptor(
+        type: "stdout", summary: "One JSON line per event on standard output.",
+        sink: SinkRole(StdoutSink.self), errorCodes: [.outputFailed, .outputLost]),
+    ConnectorDescriptor(
+        type: "file", summary: "One JSON line per event in a file, each once over any crash.",
+        sink: SinkRole(FileSink.self)),
+    ConnectorDescriptor(
+        type: "blackhole", summary: "Counts events and keeps nothing.",
+        sink: SinkRole(BlackholeSink.self)),
+]
+
+extension ErrorCode {
+    static let outputFailed = ErrorCode(
+        "file.write_failed",
+        meaning: "The output file, or standard output, could not be opened or written.",
+        remedy: "Check free space, folder and rights. Weir retries by itself; nothing is lost.")
+    static let outputLost = ErrorCode(
+        "file.lost",
+        meaning: "The output file is not the one the checkpoint counts on: shorter, moved or gone.",
+        remedy: "Put it back, or weir position set PIPELINE confirmed --yes to go on at its end.")
+}

@@ -1,0 +1,300 @@
+import CLibPQ
+import Glibc
+
+/// One libpq connection, always with Weir's session settings.
+///
+/// Not thread-safe: use it from one thread, an actor pinned to its own. Every call blocks that
+/// thread, but never longer than its limit, and ends early when the current task is cancelled
+/// (invariant 7).
+@safe package final class PostgresConnection {
+    private let connection: OpaquePointer
+
+    /// Settings that change how values are written, forced on every connection: a database or role
+    /// setting would silently change pgoutput's text (CORRECTNESS 14; FAULTS, finding 2).
+    package static let sessionSettings: [(name: String, value: String)] = [
+        ("DateStyle", "ISO"), ("IntervalStyle", "postgres"), ("extra_float_digits", "3"),
+        ("TimeZone", "UTC"), ("bytea_output", "hex"), ("lc_monetary", "C"), ("search_path", ""),
+        ("row_security", "off"), ("statement_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+        // Our markers must not wait for a synchronous standby.
+        ("synchronous_commit", "local"),
+    ]
+
+    package enum Mode { case sql, replication }
+
+    /// - Throws: `.connection`, `.timeout` or `.cancelled`.
+    package init(
+        _ string: ConnectionString,
+        mode: Mode,
+        name: String,
+        within limit: Duration = .seconds(15)
+    ) throws(PostgresFailure) {
+        var options = string.options.filter {
+            !["client_encoding", "replication", "options", "fallback_application_name"]
+                .contains($0.keyword)
+        }
+        let ours = Self.sessionSettings.map { "-c \($0.name)=\($0.value)" }
+        // Ours come last, so that they win over the user's.
+        options.append(
+            ("options", ([string["options"]].compactMap { $0 } + ours).joined(separator: " ")))
+        options.append(("client_encoding", "UTF8"))
+        options.append(("fallback_application_name", name))
+        if mode == .replication { options.append(("replication", "database")) }
+        // A silent peer is noticed within half a minute, idle or in the middle of a write.
+        for (keyword, value) in [
+            ("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "3"),
+            ("tcp_user_timeout", "30000"),
+        ] where string[keyword] == nil {
+            options.append((keyword, value))
+        }
+        guard let made = unsafe Self.start(options) else {
+            throw PostgresFailure(.connection, "out of memory")
+        }
+        unsafe connection = made
+        unsafe weir_silence_notices(made)
+        do throws(PostgresFailure) {
+            try finishConnecting(by: .now + limit)
+        } catch {
+            unsafe PQfinish(made)
+            throw error
+        }
+        unsafe PQsetnonblocking(made, 1)
+    }
+
+    deinit { unsafe PQfinish(connection) }
+
+    private static func start(_ options: [(keyword: String, value: String)]) -> OpaquePointer? {
+        let keywords = unsafe options.map { unsafe strdup($0.keyword) }
+        let values = unsafe options.map { unsafe strdup($0.value) }
+        defer {
+            for index in options.indices {
+                unsafe free(keywords[index])
+                unsafe free(values[index])
+            }
+        }
+        var keywordList = unsafe keywords.map { unsafe UnsafePointer<CChar>($0) } + [nil]
+        var valueList = unsafe values.map { unsafe UnsafePointer<CChar>($0) } + [nil]
+        return unsafe PQconnectStartParams(&keywordList, &valueList, 0)
+    }
+
+    private func finishConnecting(by deadline: ContinuousClock.Instant) throws(PostgresFailure) {
+        guard unsafe PQstatus(connection) != CONNECTION_BAD else { throw lastFailure() }
+        var state = PGRES_POLLING_WRITING
+        while state != PGRES_POLLING_OK {
+            if state == PGRES_POLLING_FAILED { throw lastFailure() }
+            try wait(for: state == PGRES_POLLING_READING ? POLLIN : POLLOUT, by: deadline)
+            state = unsafe PQconnectPoll(connection)
+        }
+    }
+
+    /// The socket, for `poll`.
+    package var descriptor: Int32 { unsafe PQsocket(connection) }
+    /// Such as 150020.
+    package var serverVersion: Int { Int(unsafe PQserverVersion(connection)) }
+    package var backendPID: Int32 { unsafe PQbackendPID(connection) }
+
+    package func parameter(_ name: String) -> String? {
+        unsafe PQparameterStatus(connection, name).map { unsafe String(cString: $0) }
+    }
+
+    /// False once the server closed the connection. Reads what has arrived; never blocks.
+    package func isAlive() -> Bool {
+        unsafe PQconsumeInput(connection) == 1 && PQstatus(connection) == CONNECTION_OK
+    }
+
+    /// Runs one command and returns its rows as text.
+    package func query(
+        _ sql: String, within limit: Duration = .seconds(15)
+    ) throws(PostgresFailure) -> [[String?]] {
+        let deadline = ContinuousClock.now + limit
+        guard unsafe PQsendQuery(connection, sql) == 1 else { throw lastFailure() }
+        try flush(by: deadline)
+        var rows: [[String?]] = []
+        var failure: PostgresFailure?
+        while let result = try unsafe nextResult(by: deadline) {
+            defer { unsafe PQclear(result) }
+            switch unsafe PQresultStatus(result) {
+            case PGRES_TUPLES_OK: unsafe rows = Self.rows(of: result)
+            case PGRES_COMMAND_OK, PGRES_EMPTY_QUERY: break
+            case PGRES_COPY_BOTH: return []
+            default: failure = unsafe failure ?? self.failure(of: result)
+            }
+        }
+        if let failure { throw failure }
+        return rows
+    }
+
+    /// One row that must be there.
+    package func queryRow(
+        _ sql: String, within limit: Duration = .seconds(15)
+    ) throws(PostgresFailure) -> [String?] {
+        guard let row = try query(sql, within: limit).first else {
+            throw PostgresFailure(.statement, "the server returned no row")
+        }
+        return row
+    }
+
+    package static func literal(_ text: String) -> String {
+        let escaped = text.split(separator: "'", omittingEmptySubsequences: false)
+            .joined(separator: "''")
+        // With E'' a backslash is one whatever standard_conforming_strings says.
+        let doubled = escaped.split(separator: "\\", omittingEmptySubsequences: false)
+            .joined(separator: "\\\\")
+        return "E'\(doubled)'"
+    }
+
+    package static func identifier(_ name: String) -> String {
+        "\""
+            + name.split(separator: "\"", omittingEmptySubsequences: false)
+            .joined(separator: "\"\"") + "\""
+    }
+
+    // MARK: Copy stream
+
+    /// The next CopyData message that has arrived, or nil when none has; never blocks.
+    ///
+    /// - Throws: when the server ended the stream, with its reason.
+    package func nextCopyMessage() throws(PostgresFailure) -> CopyMessage? {
+        var buffer: UnsafeMutablePointer<CChar>?
+        let count = unsafe PQgetCopyData(connection, &buffer, 1)
+        if count > 0, let start = unsafe buffer {
+            return unsafe CopyMessage(stealing: start, count: Int(count))
+        }
+        switch count {
+        case 0: return nil
+        case -1:
+            let result = try unsafe nextResult(by: .now + .seconds(5))
+            defer { unsafe PQclear(result) }
+            if let result = unsafe result, unsafe PQresultStatus(result) == PGRES_FATAL_ERROR {
+                throw unsafe failure(of: result)
+            }
+            throw PostgresFailure(.connection, "the server ended replication")
+        default: throw lastFailure()
+        }
+    }
+
+    /// Reads what the socket holds into libpq's buffer; never blocks.
+    package func consumeInput() throws(PostgresFailure) {
+        guard unsafe PQconsumeInput(connection) == 1 else { throw lastFailure() }
+    }
+
+    /// Sends one CopyData message, waiting for room in the socket up to `limit`.
+    package func sendCopyMessage(
+        _ bytes: [UInt8], within limit: Duration = .seconds(5)
+    ) throws(PostgresFailure) {
+        let sent = unsafe bytes.withUnsafeBytes { raw in
+            unsafe raw.withMemoryRebound(to: CChar.self) {
+                unsafe PQputCopyData(connection, $0.baseAddress, Int32($0.count))
+            }
+        }
+        guard sent == 1 else { throw lastFailure() }
+        try flush(by: .now + limit)
+    }
+
+    /// Ends our half of the stream, so that the server frees the slot before we are gone.
+    package func endCopy() {
+        guard unsafe PQputCopyEnd(connection, nil) == 1 else { return }
+        try? flush(by: .now + .milliseconds(200))
+    }
+
+    // MARK: Waiting
+
+    private func flush(by deadline: ContinuousClock.Instant) throws(PostgresFailure) {
+        while true {
+            switch unsafe PQflush(connection) {
+            case 0: return
+            case 1:
+                // The server may be waiting for us to read before it reads on.
+                try wait(for: POLLIN | POLLOUT, by: deadline)
+                guard unsafe PQconsumeInput(connection) == 1 else { throw lastFailure() }
+            default: throw lastFailure()
+            }
+        }
+    }
+
+    private func nextResult(
+        by deadline: ContinuousClock.Instant
+    ) throws(PostgresFailure) -> OpaquePointer? {
+        while unsafe PQisBusy(connection) == 1 {
+            try wait(for: POLLIN, by: deadline)
+            guard unsafe PQconsumeInput(connection) == 1 else { throw lastFailure() }
+        }
+        return unsafe PQgetResult(connection)
+    }
+
+    /// Waits in slices of 100 ms, so that cancelling the task is noticed.
+    private func wait(
+        for events: Int32, by deadline: ContinuousClock.Instant
+    ) throws(PostgresFailure) {
+        while true {
+            if Task.isCancelled { throw PostgresFailure(.cancelled, "cancelled") }
+            let left = ContinuousClock.now.duration(to: deadline)
+            guard left > .zero else {
+                throw PostgresFailure(.timeout, "the server did not answer in time")
+            }
+            let slice = Int32(min(100, left.milliseconds + 1))
+            var item = pollfd(fd: descriptor, events: Int16(events), revents: 0)
+            let ready = unsafe poll(&item, 1, slice)
+            if ready > 0 { return }
+            if ready < 0 && errno != EINTR {
+                let reason = unsafe String(cString: strerror(errno))
+                throw PostgresFailure(.connection, "could not wait for the socket: \(reason)")
+            }
+        }
+    }
+
+    // MARK: Results
+
+    private static func rows(of result: OpaquePointer) -> [[String?]] {
+        let columns = unsafe PQnfields(result)
+        return (0..<(unsafe PQntuples(result))).map { row in
+            (0..<columns).map { column in
+                unsafe PQgetisnull(result, row, column) == 1
+                    ? nil : unsafe String(cString: PQgetvalue(result, row, column))
+            }
+        }
+    }
+
+    private func failure(of result: OpaquePointer) -> PostgresFailure {
+        func field(_ code: Int32) -> String? {
+            unsafe PQresultErrorField(result, code).map { unsafe String(cString: $0) }
+        }
+        let state = field(Int32(UInt8(ascii: "C"))) ?? ""
+        guard let message = field(Int32(UInt8(ascii: "M"))) else { return lastFailure() }
+        let isGone = unsafe PQstatus(connection) != CONNECTION_OK || state.hasPrefix("57P")
+        return PostgresFailure(
+            isGone ? .connection : .statement, message, sqlState: state,
+            hint: field(Int32(UInt8(ascii: "H"))))
+    }
+
+    private func lastFailure() -> PostgresFailure {
+        let text = unsafe PQerrorMessage(connection).map { unsafe String(cString: $0) } ?? ""
+        let line = text.split(separator: "\n").joined(separator: "; ").trimmedTail
+        return PostgresFailure(.connection, line.isEmpty ? "connection lost" : line)
+    }
+}
+
+/// One message of a copy stream, in memory libpq allocated and this value frees.
+@safe package struct CopyMessage: ~Copyable {
+    private let start: UnsafeMutablePointer<CChar>
+    private let count: Int
+
+    fileprivate init(stealing start: UnsafeMutablePointer<CChar>, count: Int) {
+        unsafe self.start = start
+        self.count = count
+    }
+
+    deinit { unsafe PQfreemem(start) }
+
+    /// Valid as long as this value is.
+    package var bytes: UnsafeRawBufferPointer {
+        unsafe UnsafeRawBufferPointer(start: start, count: count)
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds, rounded down.
+    package var milliseconds: Int64 {
+        components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
+    }
+}

@@ -1,0 +1,195 @@
+import WeirCore
+import WeirPostgresClient
+
+extension ErrorCode {
+    static let connectionFailed = ErrorCode(
+        "postgres.connection_failed",
+        meaning: "Weir could not reach PostgreSQL, or the server closed the connection.",
+        remedy: "Check host, port, password and pg_hba.conf. Weir retries by itself.")
+    static let timeout = ErrorCode(
+        "postgres.timeout",
+        meaning: "PostgreSQL did not answer a command in time.",
+        remedy: "Look at the server's load and locks. Weir retries by itself.")
+    static let serverVersion = ErrorCode(
+        "postgres.server_version",
+        meaning: "The server is older than PostgreSQL 14.",
+        remedy: "Upgrade the server.")
+    static let walLevel = ErrorCode(
+        "postgres.wal_level",
+        meaning: "Logical replication needs wal_level = logical.",
+        remedy: "ALTER SYSTEM SET wal_level = logical; and restart PostgreSQL.")
+    static let permission = ErrorCode(
+        "postgres.permission",
+        meaning: "The role may not do what replication needs.",
+        remedy: "ALTER ROLE … REPLICATION; GRANT CREATE ON DATABASE …; GRANT SELECT ON …;")
+    static let tableMissing = ErrorCode(
+        "postgres.table_missing",
+        meaning: "A configured table does not exist, or is not an ordinary or partitioned table.",
+        remedy: "Correct the name in the configuration, or create the table.")
+    static let noReplicaIdentity = ErrorCode(
+        "postgres.no_replica_identity",
+        meaning: "Publishing a table without primary key or replica identity makes every UPDATE "
+            + "and DELETE of it fail in the application.",
+        remedy:
+            "Add a primary key, or ALTER TABLE … REPLICA IDENTITY FULL; or create a publication "
+            + "with publish = 'insert' by hand and name it in the configuration.")
+    static let publicationMissing = ErrorCode(
+        "postgres.publication_missing",
+        meaning: "The publication the slot needs does not exist, or did not when the next change "
+            + "was written. Creating it again does not help for what was written before.",
+        remedy: "weir position set PIPELINE now --yes starts a new slot and declares the gap.")
+    static let publicationUnfit = ErrorCode(
+        "postgres.publication_unfit",
+        meaning: "A publication Weir did not create does not publish what the configuration asks.",
+        remedy: "Alter the publication as the message says, or let Weir create its own by leaving "
+            + "out \"publication\".")
+    static let publicationChanged = ErrorCode(
+        "postgres.publication_changed",
+        meaning: "The publication was altered while Weir was streaming.",
+        remedy: "Nothing: Weir connects again and checks it.")
+    static let slotMissing = ErrorCode(
+        "postgres.slot_missing",
+        meaning:
+            "The replication slot is gone: it was dropped, or this server was promoted without "
+            + "it. What was written since the last confirmed position cannot be read any more.",
+        remedy: "weir position set PIPELINE now --yes starts a new slot and declares the gap.")
+    static let slotInvalidated = ErrorCode(
+        "postgres.slot_invalidated",
+        meaning: "The server removed WAL that the slot still needed (max_slot_wal_keep_size, "
+            + "wal_level, idle_replication_slot_timeout).",
+        remedy: "weir position set PIPELINE now --yes starts a new slot and declares the gap.")
+    static let slotUnknown = ErrorCode(
+        "postgres.slot_unknown",
+        meaning:
+            "A slot of this name exists, but Weir's state knows nothing of it. It may belong to "
+            + "another daemon, or the state directory was lost.",
+        remedy: "weir position set PIPELINE confirmed --yes takes it over where it stands; "
+            + "weir drop PIPELINE --yes removes it.")
+    static let slotUnfit = ErrorCode(
+        "postgres.slot_unfit",
+        meaning: "The slot is of another plugin, kind or database than Weir needs.",
+        remedy: "Name another \"slot\" in the configuration, or drop that one.")
+    static let slotActive = ErrorCode(
+        "postgres.slot_active",
+        meaning:
+            "Another connection is streaming from the slot: another daemon, or a connection of "
+            + "ours that the server has not given up yet.",
+        remedy: "Weir retries by itself. If it stays, find the other consumer: SELECT active_pid "
+            + "FROM pg_replication_slots.")
+    static let slotAdvanced = ErrorCode(
+        "postgres.slot_advanced",
+        meaning: "The slot was confirmed beyond what Weir delivered: someone else advanced or "
+            + "recreated it. Changes between the two positions cannot be read any more.",
+        remedy: "weir position set PIPELINE confirmed --yes goes on there and declares the gap.")
+    static let identityChanged = ErrorCode(
+        "postgres.identity_changed",
+        meaning: "The connection leads to another server or database than the stored position "
+            + "belongs to; positions mean nothing there.",
+        remedy: "Correct the URL, or weir position set PIPELINE now --yes to start anew there.")
+    static let positionAhead = ErrorCode(
+        "postgres.position_ahead",
+        meaning: "The stored position lies beyond the end of the server's log: the server was "
+            + "restored from a backup, or lost its newest changes in a failover. Weir has delivered "
+            + "changes that this server does not have.",
+        remedy: "Compare the sinks with the source, then weir position set PIPELINE now --yes.")
+    static let limitReached = ErrorCode(
+        "postgres.limit_reached",
+        meaning: "The server has no replication slot, WAL sender or connection left.",
+        remedy: "Raise max_replication_slots, max_wal_senders or max_connections and restart, or "
+            + "drop slots nobody uses.")
+    static let protocolError = ErrorCode(
+        "postgres.protocol",
+        meaning: "The server sent bytes that do not follow the replication protocol.",
+        remedy: "If it is no proxy's doing, report it. Weir connects again by itself.")
+    static let commandFailed = ErrorCode(
+        "postgres.command_failed",
+        meaning: "PostgreSQL refused a command for a reason Weir has no rule for.",
+        remedy: "Read the server's message. Weir retries by itself.")
+
+    static let postgresSource: [ErrorCode] = [
+        connectionFailed, timeout, serverVersion, walLevel, permission, tableMissing,
+        noReplicaIdentity, publicationMissing, publicationUnfit, publicationChanged, slotMissing,
+        slotInvalidated, slotUnknown, slotUnfit, slotActive, slotAdvanced, identityChanged,
+        positionAhead, limitReached, protocolError, commandFailed,
+    ]
+}
+
+/// Turns a server's error into what the engine acts on (CORRECTNESS 10). Pure.
+struct FailureMap {
+    /// Host, port and database.
+    let place: String
+    let pipeline: String
+    let slot: String
+    let publication: String
+
+    func error(_ failure: PostgresFailure, doing work: String) -> WeirError {
+        switch failure.kind {
+        case .cancelled:
+            return WeirError(.cancelled, .transient, "cancelled while \(work)")
+        case .timeout:
+            return make(.timeout, .transient, failure, work)
+        case .connection where failure.sqlState.isEmpty:
+            return make(.connectionFailed, .transient, failure, work, hint: connectHint(failure))
+        default: break
+        }
+        switch failure.sqlState {
+        case "42704" where failure.message.contains("publication"):
+            return make(.publicationMissing, .positionLost, failure, work, hint: restartHint)
+        case "42704" where failure.message.contains("slot"):
+            return make(.slotMissing, .positionLost, failure, work, hint: restartHint)
+        case "55006": return make(.slotActive, .transient, failure, work)
+        case "55000" where isInvalidation(failure.message):
+            return make(.slotInvalidated, .positionLost, failure, work, hint: restartHint)
+        case "42501":
+            return make(.permission, .blocked, failure, work, hint: ErrorCode.permission.remedy)
+        case "53300", "53400":
+            return make(
+                .limitReached, .transient, failure, work, hint: ErrorCode.limitReached.remedy)
+        case let state where state.hasPrefix("57P") || state.hasPrefix("08"):
+            return make(.connectionFailed, .transient, failure, work)
+        case let state where state.hasPrefix("28") || state == "3D000":
+            return make(.connectionFailed, .transient, failure, work, hint: connectHint(failure))
+        default: return make(.commandFailed, .transient, failure, work)
+        }
+    }
+
+    var restartHint: String {
+        "Start a new slot and declare the gap: weir position set \(pipeline) now --yes"
+    }
+
+    /// PostgreSQL 14 to 18 word an invalidated slot differently.
+    private func isInvalidation(_ message: String) -> Bool {
+        ["invalidated", "can no longer", "cannot read from", "must be at least", "wal_level"]
+            .contains { message.contains($0) }
+    }
+
+    private func connectHint(_ failure: PostgresFailure) -> String? {
+        let message = failure.message
+        if message.contains("password authentication failed") || message.contains("no password") {
+            return "Check user and password of the connection."
+        }
+        if message.contains("pg_hba.conf") {
+            return "Allow this host in the server's pg_hba.conf and reload it."
+        }
+        if message.contains("does not exist") { return "Check the names in the connection's url." }
+        if message.contains("SSL") || message.contains("certificate") {
+            return "Check sslmode and sslrootcert in the connection's url."
+        }
+        if message.contains("permission denied to start WAL sender")
+            || message.contains("must be superuser or replication role")
+        {
+            return "ALTER ROLE … REPLICATION;"
+        }
+        return nil
+    }
+
+    private func make(
+        _ code: ErrorCode, _ disposition: Disposition, _ failure: PostgresFailure, _ work: String,
+        hint: String? = nil
+    ) -> WeirError {
+        let state = failure.sqlState.isEmpty ? "" : "SQLSTATE \(failure.sqlState). "
+        return WeirError(
+            code, disposition, "could not \(work) at \(place): \(failure.message)",
+            detail: state.isEmpty ? nil : state.trimmedTail, hint: hint ?? failure.hint)
+    }
+}

@@ -1,0 +1,180 @@
+package import WeirCore
+import WeirPostgresClient
+
+// What a source can do beside streaming: markers, facts for `status`, moving the position, removal.
+
+extension PostgresSource: SourceMarker {
+    /// A transactional message: its commit is flushed at once, arrives like any other, and moves a
+    /// quiet database's slot (CORRECTNESS 7).
+    package func mark() async throws(WeirError) -> Position? {
+        guard let (connection, fingerprint) = ordinary else {
+            throw WeirError(.connectionFailed, .transient, "the source is not open")
+        }
+        let rows: [[String?]]
+        do {
+            rows = try connection.query(
+                "SELECT pg_catalog.pg_logical_emit_message(true, "
+                    + "\(PostgresConnection.literal(PgOutputDecoder.markerPrefix)), ''), "
+                    + Publication.fingerprintQuery(
+                        config.publication, serverVersion: connection.serverVersion))
+        } catch {
+            // A standby or a role that may not write: lag is then measured without markers.
+            if ["25006", "42501"].contains(error.sqlState) { return nil }
+            throw failures.error(error, doing: "write a heartbeat")
+        }
+        // PostgreSQL 18 passes over a missing publication in silence, so we look ourselves.
+        if let now = rows.first?[1] ?? "" as String?, now != fingerprint {
+            throw WeirError(
+                .publicationChanged, .transient,
+                "publication \"\(config.publication)\" was altered while Weir was streaming")
+        }
+        return rows.first?[0].flatMap(LSN.init(parsing:)).map { Position(commit: $0.value) }
+    }
+}
+
+extension PostgresSource: SourceProbe {
+    package func probe() async throws(WeirError) -> SourceRetention {
+        let connection = try ordinaryConnection()
+        guard let slot = try slot(connection) else {
+            return SourceRetention(
+                name: config.slot, active: false, status: "missing", head: "", confirmed: "")
+        }
+        let head = try run(
+            "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
+                + "ELSE pg_current_wal_lsn() END, "
+                + "(SELECT setting::bigint * 1048576 FROM pg_catalog.pg_settings "
+                + "WHERE name = 'max_slot_wal_keep_size')",
+            on: connection, to: "read the server's position"
+        ).first
+        let headLSN = head?[0].flatMap(LSN.init(parsing:))
+        var retention = SourceRetention(
+            name: config.slot, active: slot.activePID != nil, status: slot.walStatus,
+            head: headLSN?.description ?? "", confirmed: slot.confirmed?.description ?? "")
+        retention.retainedBytes = slot.retainedBytes
+        retention.safeBytes = slot.safeBytes
+        if let limit = head?[1].flatMap({ Int64($0) }), limit >= 0 { retention.limitBytes = limit }
+        if let headLSN, let confirmed = slot.confirmed {
+            retention.lagBytes = Int64(headLSN.value) - Int64(confirmed.value)
+        }
+        return retention
+    }
+}
+
+extension PostgresSource: SourceCleanup {
+    package func describeCleanUp() async throws(WeirError) -> [String] {
+        let sql = try connect(.sql)
+        let place = config.connection.place
+        var effects: [String] = []
+        if let slot = try slot(sql) {
+            let kept = slot.retainedBytes.map { " It keeps \($0) bytes of WAL." } ?? ""
+            effects.append("Drop replication slot \"\(config.slot)\" at \(place).\(kept)")
+        }
+        if try await isPublicationOurs(sql) {
+            effects.append("Drop publication \"\(config.publication)\" at \(place).")
+        }
+        return effects
+    }
+
+    package func cleanUp() async throws(WeirError) -> [String] {
+        let sql = try connect(.sql)
+        var done: [String] = []
+        if try slot(sql) != nil {
+            try dropSlot(sql)
+            done.append("dropped replication slot \"\(config.slot)\"")
+        }
+        if try await isPublicationOurs(sql) {
+            _ = try run(
+                "DROP PUBLICATION IF EXISTS \(PostgresConnection.identifier(config.publication))",
+                on: sql, to: "drop the publication")
+            done.append("dropped publication \"\(config.publication)\"")
+        }
+        return done
+    }
+
+    private func isPublicationOurs(_ sql: PostgresConnection) async throws(WeirError) -> Bool {
+        guard try await context.notes.get("publication") == config.publication else { return false }
+        let query = Publication.query(config.publication, serverVersion: sql.serverVersion)
+        return try !run(query, on: sql, to: "look at the publication").isEmpty
+    }
+
+    private func dropSlot(_ sql: PostgresConnection) throws(WeirError) {
+        _ = try run(
+            "SELECT pg_catalog.pg_drop_replication_slot(\(PostgresConnection.literal(config.slot)))",
+            on: sql, to: "drop replication slot \"\(config.slot)\"")
+    }
+}
+
+extension PostgresSource: SourceSeek {
+    package func planSeek(
+        to target: String, from stored: StoredPosition?
+    ) async throws(WeirError) -> SeekPlan {
+        let sql = try connect(.sql)
+        let server = try serverFacts(connect(.replication))
+        let slot = try slot(sql)
+        let own = stored?.position.commitAndOrdinal.map { LSN($0.commit).description } ?? "nowhere"
+        switch target {
+        case "now":
+            let drop = slot == nil ? "" : "Drop replication slot \"\(config.slot)\", then create"
+            return SeekPlan(
+                target: "now",
+                effects: [
+                    (drop.isEmpty ? "Create" : drop) + " replication slot \"\(config.slot)\" anew.",
+                    "Changes between \(own) and now are not delivered: a gap.",
+                ])
+        case "confirmed":
+            let confirmed = try healthy(slot, server).description
+            return SeekPlan(
+                target: confirmed,
+                effects: [
+                    "Go on at \(confirmed), where the slot stands.",
+                    "Changes between \(own) and \(confirmed) are not delivered: a gap.",
+                ])
+        default:
+            guard let lsn = LSN(parsing: target) else {
+                throw WeirError(
+                    .commandFailed, .blocked, "\"\(target)\" is no position",
+                    hint: "Use now, confirmed, or an LSN such as 0/16B3748.")
+            }
+            let confirmed = try healthy(slot, server)
+            guard lsn >= confirmed, lsn <= server.flushed else {
+                throw WeirError(
+                    .commandFailed, .blocked,
+                    "\(lsn) is not between \(confirmed), where the slot stands, and "
+                        + "\(server.flushed), where the log ends")
+            }
+            return SeekPlan(
+                target: lsn.description,
+                effects: [
+                    "Go on at \(lsn) instead of \(own): changes before it are skipped, changes "
+                        + "after it that were delivered come again."
+                ])
+        }
+    }
+
+    package func seek(_ plan: SeekPlan) async throws(WeirError) -> StoredPosition {
+        let sql = try connect(.sql)
+        let replication = try connect(.replication)
+        let server = try serverFacts(replication)
+        let identity = server.identity(slot: config.slot)
+        let exists = try slot(sql) != nil
+        if let lsn = LSN(parsing: plan.target) {
+            try await context.notes.set("slot", "\(server.system) \(config.slot)")
+            return StoredPosition(position: Position(commit: lsn.value), identity: identity)
+        }
+        if exists { try dropSlot(sql) }
+        _ = try await ensurePublication(sql, isFirstStart: true)
+        try await context.notes.set("slot", "\(server.system) \(config.slot)")
+        let lsn = try createSlot(replication)
+        return StoredPosition(position: Position(commit: lsn.value), identity: identity)
+    }
+
+    private func healthy(_ slot: Slot?, _ server: ServerFacts) throws(WeirError) -> LSN {
+        guard let slot, let confirmed = slot.confirmed else {
+            throw WeirError(
+                .slotMissing, .positionLost, "replication slot \"\(config.slot)\" does not exist",
+                hint: failures.restartHint)
+        }
+        try positionCheck.checkFit(slot, of: server)
+        return confirmed
+    }
+}

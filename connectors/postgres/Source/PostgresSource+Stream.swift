@@ -1,0 +1,181 @@
+import Glibc
+import WeirCore
+import WeirPostgresClient
+
+// The copy stream of START_REPLICATION (manual, "Streaming Replication Protocol").
+//
+//   server → us   'w' │ start LSN 8 │ end LSN 8 │ clock 8 │ one pgoutput message
+//                 'k' │ end LSN 8 │ clock 8 │ reply requested 1
+//   us → server   'r' │ written 8 │ flushed 8 │ applied 8 │ clock 8 │ reply requested 1
+
+extension PostgresSource.Stream {
+    private static let headerBytes = 25
+
+    /// A batch that is full ends at the next boundary, so that most batches can be resumed after;
+    /// one this many times over its limit ends inside its transaction.
+    private static let overfill = 1.25
+
+    /// Fills `batch` until nothing more is waiting, it is full, or the limit has passed.
+    mutating func read(
+        into batch: inout BatchBuilder, within limit: Duration, _ failures: FailureMap
+    ) throws(WeirError) {
+        decoder.beginBatch()
+        let deadline = ContinuousClock.now + limit
+        do throws(PostgresFailure) {
+            while true {
+                try drain(into: &batch, failures)
+                let now = ContinuousClock.now
+                if now >= nextStatus { try sendStatus(at: now) }
+                if !batch.isEmpty || decoder.sawMarker { return }
+                if now >= deadline || Task.isCancelled { return }
+                try wait(until: min(deadline, nextStatus), from: now)
+            }
+        } catch {
+            throw failures.error(error, doing: "read from replication slot \"\(failures.slot)\"")
+        }
+    }
+
+    /// Closes a batch with the positions that belong to it.
+    func seal(_ builder: consuming BatchBuilder) -> EventBatch {
+        let boundary = Position(commit: resume.value)
+        guard let open = decoder.openTransaction else {
+            return builder.seal(resume: boundary, end: boundary)
+        }
+        // A duplicate is read again up to where reading stood before.
+        let here = Position(commit: open.commit, ordinal: open.ordinal)
+        let start = Position(commit: start.commit, ordinal: start.ordinal)
+        return builder.seal(resume: nil, end: max(here, start))
+    }
+
+    /// Decodes what has arrived, without waiting.
+    private mutating func drain(
+        into batch: inout BatchBuilder, _ failures: FailureMap
+    ) throws(PostgresFailure) {
+        let hardLimit = Int(Double(batch.byteLimit) * Self.overfill)
+        while true {
+            if batch.isFull {
+                let isHard =
+                    batch.arenaCount >= hardLimit || batch.eventCount >= 2 * batch.eventLimit
+                if isHard || decoder.openTransaction == nil { return }
+            }
+            if let message = try replication.nextCopyMessage() {
+                try handle(message, &batch)
+                continue
+            }
+            try replication.consumeInput()
+            guard let message = try replication.nextCopyMessage() else { return }
+            try handle(message, &batch)
+        }
+    }
+
+    private enum Followup {
+        case nothing, reply
+        case install(RelationMessage)
+    }
+
+    private mutating func handle(
+        _ message: borrowing CopyMessage, _ batch: inout BatchBuilder
+    ) throws(PostgresFailure) {
+        let followup: Followup
+        do throws(MalformedBytes) {
+            followup = try unsafe decode(message.bytes, &batch)
+        } catch {
+            throw PostgresFailure(
+                .statement, "the server sent a message Weir does not understand: \(error)",
+                sqlState: "08P01")
+        }
+        switch followup {
+        case .nothing: return
+        case .reply: try sendStatus(at: .now)
+        case .install(let relation): try install(relation)
+        }
+    }
+
+    private mutating func decode(
+        _ bytes: UnsafeRawBufferPointer, _ batch: inout BatchBuilder
+    ) throws(MalformedBytes) -> Followup {
+        var reader = unsafe ByteReader(bytes)
+        switch try reader.readByte() {
+        case UInt8(ascii: "w"):
+            let start = try reader.readInteger(UInt64.self)
+            _ = try reader.skip(Self.headerBytes - 9)
+            received = max(received, LSN(start))
+            let body = unsafe UnsafeRawBufferPointer(rebasing: bytes[Self.headerBytes...])
+            switch try unsafe decoder.decode(body, change: start, into: &batch) {
+            case .nothing: return .nothing
+            case .boundary(let lsn):
+                resume = max(resume, lsn)
+                received = max(received, lsn)
+                return .nothing
+            case .relation(let relation): return .install(relation)
+            }
+        case UInt8(ascii: "k"):
+            let end = LSN(try reader.readInteger(UInt64.self))
+            _ = try reader.readInteger(UInt64.self)
+            received = max(received, end)
+            // CORRECTNESS 6: everything before the end was sent, so an idle source moves on.
+            if decoder.openTransaction == nil { resume = max(resume, end) }
+            return try reader.readByte() == 1 ? .reply : .nothing
+        default: throw MalformedBytes("unknown kind of stream message", at: 0)
+        }
+    }
+
+    /// CORRECTNESS 24: the relation does not say what its primary key is; the catalogue does.
+    private mutating func install(_ relation: RelationMessage) throws(PostgresFailure) {
+        let rows = try sql.query(
+            "SELECT a.attname FROM pg_catalog.pg_index i, "
+                + "unnest((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]) "
+                + "WITH ORDINALITY k(attnum, place) "
+                + "JOIN pg_catalog.pg_attribute a ON a.attnum = k.attnum "
+                + "WHERE i.indrelid = \(relation.oid) AND a.attrelid = i.indrelid "
+                + "AND i.indisprimary ORDER BY k.place")
+        let names = rows.compactMap { $0[0] }
+        decoder.install(relation, primaryKey: names.isEmpty ? nil : names)
+    }
+
+    // MARK: Feedback
+
+    /// CORRECTNESS 5, 8: only what is durable everywhere counts as flushed.
+    mutating func sendStatus(
+        at now: ContinuousClock.Instant = .now
+    ) throws(PostgresFailure) {
+        nextStatus = now + statusInterval
+        let written = max(received, durable)
+        var message: [UInt8] = [UInt8(ascii: "r")]
+        for number in [written.value, durable.value, durable.value, Self.serverClock()] {
+            unsafe withUnsafeBytes(of: number.bigEndian) { unsafe message.append(contentsOf: $0) }
+        }
+        message.append(0)
+        try replication.sendCopyMessage(message)
+    }
+
+    /// Microseconds since 2000-01-01, as the protocol wants them; the server only shows them.
+    private static func serverClock() -> UInt64 {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_REALTIME, &now)
+        let micros = (now.tv_sec - 946_684_800) * 1_000_000 + now.tv_nsec / 1000
+        return UInt64(bitPattern: Int64(micros))
+    }
+
+    /// CORRECTNESS 9: the ordinary connection ends first when the server shuts down.
+    func checkServerStays() throws(PostgresFailure) {
+        if !sql.isAlive() {
+            throw PostgresFailure(
+                .connection,
+                "the server closed our ordinary connection, as it does when it shuts down")
+        }
+    }
+
+    /// Waits until either connection has something to say, in slices that notice cancelling.
+    private func wait(
+        until deadline: ContinuousClock.Instant, from start: ContinuousClock.Instant
+    ) throws(PostgresFailure) {
+        let left = max(.zero, start.duration(to: deadline))
+        var items = [
+            pollfd(fd: replication.descriptor, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: sql.descriptor, events: Int16(POLLIN), revents: 0),
+        ]
+        let ready = unsafe poll(&items, 2, Int32(min(100, left.milliseconds + 1)))
+        if ready > 0, items[1].revents != 0 { try checkServerStays() }
+    }
+}

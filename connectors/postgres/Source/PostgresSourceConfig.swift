@@ -1,0 +1,91 @@
+package import WeirCore
+package import WeirPostgresClient
+
+/// The keys of a PostgreSQL source and its connection.
+package struct PostgresSourceConfig: ConnectorConfig {
+    package let connection: ConnectionString
+    package let tables: [TableName]
+    package let slot: String
+    package let publication: String
+    /// False: Weir creates and keeps the publication; true: the operator named one.
+    package let isPublicationNamed: Bool
+    package let skipsOrigins: Bool
+    package let warnings: [String]
+    private let connectionName: String
+
+    package static let connectionFields: [ConfigField] = [
+        ConfigField(
+            "url", .secret,
+            "Where the server is and how to log in, as a libpq URL. TLS is what its sslmode says; "
+                + "anything weaker than verify-full is warned of unless the server is on this host.",
+            required: true, example: #"{ "env": "SHOP_URL" }"#)
+    ]
+
+    package static let fields: [ConfigField] = [
+        ConfigField(
+            "tables", .list(of: .table),
+            "The tables to read, as schema.table. A partitioned table stands for its partitions.",
+            required: true, example: #"["public.products", "public.prices"]"#),
+        ConfigField(
+            "snapshot", .choice(["none"]),
+            "What to do about rows that exist before streaming: none leaves them out.",
+            default: #""none""#),
+        ConfigField(
+            "slot", .string,
+            "The replication slot. Without it, weir_ and the pipeline's name with - as _.",
+            example: #""weir_shop""#),
+        ConfigField(
+            "publication", .string,
+            "A publication of yours to use, which Weir never alters. Without it, Weir creates one "
+                + "named like the slot and keeps it in step with tables.",
+            example: #""shop_changes""#),
+        ConfigField(
+            "origin", .choice(["any", "none"]),
+            "Whether to read transactions that replication wrote (any) or leave them out (none).",
+            default: #""any""#),
+    ]
+
+    package init(_ scope: ConfigScope) throws(ConfigIssue) {
+        guard let url = scope.connection?.secret("url") else {
+            throw ConfigIssue(field: "connection", "the connection has no url")
+        }
+        connection = try ConnectionString(url.reveal())
+        connectionName = scope.connectionName ?? ""
+        tables = scope.values.tables("tables") ?? []
+        if tables.isEmpty { throw ConfigIssue(field: "tables", "at least one table is needed") }
+        for (index, table) in tables.enumerated() where tables.firstIndex(of: table) != index {
+            throw ConfigIssue(field: "tables", index: index, "table \"\(table)\" is listed twice")
+        }
+        let derived = "weir_" + scope.pipeline.map { $0 == "-" ? "_" : $0 }
+        slot = scope.values.string("slot") ?? derived
+        // The server's own rule for slot names.
+        guard (1...63).contains(slot.utf8.count),
+            slot.utf8.allSatisfy({
+                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0)
+                    || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
+                    || $0 == UInt8(ascii: "_")
+            })
+        else {
+            throw ConfigIssue(
+                field: scope.values.string("slot") == nil ? nil : "slot",
+                "slot name \"\(slot)\" must be 1 to 63 lower-case letters, digits and underscores")
+        }
+        isPublicationNamed = scope.values.string("publication") != nil
+        publication = scope.values.string("publication") ?? slot
+        guard (1...63).contains(publication.utf8.count) else {
+            throw ConfigIssue(field: "publication", "a publication's name has 1 to 63 bytes")
+        }
+        skipsOrigins = scope.values.string("origin") == "none"
+        let mode = connection["sslmode"] ?? "prefer"
+        if !connection.isLocal && mode != "verify-full" {
+            warnings = [
+                "connection \"\(connectionName)\" uses sslmode=\(mode), which does not prove who "
+                    + "the server is; use sslmode=verify-full with sslrootcert"
+            ]
+        } else {
+            warnings = []
+        }
+    }
+
+    package var claims: [String] { ["slot \(slot) of connection \(connectionName)"] }
+}

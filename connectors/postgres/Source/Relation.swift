@@ -1,0 +1,130 @@
+import WeirCore
+
+/// An `R` message as it came.
+struct RelationMessage: Sendable, Equatable {
+    struct Column: Sendable, Equatable {
+        let isIdentity: Bool
+        let name: String
+        let type: UInt32
+    }
+    let oid: UInt32
+    let schema: String
+    let name: String
+    /// `d` default, `n` nothing, `f` full, `i` index.
+    let replicaIdentity: UInt8
+    let columns: [Column]
+
+    init(_ reader: inout ByteReader) throws(MalformedBytes) {
+        oid = try reader.readInteger(UInt32.self)
+        let schema = try reader.readCString()
+        // An empty name stands for pg_catalog.
+        self.schema = schema.isEmpty ? "pg_catalog" : schema
+        name = try reader.readCString()
+        replicaIdentity = try reader.readByte()
+        let count = Int(try reader.readInteger(UInt16.self))
+        var columns: [Column] = []
+        for _ in 0..<count {
+            let flags = try reader.readByte()
+            let name = try reader.readCString()
+            let type = try reader.readInteger(UInt32.self)
+            _ = try reader.readInteger(Int32.self)
+            columns.append(Column(isIdentity: flags & 1 == 1, name: name, type: type))
+        }
+        self.columns = columns
+    }
+}
+
+/// A relation ready for decoding. Immutable: a changed table becomes a new one.
+final class Relation: Sendable {
+    let oid: UInt32
+    let message: RelationMessage
+    let schema: TableSchema
+    let columnCount: Int
+    let isIdentity: [Bool]
+    /// Whether the configuration wants this table.
+    let isTaken: Bool
+    /// Whether some column's text may be no UTF-8, and which (CORRECTNESS 14).
+    let checksText: Bool
+    let checkedColumns: [Bool]
+
+    init(_ message: RelationMessage, schema: TableSchema, isTaken: Bool, checkedColumns: [Bool]) {
+        oid = message.oid
+        self.message = message
+        self.schema = schema
+        columnCount = message.columns.count
+        isIdentity = message.columns.map(\.isIdentity)
+        self.isTaken = isTaken
+        self.checkedColumns = checkedColumns
+        checksText = checkedColumns.contains(true)
+    }
+
+    /// The columns that name a row (CORRECTNESS 24): the primary key if every image has it, that is
+    /// if all of it belongs to the replica identity; else the identity's columns.
+    ///
+    /// With REPLICA IDENTITY NOTHING only inserts arrive, and those hold the whole primary key.
+    static func key(_ columns: [RelationMessage.Column], primaryKey: [String]?) -> [Int] {
+        let identity = columns.indices.filter { columns[$0].isIdentity }
+        guard let primaryKey, !primaryKey.isEmpty else { return identity }
+        let indexes = primaryKey.compactMap { name in columns.firstIndex { $0.name == name } }
+        guard indexes.count == primaryKey.count else { return identity }
+        let isInEveryImage = identity.isEmpty || indexes.allSatisfy { columns[$0].isIdentity }
+        return isInEveryImage ? indexes : identity
+    }
+}
+
+/// The relations and types one connection has described (CORRECTNESS 23, 25). A new connection
+/// starts a new one: the server describes everything again.
+struct RelationCatalogue: Sendable {
+    let database: String
+    /// Tables outside it are counted as filtered; nil takes every published table.
+    private let tables: Set<TableName>?
+    /// The database may hold text that is no UTF-8 (server encoding SQL_ASCII).
+    private let checksAllText: Bool
+    /// Schema versions go on rising over reconnects, because sinks keep projections by them.
+    private(set) var nextVersion: UInt32
+
+    private(set) var relations: [UInt32: Relation] = [:]
+    private var types: [UInt32: String] = [:]
+
+    init(database: String, tables: Set<TableName>?, checksAllText: Bool, firstVersion: UInt32) {
+        self.database = database
+        self.tables = tables
+        self.checksAllText = checksAllText
+        nextVersion = firstVersion
+    }
+
+    mutating func addType(_ reader: inout ByteReader) throws(MalformedBytes) {
+        let oid = try reader.readInteger(UInt32.self)
+        let schema = try reader.readCString()
+        let name = try reader.readCString()
+        types[oid] = (schema.isEmpty ? "pg_catalog" : schema) + "." + name
+    }
+
+    /// CORRECTNESS 23: a repeat without a visible change keeps the schema's version.
+    mutating func install(_ message: RelationMessage, primaryKey: [String]?) {
+        let key = Relation.key(message.columns, primaryKey: primaryKey)
+        let columns = message.columns.map { Column(name: $0.name, type: type(of: $0.type)) }
+        if let known = relations[message.oid], known.message == message, known.schema.key == key,
+            known.schema.columns == columns
+        {
+            return
+        }
+        let schema = TableSchema(
+            version: nextVersion, database: database, schema: message.schema, name: message.name,
+            columns: columns, key: key)
+        nextVersion += 1
+        let name = TableName(schema: message.schema, name: message.name)
+        relations[message.oid] = Relation(
+            message, schema: schema, isTaken: tables?.contains(name) ?? true,
+            checkedColumns: message.columns.map { checksAllText || $0.type == Self.charType })
+    }
+
+    /// `"char"` holds any byte; servers before 16 send it as it is.
+    private static let charType: UInt32 = 18
+
+    /// CORRECTNESS 25, 50: an unknown type's text is delivered and the type named.
+    private func type(of oid: UInt32) -> ColumnType {
+        if let type = builtinType(oid: oid) { return type }
+        return ColumnType(.opaque, name: types[oid] ?? "oid \(oid)")
+    }
+}

@@ -1,0 +1,168 @@
+import WeirCore
+import WeirPostgresClient
+
+/// What `pg_replication_slots` says about one slot.
+struct Slot: Sendable, Equatable {
+    var plugin: String
+    var kind: String
+    var database: String
+    var activePID: String?
+    var confirmed: LSN?
+    var walStatus: String
+    var safeBytes: Int64?
+    var retainedBytes: Int64?
+    /// Why the server gave it up, from PostgreSQL 17 on; "conflict" on 16.
+    var invalidation: String?
+
+    /// Nil rows of older servers are filled in by version.
+    static func query(_ name: String, serverVersion: Int) -> String {
+        let reason =
+            serverVersion >= 170000
+            ? "invalidation_reason"
+            : serverVersion >= 160000 ? "CASE WHEN conflicting THEN 'conflict' END" : "NULL"
+        // On a standby the end of the log is what was replayed.
+        let head =
+            "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
+            + "ELSE pg_current_wal_lsn() END"
+        return "SELECT coalesce(plugin, ''), slot_type, coalesce(database, ''), active_pid, "
+            + "confirmed_flush_lsn, coalesce(wal_status, 'lost'), safe_wal_size, "
+            + "pg_wal_lsn_diff(\(head), restart_lsn)::bigint, \(reason) "
+            + "FROM pg_catalog.pg_replication_slots "
+            + "WHERE slot_name = \(PostgresConnection.literal(name))"
+    }
+
+    init?(row: [String?]?) {
+        guard let row, row.count == 9 else { return nil }
+        plugin = row[0] ?? ""
+        kind = row[1] ?? ""
+        database = row[2] ?? ""
+        activePID = row[3]
+        confirmed = row[4].flatMap(LSN.init(parsing:))
+        walStatus = row[5] ?? ""
+        safeBytes = row[6].flatMap { Int64($0) }
+        retainedBytes = row[7].flatMap { Int64($0) }
+        invalidation = row[8]
+    }
+}
+
+/// What `IDENTIFY_SYSTEM` and the session say about a server.
+struct ServerFacts: Sendable, Equatable {
+    var system: String
+    var timeline: String
+    var flushed: LSN
+    var database: String
+
+    func identity(slot: String) -> SourceIdentity {
+        SourceIdentity([
+            ("system", system), ("database", Self.escaped(database)), ("slot", slot),
+            ("timeline", timeline),
+        ])
+    }
+
+    /// Identities are kept as words separated by blanks.
+    private static func escaped(_ name: String) -> String {
+        name.utf8.reduce(into: "") { text, byte in
+            let isPlain = byte > 0x20 && byte < 0x7F && byte != UInt8(ascii: "%")
+            if isPlain {
+                text.unicodeScalars.append(Unicode.Scalar(byte))
+            } else {
+                text += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
+            }
+        }
+    }
+}
+
+/// The position check of every start (CORRECTNESS 4, 10, 11, 12). Pure: facts in, verdict out.
+struct PositionCheck {
+    let pipeline: String
+    let slotName: String
+    let place: String
+
+    /// - Throws: whatever makes going on at `stored` wrong; never lets a gap pass.
+    func check(
+        _ slot: Slot?, of server: ServerFacts, against stored: StoredPosition
+    ) throws(WeirError) {
+        try checkIdentity(server, stored.identity)
+        guard let slot else {
+            throw WeirError(
+                .slotMissing, .positionLost,
+                "replication slot \"\(slotName)\" does not exist at \(place)",
+                detail: "Weir delivered everything up to \(text(stored.position)); later changes "
+                    + "were kept only by the slot.",
+                hint: restart)
+        }
+        try checkFit(slot, of: server)
+        guard let own = stored.position.commitAndOrdinal.map({ LSN($0.commit) }) else {
+            throw WeirError(.bug, .bug, "stored position \(stored.position) is no LSN")
+        }
+        if let confirmed = slot.confirmed, own < confirmed {
+            throw WeirError(
+                .slotAdvanced, .positionLost,
+                "replication slot \"\(slotName)\" at \(place) was confirmed up to \(confirmed), "
+                    + "but Weir delivered only up to \(own)",
+                detail: "Someone else advanced or recreated the slot. The changes between the two "
+                    + "positions cannot be read any more.",
+                hint:
+                    "Go on there and declare the gap: weir position set \(pipeline) confirmed --yes"
+            )
+        }
+        if server.flushed < own {
+            throw WeirError(
+                .positionAhead, .positionLost,
+                "the log of \(place) ends at \(server.flushed), before the stored position \(own)",
+                detail: "The server was restored or lost its newest changes in a failover.",
+                hint:
+                    "Compare the sinks with the source, then: weir position set \(pipeline) now --yes"
+            )
+        }
+    }
+
+    /// Whether the slot can serve us at all.
+    func checkFit(_ slot: Slot, of server: ServerFacts) throws(WeirError) {
+        guard slot.kind == "logical", slot.plugin == "pgoutput" else {
+            throw WeirError(
+                .slotUnfit, .blocked,
+                "replication slot \"\(slotName)\" at \(place) is a \(slot.kind) slot"
+                    + (slot.plugin.isEmpty ? "" : " of plugin \"\(slot.plugin)\"")
+                    + ", not a logical one of pgoutput",
+                hint: ErrorCode.slotUnfit.remedy)
+        }
+        guard slot.database == server.database else {
+            throw WeirError(
+                .slotUnfit, .blocked,
+                "replication slot \"\(slotName)\" belongs to database \"\(slot.database)\", not "
+                    + "\"\(server.database)\"",
+                hint: ErrorCode.slotUnfit.remedy)
+        }
+        if slot.walStatus == "lost" || slot.invalidation != nil {
+            let reason = slot.invalidation.map { " (\($0))" } ?? ""
+            throw WeirError(
+                .slotInvalidated, .positionLost,
+                "replication slot \"\(slotName)\" at \(place) was invalidated\(reason)",
+                detail: "The server removed WAL the slot still needed.",
+                hint: restart)
+        }
+    }
+
+    private func checkIdentity(
+        _ server: ServerFacts, _ stored: SourceIdentity
+    ) throws(WeirError) {
+        let now = server.identity(slot: slotName)
+        for name in ["system", "database", "slot"] where stored[name] != now[name] {
+            throw WeirError(
+                .identityChanged, .positionLost,
+                "\(place) is not where the stored position comes from: \(name) is "
+                    + "\"\(now[name] ?? "")\", it was \"\(stored[name] ?? "")\"",
+                hint: "Correct the configuration, or start anew there: "
+                    + "weir position set \(pipeline) now --yes")
+        }
+    }
+
+    private var restart: String {
+        "Start a new slot and declare the gap: weir position set \(pipeline) now --yes"
+    }
+
+    private func text(_ position: Position) -> String {
+        position.commitAndOrdinal.map { LSN($0.commit).description } ?? position.token
+    }
+}
