@@ -69,10 +69,9 @@ extension ConfigChecker {
             let free = known.filter { scope[$0] == nil }
             let nearest = log.isFull ? nil : nearestName(to: member.key, among: free)
             if let nearest { meant.insert(nearest) }
-            // A misspelt "password" is still one.
-            if scope.path == "connections.*" || nearest.map(secrets.contains) == true {
-                mask(member.value)
-            }
+            // A misspelt "password" is still one. Where nothing is looked up any more, any may be.
+            let isSecret = nearest.map { secrets.contains($0) } ?? log.isFull
+            if isSecret || scope.path == "connections.*" { mask(member.value) }
             log.error(
                 ConfigErrorCode.unknownField, "unknown field \(quoted(member.key))",
                 at: member.keySpan, note: nearest.map { "did you mean \"\($0)\"?" },

@@ -80,9 +80,10 @@ extension ConfigChecker {
 
     private mutating func credential(_ id: String, _ node: JSONNode) -> Secret? {
         guard !id.isEmpty, !id.contains("/"), id != ".", id != ".." else {
+            mask(node)
             log.error(
-                ConfigErrorCode.invalidValue, "\(quoted(id)) is no name of a credential",
-                at: node.span)
+                ConfigErrorCode.invalidValue, "not a name of a credential", at: node.span,
+                note: "the id of a LoadCredential=")
             return nil
         }
         guard let directory = environment.variable("CREDENTIALS_DIRECTORY"), !directory.isEmpty

@@ -171,7 +171,7 @@ extension ConfigChecker {
         guard case .array(let elements) = node.value else {
             var note: String?
             if case .string(let text) = node.value, text.utf8.count <= 60 {
-                note = "did you mean [\"\(text)\"]?"
+                note = "did you mean [\(quoted(text))]?"
             }
             wrongType(node, label: label, expected: "a list", note: note)
             return nil

@@ -82,8 +82,8 @@ struct ConfigChecker {
     // MARK: Warnings about the whole
 
     private mutating func warnOfUnusedConnections() {
-        // The one that was meant by a misspelt name is not unused.
-        guard !log.has(ConfigErrorCode.unknownConnection) else { return }
+        // Where something is wrong, a user may be missing for that reason.
+        guard !log.hasErrors else { return }
         for name in connectionNames where !usedConnections.contains(name) {
             log.warning(
                 ConfigErrorCode.unusedConnection, "no pipeline uses connection \(quoted(name))",

@@ -34,8 +34,6 @@ struct DiagnosticLog {
         omittedErrorCount > 0 || diagnostics.contains { $0.severity == .error }
     }
 
-    func has(_ code: ErrorCode) -> Bool { diagnostics.contains { $0.code == code } }
-
     mutating func error(
         _ code: ErrorCode,
         _ message: String,
@@ -78,12 +76,13 @@ struct DiagnosticLog {
     }
 }
 
-/// A name from the file in quotes, cut if it is absurdly long.
+/// A text from the file in quotes, cut if it is absurdly long, and without what may be a password:
+/// people put a URL where a name belongs.
 func quoted(_ name: String) -> String {
     let lengthMax = 60
-    guard name.unicodeScalars.count > lengthMax else { return "\"\(name)\"" }
-    let head = String(String.UnicodeScalarView(name.unicodeScalars.prefix(lengthMax)))
-    return "\"\(head)…\""
+    let shown = SecretMask.masked(Array(name.unicodeScalars))
+    guard shown.count > lengthMax else { return "\"\(String(String.UnicodeScalarView(shown)))\"" }
+    return "\"\(String(String.UnicodeScalarView(shown.prefix(lengthMax))))…\""
 }
 
 /// The nearest of `names`; nil when none is close.

@@ -25,6 +25,8 @@ final class Reader: Sendable {
 
     /// Between two markers; they measure lag and move a quiet database's slot.
     static let markInterval = Duration.seconds(10)
+    /// Between two looks at what the source keeps for us, as `status` shows it.
+    static let probeInterval = Duration.seconds(2)
 
     init(
         source: any SourceConnector, pipeline: Pipeline, lanes: [Lane], checkpointer: Checkpointer,
@@ -47,6 +49,7 @@ final class Reader: Sendable {
         var epoch: Int
         var acknowledged: Position?
         var nextMark = ContinuousClock.now
+        var nextProbe = ContinuousClock.now
         /// In `--once`: what must be safe before we end.
         var goal: Position?
         var keepalive = Duration.seconds(1)
@@ -164,8 +167,14 @@ final class Reader: Sendable {
             progress.acknowledged = safe
             pipeline.monitor.passed(safe)
         }
-        guard ContinuousClock.now >= progress.nextMark else { return }
-        progress.nextMark = .now + Self.markInterval
+        let now = ContinuousClock.now
+        if now >= progress.nextProbe, let probe = source as? any SourceProbe {
+            progress.nextProbe = now + Self.probeInterval
+            let retention = try await probe.probe()
+            pipeline.monitor.update { $0.retention = retention }
+        }
+        guard now >= progress.nextMark else { return }
+        progress.nextMark = now + Self.markInterval
         if let marker = source as? any SourceMarker {
             let micros = WallClock.micros()
             if let position = try await marker.mark() {
@@ -176,10 +185,6 @@ final class Reader: Sendable {
                     .onceUnsupported, .blocked,
                     "the source cannot be written to, so --once cannot tell when it is done")
             }
-        }
-        if let probe = source as? any SourceProbe {
-            let retention = try await probe.probe()
-            pipeline.monitor.update { $0.retention = retention }
         }
     }
 }

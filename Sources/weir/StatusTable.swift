@@ -10,7 +10,11 @@ struct StatusTable {
 
     func overview(_ report: StatusReport) -> String {
         var lines = [header(report), ""]
-        let widths = [16, 12, 9, 8, 7, 7, 11, 6]
+        let widths = [
+            Column(width: 16, isWord: true), Column(width: 12, isWord: true), Column(width: 8),
+            Column(width: 7), Column(width: 6), Column(width: 6), Column(width: 10, isWord: true),
+            Column(width: 5),
+        ]
         lines.append(
             row(
                 ["PIPELINE", "STATE", "LAG", "QUEUED", "IN/s", "OUT/s", "LAST 10m", "ERR/h"], widths
@@ -132,7 +136,11 @@ struct StatusTable {
     }
 
     private func sinkRows(_ pipeline: PipelineReport, isRunning: Bool) -> [String] {
-        let widths = [12, 10, 14, 9, 9, 11, 12, 8]
+        let widths = [
+            Column(width: 12, isWord: true), Column(width: 9, isWord: true),
+            Column(width: 12, isWord: true), Column(width: 8), Column(width: 7),
+            Column(width: 10), Column(width: 12), Column(width: 7),
+        ]
         var lines = [
             row(
                 ["SINK", "STATE", "AT", "LAG", "QUEUED", "p50/p99 ms", "DELIVERED", "RETRIES"],
@@ -172,14 +180,17 @@ struct StatusTable {
 
     // MARK: Cells
 
-    private func row(_ cells: [String], _ widths: [Int]) -> String {
-        zip(cells, widths).enumerated().map { index, pair in
-            let (cell, width) = pair
-            // Names and states from the left, numbers from the right; a long cell pushes on.
-            let space = String(repeating: " ", count: max(0, width - cell.count - 1))
-            return index < 2 || cell.first.map { "▁▂▃▄▅▆▇█.:-=#L".contains($0) } == true
-                ? cell + space + " " : space + cell + " "
-        }.joined()
+    /// Words from the left, numbers from the right; a cell too long for its width pushes on.
+    private func row(_ cells: [String], _ columns: [Column]) -> String {
+        zip(cells, columns).map { cell, column in
+            let space = String(repeating: " ", count: max(0, column.width - cell.count))
+            return column.isWord ? cell + space : space + cell
+        }.joined(separator: " ")
+    }
+
+    private struct Column {
+        let width: Int
+        var isWord = false
     }
 
     func sparkline(_ counts: [Int]) -> String {
@@ -244,7 +255,8 @@ struct StatusTable {
     static func clock(_ iso: String) -> String { String(iso.dropFirst(11).prefix(8)) }
 
     private static func short(_ value: Double) -> String {
-        value < 10 ? "\((value * 10).rounded() / 10)" : "\(Int(value.rounded()))"
+        if value < 0.1 { return "<0.1" }
+        return value < 10 ? "\((value * 10).rounded() / 10)" : "\(Int(value.rounded()))"
     }
 
     private static func trimmed(_ line: String) -> String {

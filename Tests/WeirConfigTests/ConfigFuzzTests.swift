@@ -53,26 +53,21 @@ import WeirJSON
             "\"8MiB\"", "\"\\u0000\"", "{\"type\": \"lines\"}", "\"\u{202E}\"", "[\"a\", \"a\"]",
             "123456789012345678901234567890",
         ]
+        let places = tokens.indices.filter { !["{", "}", "[", "]", ",", ":"].contains(tokens[$0]) }
+        let strings = tokens.filter { $0.hasPrefix("\"") }
         var generator = SeededGenerator(seed: 12)
         var refused = 0
-        for _ in 0..<3000 {
+        for _ in 0..<600 {
             var mutated = tokens
             for _ in 0..<Int.random(in: 1...3, using: &generator) {
-                let places = mutated.indices.filter { !"{}[],:".contains(mutated[$0]) }
                 guard let place = places.randomElement(using: &generator) else { continue }
-                let isKey = place + 1 < mutated.count && mutated[place + 1] == ":"
-                let pool =
-                    isKey
-                    ? mutated.filter { $0.hasPrefix("\"") }
-                    : values
-                        + tokens.filter {
-                            $0.hasPrefix("\"")
-                        }
+                let isKey = place + 1 < tokens.count && tokens[place + 1] == ":"
+                let pool = isKey ? strings : values + strings
                 mutated[place] = pool.randomElement(using: &generator) ?? "1"
             }
             if !check(Array(mutated.joined(separator: " ").utf8)) { refused += 1 }
         }
-        #expect(refused > 1000)
+        #expect(refused > 300)
     }
 
     /// True if the bytes were accepted.

@@ -125,7 +125,7 @@ import WeirCore
                 weir.json:6:66: error config.invalid_value: table "public.ordes" is not among the tables of the source
                     6 |       "sinks": { "s": { "type": "lines", "path": "a", "tables": ["public.ordes"] } }
                       |                                                                  ^^^^^^^^^^^^^^
-                      |                                                           did you mean "public.orders"?
+                      |                                                                did you mean "public.orders"?
 
                 """)
     }

@@ -37,9 +37,9 @@ import WeirConfig
     @Test func wideAndCombiningCharactersKeepTheCaretInPlace() {
         let text = "{ \"$schema\": \"日本e\u{301}\", \"x\": 1, \"pipelines\": {} }"
         let lines = diagnostics(text).split(separator: "\n")
-        #expect(lines[0].hasPrefix("weir.json:1:21:"))
+        #expect(lines[0].hasPrefix("weir.json:1:22:"))
         // Two ideographs take two columns more than they are scalars, the accent one less.
-        #expect(lines[2] == "      | " + String(repeating: " ", count: 21) + "^^^")
+        #expect(lines[2] == "      | " + String(repeating: " ", count: 22) + "^^^")
     }
 
     @Test func charactersThatActOnATerminalAreShownInstead() {

@@ -61,7 +61,8 @@ import WeirCore
         #expect(message(#"{ "env": 1 }"#)?.hasPrefix("config.wrong_type") == true)
         #expect(message("1")?.hasPrefix("config.wrong_type") == true)
         #expect(message(#""""#) == #"config.empty: "url" is empty"#)
-        #expect(message(#"{ "credential": "../x" }"#)?.contains("no name of a credential") == true)
+        #expect(
+            message(#"{ "credential": "../x" }"#)?.contains("not a name of a credential") == true)
         #expect(message(#"{ "env": "1A" }"#)?.contains("not a name of an environment") == true)
     }
 
@@ -112,6 +113,16 @@ import WeirCore
         #expect(url(#"{ "env": "A" }"#, environment, fileMode: 0o644).outcome.warnings.isEmpty)
     }
 
+    @Test func aURLWhereANameBelongsKeepsItsPassword() {
+        let text = file(
+            source: #""connection": "shop://me:canary@h", "tables": "shop://me:canary@h""#,
+            sink:
+                #""type": "lines", "path": "a", "format": "x://me:canary@h", "tables": "x://a:canary@b""#
+        )
+        #expect(!report(text).contains("canary"), "\(report(text))")
+        #expect(report(text).contains(#"unknown connection "shop://me:***@h""#))
+    }
+
     @Test(arguments: [
         // Right but for something else on the line; misspelt, misplaced and doubled secrets.
         #""type": "shopdb", "url": "shop://me:canary@h/d", "x": 1"#,
@@ -122,6 +133,9 @@ import WeirCore
         #""type": "bus", "url": "x", "password": ["canary"]"#,
         #""type": "bus", "url": "x", "password": { "env": "!canary" }"#,
         #""type": "bus", "url": "x", "password": { "text": "canary" }"#,
+        #""type": "bus", "url": { "file": "bus://me:canary@h" }"#,
+        #""type": "bus", "url": { "credential": "x/canary" }"#,
+        #""type": "bus://me:canary@h", "url": "x""#,
         #""type": "bsu", "url": "canary""#,
         #""url": "canary""#,
         // No JSON at all.

@@ -66,6 +66,17 @@ struct ShopConfig: ConnectorConfig {
     var warnings: [String] { isFar ? ["the server is far away"] : [] }
 }
 
+/// A source that needs nothing but its connection.
+struct WholeConfig: ConnectorConfig {
+    static let fields = [
+        ConfigField(
+            "snapshot", .choice(["none", "initial"]), "What to do about existing rows.",
+            default: #""none""#)
+    ]
+
+    init(_ scope: ConfigScope) throws(ConfigIssue) {}
+}
+
 struct BusConfig: ConnectorConfig {
     let routing: Routing
     let timeToLive: Duration?

@@ -88,7 +88,8 @@ package actor PostgresSource: SourceConnector {
             resume: lsn, start: first, received: lsn, durable: lsn, nextStatus: .now)
         return SourceStart(
             identity: server.identity(slot: config.slot), position: start, keepalive: interval,
-            server: "PostgreSQL \(sql.parameter("server_version") ?? "")",
+            server: "PostgreSQL "
+                + (sql.parameter("server_version")?.prefix { $0 != " " } ?? ""),
             warnings: config.warnings + warnings)
     }
 
