@@ -16,6 +16,9 @@ struct RunCommand: AsyncParsableCommand {
             one ends at once with 128 and its number. Nothing is lost either way.
             """)
 
+    /// By then the pipelines have started, or wait for a server that is down.
+    private static let settlingTime = Duration.seconds(3)
+
     @OptionGroup var config: ConfigOptions
     @OptionGroup var state: StateOptions
     @Flag(help: "End when everything committed before the start has been delivered.")
@@ -63,6 +66,11 @@ struct RunCommand: AsyncParsableCommand {
             }
         }
         defer { listener.cancel() }
+        let settling = Task {
+            try await Task.sleep(for: Self.settlingTime)
+            releaseStartupPages()
+        }
+        defer { settling.cancel() }
         let count = daemon.pipelines.count
         return try await daemon.run(isOnce: once) {
             logger.info("weir \(weirVersion) runs \(count) pipeline\(count == 1 ? "" : "s")")

@@ -1,0 +1,11 @@
+extension BenchmarkCase {
+    static let backlogRows = BenchmarkCase(
+        name: "backlog-rows", summary: "inserts in transactions of 1,000 rows, drained to a file"
+    ) { session in
+        try await Backlog(name: "backlog-rows", defaultChanges: 500_000, unit: 1_000) { changes in
+            Orders.transactions(
+                changes / 1_000, Orders.insert(from: "t * 1000 + 1", to: "(t + 1) * 1000"))
+        }
+        .measure(session)
+    }
+}

@@ -1,0 +1,20 @@
+/// One thing to measure.
+struct BenchmarkCase: Sendable {
+    let name: String
+    let summary: String
+    let run: @Sendable (Session) async throws -> CaseReport
+
+    /// In the order they run.
+    static let all = [
+        backlogRows, backlogOne, backlogSmall, mixed, idle, start, status, latency,
+    ]
+}
+
+/// What the cases of one run share.
+struct Session: Sendable {
+    let weir: WeirProgram
+    let console: Console
+    /// Nil means each case's own number.
+    let rows: Int?
+    let rounds: Int
+}

@@ -1,0 +1,53 @@
+import Foundation
+import Glibc
+import WeirTesting
+
+/// The `weir` under test.
+struct WeirProgram: Sendable {
+    let path: String
+
+    static func besideThisProgram() throws -> WeirProgram {
+        let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let folder = URL(fileURLWithPath: own).deletingLastPathComponent().path
+        let path = folder + "/weir"
+        guard FileManager.default.isExecutableFile(atPath: path) else {
+            throw TestingError(
+                "there is no \"\(path)\"; build it with: "
+                    + "swift build -c release --static-swift-stdlib --product weir")
+        }
+        return WeirProgram(path: path)
+    }
+}
+
+/// One pipeline that writes a table's changes to a file, with a state directory of its own.
+struct BenchmarkPipeline: Sendable {
+    let name: String
+    let output: OutputFile
+    private let configPath: String
+    private let statePath: String
+
+    init(_ name: String, _ server: PostgresServer, in folder: TemporaryDirectory) throws {
+        self.name = name
+        output = OutputFile(path: folder.file("\(name).jsonl"))
+        statePath = folder.file("\(name).state")
+        configPath = try folder.write(
+            """
+            {
+              "connections": { "bench": { "type": "postgres", "url": "\(server.url())" } },
+              "pipelines": {
+                "\(name)": {
+                  "source": { "connection": "bench", "tables": ["public.orders"] },
+                  "sinks": { "out": { "type": "file", "path": "\(output.path)" } }
+                }
+              }
+            }
+            """, to: "\(name).json")
+    }
+
+    /// The arguments of `weir` for one of its commands.
+    func arguments(_ command: [String]) -> [String] {
+        command + ["--config", configPath, "--state-dir", statePath]
+    }
+
+    var control: ControlSocket { ControlSocket(path: statePath + "/weir.sock") }
+}
