@@ -20,7 +20,8 @@ public struct Position: Sendable, Hashable, Comparable, CustomStringConvertible 
     /// The two numbers `init(commit:ordinal:)` was made from; nil for other kinds of token.
     public var commitAndOrdinal: (commit: UInt64, ordinal: UInt32)? {
         let parts = token.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts[0].utf8.count == 16, parts[1].utf8.count == 8,
+        guard parts.count == 2, parts.allSatisfy({ $0.utf8.allSatisfy(Self.isHexDigit) }),
+            parts[0].utf8.count == 16, parts[1].utf8.count == 8,
             let commit = UInt64(parts[0], radix: 16), let ordinal = UInt32(parts[1], radix: 16)
         else { return nil }
         return (commit, ordinal)
@@ -31,6 +32,13 @@ public struct Position: Sendable, Hashable, Comparable, CustomStringConvertible 
     }
 
     public var description: String { token }
+
+    private static func isHexDigit(_ byte: UInt8) -> Bool {
+        // Radix parsing alone would take a sign.
+        (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+            || (UInt8(ascii: "A")...UInt8(ascii: "F")).contains(byte)
+            || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte)
+    }
 
     private static func hex(_ number: UInt64, digits: Int) -> String {
         let text = String(number, radix: 16, uppercase: true)

@@ -19,7 +19,12 @@ struct PositionCommand: AsyncParsableCommand {
 
         func run() async throws {
             let plan = try config.load(outcome: nil).pipeline(pipeline).plan
-            try await withStore(state.directory, isReadOnly: true) { store, _ in
+            let directory = state.directory
+            guard directory.hasStore else {
+                print("\(plan.name) has not been started yet")
+                return
+            }
+            try await withStore(directory, isReadOnly: true) { store, _ in
                 let rows = try await store.checkpoints(of: plan.name)
                 guard let known = try await store.pipeline(plan.name), !rows.isEmpty else {
                     print("\(plan.name) has not been started yet")

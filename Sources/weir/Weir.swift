@@ -20,6 +20,8 @@ struct Weir: AsyncParsableCommand {
     static func main() async {
         // A reader of our output that has gone away is an error of that write, not our end.
         signal(SIGPIPE, SIG_IGN)
+        // So is a file that may not grow any more (RLIMIT_FSIZE): retried, as a full disk is.
+        signal(SIGXFSZ, SIG_IGN)
         do {
             var command = try parseAsRoot()
             if var command = command as? any AsyncParsableCommand {
