@@ -52,12 +52,8 @@ import Glibc
         }
         unsafe connection = made
         unsafe weir_silence_notices(made)
-        do throws(PostgresFailure) {
-            try finishConnecting(by: .now + limit)
-        } catch {
-            unsafe PQfinish(made)
-            throw error
-        }
+        // If this throws, `deinit` frees the connection: every property has its value by now.
+        try finishConnecting(by: .now + limit)
         unsafe PQsetnonblocking(made, 1)
     }
 
