@@ -15,6 +15,14 @@ extension PostgresSource.Stream {
     /// one this many times over its limit ends inside its transaction.
     private static let overfill = 1.25
 
+    /// So many events at once mean that the server is streaming as fast as it can. Then we let more
+    /// gather in the socket before we look again: reading it a few rows at a time wakes us, the
+    /// sink and the server's sender hundreds of thousands of times, and costs a tenth of the
+    /// throughput (`weir-bench --case backlog-rows`). A single row or a small transaction is
+    /// handed over at once.
+    private static let streamingEvents = 16
+    private static let gatherMicroseconds: UInt32 = 500
+
     /// Fills `batch` until nothing more is waiting, it is full, or the limit has passed.
     mutating func read(
         into batch: inout BatchBuilder, within limit: Duration, _ failures: FailureMap
@@ -23,9 +31,14 @@ extension PostgresSource.Stream {
         let deadline = ContinuousClock.now + limit
         do throws(PostgresFailure) {
             while true {
+                let before = batch.eventCount
                 try drain(into: &batch, failures)
                 let now = ContinuousClock.now
                 if now >= nextStatus { try sendStatus(at: now) }
+                if !batch.isFull, batch.eventCount - before >= Self.streamingEvents, now < deadline {
+                    usleep(Self.gatherMicroseconds)
+                    continue
+                }
                 if !batch.isEmpty || decoder.sawMarker { return }
                 if now >= deadline || Task.isCancelled { return }
                 try wait(until: min(deadline, nextStatus), from: now)
