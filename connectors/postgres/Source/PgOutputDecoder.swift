@@ -154,6 +154,20 @@ struct PgOutputDecoder: ~Copyable {
         return (ordinal, ordinal >= firstTaken)
     }
 
+    /// Counts a change and finds its relation; nil when it is to be left out.
+    private mutating func nextChange(
+        _ reader: inout ByteReader, _ batch: inout BatchBuilder
+    ) throws(MalformedBytes) -> (ordinal: UInt32, relation: Relation)? {
+        let (ordinal, isNew) = try countChange(at: reader.offset)
+        let relation = try relation(&reader, &batch)
+        if isNew && relation.isTaken { return (ordinal, relation) }
+        // What was delivered before a reconnect is not filtered, only known.
+        if isNew || skipsOrigins && firstTaken == .max && commit >= start.commit {
+            batch.countFiltered()
+        }
+        return nil
+    }
+
     private mutating func relation(
         _ reader: inout ByteReader, _ batch: inout BatchBuilder
     ) throws(MalformedBytes) -> Relation {
@@ -173,9 +187,7 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ change: UInt64,
         _ batch: inout BatchBuilder
     ) throws(MalformedBytes) {
-        let (ordinal, isTaken) = try countChange(at: reader.offset)
-        let relation = try relation(&reader, &batch)
-        guard isTaken, relation.isTaken else { return leaveOut(isTaken, &batch) }
+        guard let (ordinal, relation) = try nextChange(&reader, &batch) else { return }
         let base = unsafe batch.append(message)
         try expect(UInt8(ascii: "N"), &reader)
         let after = try unsafe tuple(&reader, message, base, relation, &batch)
@@ -192,9 +204,7 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ change: UInt64,
         _ batch: inout BatchBuilder
     ) throws(MalformedBytes) {
-        let (ordinal, isTaken) = try countChange(at: reader.offset)
-        let relation = try relation(&reader, &batch)
-        guard isTaken, relation.isTaken else { return leaveOut(isTaken, &batch) }
+        guard let (ordinal, relation) = try nextChange(&reader, &batch) else { return }
         let base = unsafe batch.append(message)
         var kind = try reader.readByte()
         var before = Slice.empty
@@ -230,9 +240,7 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ change: UInt64,
         _ batch: inout BatchBuilder
     ) throws(MalformedBytes) {
-        let (ordinal, isTaken) = try countChange(at: reader.offset)
-        let relation = try relation(&reader, &batch)
-        guard isTaken, relation.isTaken else { return leaveOut(isTaken, &batch) }
+        guard let (ordinal, relation) = try nextChange(&reader, &batch) else { return }
         let base = unsafe batch.append(message)
         let kind = try reader.readByte()
         let before = try unsafe oldTuple(kind, &reader, message, base, relation, &batch)
@@ -243,13 +251,6 @@ struct PgOutputDecoder: ~Copyable {
                 flags: kind == UInt8(ascii: "K") ? Event.beforeIsKey : 0,
                 table: currentTable, commit: commit, ordinal: ordinal, transaction: xid,
                 change: change, commitMicros: commitMicros, key: key, before: before))
-    }
-
-    /// Counts a change that configuration leaves out; one already delivered is no such thing.
-    private func leaveOut(_ isNew: Bool, _ batch: inout BatchBuilder) {
-        if isNew || skipsOrigins && firstTaken == .max && commit >= start.commit {
-            batch.countFiltered()
-        }
     }
 
     /// CORRECTNESS 26: a tuple of another width than its relation is an error, never a guess.
@@ -347,12 +348,7 @@ struct PgOutputDecoder: ~Copyable {
         let count = try reader.readInteger(UInt32.self)
         let options = try reader.readByte()
         for _ in 0..<count {
-            let (ordinal, isTaken) = try countChange(at: reader.offset)
-            let relation = try relation(&reader, &batch)
-            guard isTaken, relation.isTaken else {
-                leaveOut(isTaken, &batch)
-                continue
-            }
+            guard let (ordinal, _) = try nextChange(&reader, &batch) else { continue }
             batch.append(
                 Event(
                     operation: .truncate,

@@ -35,7 +35,8 @@ extension PostgresSource.Stream {
                 try drain(into: &batch, failures)
                 let now = ContinuousClock.now
                 if now >= nextStatus { try sendStatus(at: now) }
-                if !batch.isFull, batch.eventCount - before >= Self.streamingEvents, now < deadline {
+                if !batch.isFull, batch.eventCount - before >= Self.streamingEvents, now < deadline
+                {
                     usleep(Self.gatherMicroseconds)
                     continue
                 }
