@@ -20,7 +20,7 @@ private func measureIdle(_ session: Session) async throws -> CaseReport {
     let transactions = max(1, changes / 1_000)
     _ = try server.psql(
         Orders.transactions(
-            transactions, Orders.insert(from: "t * 1000 + 1", to: "(t + 1) * 1000")))
+            transactions, Orders.insert("generate_series(t * 1000 + 1, (t + 1) * 1000)")))
     try await daemon.waitUntilDelivered(transactions * 1_000)
     try await Task.sleep(for: .seconds(5))
     let ticks = processTicks(daemon.pid)
@@ -35,7 +35,8 @@ private func measureIdle(_ session: Session) async throws -> CaseReport {
         name: "idle",
         figures: [
             Figure("idle RSS", .bytes, memory.residentBytes, atMost: residentBytesMax),
-            Figure("RSS before the load", .bytes, fresh),
+            Figure("of it not pages of files", .bytes, memory.anonymousBytes),
+            Figure("RSS just started", .bytes, fresh),
             Figure("peak RSS", .bytes, memory.peakBytes),
             Figure("CPU", .ticksPerSecond, perSecond),
         ])

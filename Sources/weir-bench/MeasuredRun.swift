@@ -64,6 +64,8 @@ struct MeasuredRun: Sendable {
 struct ProcessMemory {
     let residentBytes: Double
     let peakBytes: Double
+    /// The part that is not pages of files, which the kernel may drop whenever it likes.
+    let anonymousBytes: Double
 
     /// Nil when it has ended.
     init?(_ pid: Int32) {
@@ -73,18 +75,19 @@ struct ProcessMemory {
         var bytes = [UInt8](repeating: 0, count: 4_096)
         let count = unsafe read(file, &bytes, bytes.count)
         guard count > 0 else { return nil }
-        var resident: Double?
-        var peak: Double?
+        var found: [String: Double] = [:]
         for line in bytes[..<count].split(separator: UInt8(ascii: "\n")) {
             let words = line.split { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
             guard words.count == 3 else { continue }
             let kibibytes = Double(String(decoding: words[1], as: UTF8.self))
-            if words[0].elementsEqual("VmRSS:".utf8) { resident = kibibytes }
-            if words[0].elementsEqual("VmHWM:".utf8) { peak = kibibytes }
+            found[String(decoding: words[0], as: UTF8.self)] = kibibytes.map { $0 * 1_024 }
         }
-        guard let resident, let peak else { return nil }
-        residentBytes = resident * 1_024
-        peakBytes = peak * 1_024
+        guard let resident = found["VmRSS:"], let peak = found["VmHWM:"],
+            let anonymous = found["RssAnon:"]
+        else { return nil }
+        residentBytes = resident
+        peakBytes = peak
+        anonymousBytes = anonymous
     }
 }
 

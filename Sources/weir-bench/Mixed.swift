@@ -7,7 +7,7 @@ extension BenchmarkCase {
             Orders.transactions(
                 changes / 1_000,
                 """
-                \(Orders.insert(from: "t * 500 + 1", to: "(t + 1) * 500"))
+                \(Orders.insert("generate_series(t * 500 + 1, (t + 1) * 500)"))
                 UPDATE orders SET status = 'paid', quantity = quantity + 1
                     WHERE id BETWEEN t * 500 + 1 AND t * 500 + 300;
                 DELETE FROM orders WHERE id BETWEEN t * 500 + 301 AND (t + 1) * 500;

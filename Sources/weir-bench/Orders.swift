@@ -11,8 +11,8 @@ enum Orders {
         );
         """
 
-    /// Rows with these keys, the same in every run.
-    static func insert(from first: String, to last: String) -> String {
+    /// A row for each key of this set-returning expression, the same in every run.
+    static func insert(_ keys: String) -> String {
         """
         INSERT INTO orders SELECT i, md5(i::text)::uuid, (i % 1000000) / 100.0,
             jsonb_build_object('sku', 'SKU-' || i, 'tags', jsonb_build_array('red', 'sale'),
@@ -21,7 +21,7 @@ enum Orders {
             timestamptz '2026-02-01 00:00:00+00' + i * interval '1.000321 seconds',
             'Customer number ' || i, (ARRAY['new', 'paid', 'shipped', 'done'])[i % 4 + 1],
             (i % 50 + 1)::int
-        FROM generate_series(\(first), \(last)) AS i;
+        FROM \(keys) AS i;
         """
     }
 

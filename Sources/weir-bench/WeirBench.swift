@@ -52,7 +52,8 @@ struct WeirBench {
         }
         let result = BenchmarkReport(
             machine: facts, isDebugBuild: isDebugBuild, rounds: arguments.rounds, cases: reports)
-        console.line("\nGoals" + (isDebugBuild ? " (DEBUG BUILD)" : ""))
+        let goals = result.goalLines.isEmpty ? "no goals" : "Goals"
+        console.line("\n\(goals)" + (isDebugBuild ? " (DEBUG BUILD)" : ""))
         for line in result.goalLines { console.line(line) }
         if arguments.printsJSON { print(try result.json()) }
         return result.isEveryGoalMet

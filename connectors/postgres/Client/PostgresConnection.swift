@@ -16,8 +16,18 @@ import Glibc
         ("TimeZone", "UTC"), ("bytea_output", "hex"), ("lc_monetary", "C"), ("search_path", ""),
         ("row_security", "off"), ("statement_timeout", "0"),
         ("idle_in_transaction_session_timeout", "0"),
+        // How `regclass` and its like write names.
+        ("quote_all_identifiers", "off"),
+        // Else no publication could be made and no marker written.
+        ("default_transaction_read_only", "off"),
         // Our markers must not wait for a synchronous standby.
         ("synchronous_commit", "local"),
+    ]
+
+    /// Timeouts that some server version does not know. One would end our idle ordinary connection,
+    /// the other the decoding of a long transaction.
+    private static let newerSettings = [
+        (name: "idle_session_timeout", since: 140000), (name: "transaction_timeout", since: 170000),
     ]
 
     package enum Mode { case sql, replication }
@@ -52,12 +62,27 @@ import Glibc
         }
         unsafe connection = made
         unsafe weir_silence_notices(made)
+        // Nothing else tells the SQLSTATE of a refused connection.
+        unsafe PQsetErrorVerbosity(made, PQERRORS_VERBOSE)
         // If this throws, `deinit` frees the connection: every property has its value by now.
         try finishConnecting(by: .now + limit)
+        unsafe PQsetErrorVerbosity(made, PQERRORS_DEFAULT)
         unsafe PQsetnonblocking(made, 1)
+        try finishSettings(within: limit)
     }
 
     deinit { unsafe PQfinish(connection) }
+
+    /// The settings that depend on the server (CORRECTNESS 14).
+    private func finishSettings(within limit: Duration) throws(PostgresFailure) {
+        var commands = Self.newerSettings.filter { serverVersion >= $0.since }
+            .map { "SET \($0.name) = 0;" }
+        // Such a server stores any bytes, and refuses to send as UTF-8 what is none.
+        if parameter("server_encoding") == "SQL_ASCII" {
+            commands.append("SET client_encoding = SQL_ASCII;")
+        }
+        _ = try query(commands.joined(), within: limit)
+    }
 
     private static func start(_ options: [(keyword: String, value: String)]) -> OpaquePointer? {
         let keywords = unsafe options.map { unsafe strdup($0.keyword) }
@@ -265,8 +290,7 @@ import Glibc
 
     private func lastFailure() -> PostgresFailure {
         let text = unsafe PQerrorMessage(connection).map { unsafe String(cString: $0) } ?? ""
-        let line = text.split(separator: "\n").joined(separator: "; ").trimmedTail
-        return PostgresFailure(.connection, line.isEmpty ? "connection lost" : line)
+        return PostgresFailure(libpqMessage: text)
     }
 }
 

@@ -23,4 +23,26 @@ package struct PostgresFailure: Error, Sendable {
         self.sqlState = sqlState
         self.hint = hint
     }
+
+    /// What libpq says of a connection, also in its verbose form, which has the server's SQLSTATE
+    /// and source line in it:
+    ///
+    ///     connection to server at "127.0.0.1", port 5432 failed: FATAL:  28000: no such role
+    ///     LOCATION:  InitializeSessionUserId, miscinit.c:720
+    init(libpqMessage text: String) {
+        var state = ""
+        var lines: [String] = []
+        for line in text.split(separator: "\n") where line.firstRange(of: #/\.c:\d+$/#) == nil {
+            guard let found = line.firstMatch(of: #/  ([0-9A-Z]{5}): /#) else {
+                lines.append(String(line))
+                continue
+            }
+            state = String(found.1)
+            lines.append(
+                String(line[..<found.range.lowerBound] + " " + line[found.range.upperBound...]))
+        }
+        let message = lines.joined(separator: "; ").trimmedTail
+        self.init(
+            .connection, message.isEmpty ? "connection lost" : message, sqlState: state)
+    }
 }

@@ -96,6 +96,17 @@ struct PgOutputDecoder: ~Copyable {
         _ message: UnsafeRawBufferPointer, change: UInt64, into batch: inout BatchBuilder
     ) throws(MalformedBytes) -> PgOutputStep {
         var reader = unsafe ByteReader(message)
+        let step = try unsafe decode(&reader, message, change, &batch)
+        guard reader.isAtEnd else {
+            throw MalformedBytes("message goes on behind its end", at: reader.offset)
+        }
+        return step
+    }
+
+    private mutating func decode(
+        _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ change: UInt64,
+        _ batch: inout BatchBuilder
+    ) throws(MalformedBytes) -> PgOutputStep {
         switch try reader.readByte() {
         case UInt8(ascii: "I"): try unsafe decodeInsert(&reader, message, change, &batch)
         case UInt8(ascii: "U"): try unsafe decodeUpdate(&reader, message, change, &batch)
@@ -107,6 +118,8 @@ struct PgOutputDecoder: ~Copyable {
         case UInt8(ascii: "T"): try decodeTruncate(&reader, change, &batch)
         case UInt8(ascii: "M"): return try unsafe decodeMessage(&reader, message, change, &batch)
         case UInt8(ascii: "O"):
+            _ = try reader.readInteger(UInt64.self)
+            _ = try reader.readCString()
             // CORRECTNESS 22: it comes right after B; all of the transaction came from elsewhere.
             if skipsOrigins { firstTaken = .max }
         default: throw MalformedBytes("unknown kind of message", at: 0)
@@ -117,6 +130,9 @@ struct PgOutputDecoder: ~Copyable {
     // MARK: Transactions
 
     private mutating func decodeBegin(_ reader: inout ByteReader) throws(MalformedBytes) {
+        guard !isInTransaction else {
+            throw MalformedBytes("begin inside a transaction", at: reader.offset)
+        }
         commit = try reader.readInteger(UInt64.self)
         commitMicros = try reader.readInteger(Int64.self) &+ Self.epochOffsetMicros
         xid = try reader.readInteger(UInt32.self)
@@ -136,6 +152,7 @@ struct PgOutputDecoder: ~Copyable {
         _ = try reader.readByte()
         let commitLSN = try reader.readInteger(UInt64.self)
         let end = try reader.readInteger(UInt64.self)
+        _ = try reader.readInteger(Int64.self)
         guard isInTransaction, commitLSN == commit, end > commit else {
             throw MalformedBytes("commit does not match its begin", at: reader.offset)
         }
@@ -187,7 +204,10 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ change: UInt64,
         _ batch: inout BatchBuilder
     ) throws(MalformedBytes) {
-        guard let (ordinal, relation) = try nextChange(&reader, &batch) else { return }
+        guard let (ordinal, relation) = try nextChange(&reader, &batch) else {
+            _ = try reader.skip(reader.remaining)
+            return
+        }
         let base = unsafe batch.append(message)
         try expect(UInt8(ascii: "N"), &reader)
         let after = try unsafe tuple(&reader, message, base, relation, &batch)
@@ -204,7 +224,10 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ change: UInt64,
         _ batch: inout BatchBuilder
     ) throws(MalformedBytes) {
-        guard let (ordinal, relation) = try nextChange(&reader, &batch) else { return }
+        guard let (ordinal, relation) = try nextChange(&reader, &batch) else {
+            _ = try reader.skip(reader.remaining)
+            return
+        }
         let base = unsafe batch.append(message)
         var kind = try reader.readByte()
         var before = Slice.empty
@@ -240,7 +263,10 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ change: UInt64,
         _ batch: inout BatchBuilder
     ) throws(MalformedBytes) {
-        guard let (ordinal, relation) = try nextChange(&reader, &batch) else { return }
+        guard let (ordinal, relation) = try nextChange(&reader, &batch) else {
+            _ = try reader.skip(reader.remaining)
+            return
+        }
         let base = unsafe batch.append(message)
         let kind = try reader.readByte()
         let before = try unsafe oldTuple(kind, &reader, message, base, relation, &batch)

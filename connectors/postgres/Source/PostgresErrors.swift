@@ -121,6 +121,9 @@ struct FailureMap {
     let pipeline: String
     let slot: String
     let publication: String
+    /// As SQL, where the URL names them.
+    let role: String
+    let database: String
 
     func error(_ failure: PostgresFailure, doing work: String) -> WeirError {
         switch failure.kind {
@@ -133,15 +136,19 @@ struct FailureMap {
         default: break
         }
         switch failure.sqlState {
-        case "42704" where failure.message.contains("publication"):
+        case "42704" where failure.message.hasPrefix("publication"):
             return make(.publicationMissing, .positionLost, failure, work, hint: restartHint)
-        case "42704" where failure.message.contains("slot"):
+        case "42704" where failure.message.hasPrefix("replication slot"):
             return make(.slotMissing, .positionLost, failure, work, hint: restartHint)
         case "55006": return make(.slotActive, .transient, failure, work)
         case "55000" where isInvalidation(failure.message):
             return make(.slotInvalidated, .positionLost, failure, work, hint: restartHint)
         case "42501":
-            return make(.permission, .blocked, failure, work, hint: ErrorCode.permission.remedy)
+            // CORRECTNESS 15: the commands that allow it.
+            return make(
+                .permission, .blocked, failure, work,
+                hint: "ALTER ROLE \(role) REPLICATION; GRANT CREATE ON DATABASE \(database) TO "
+                    + "\(role); and make it a member of the role that owns the tables.")
         case "53300", "53400":
             return make(
                 .limitReached, .transient, failure, work, hint: ErrorCode.limitReached.remedy)
@@ -174,11 +181,6 @@ struct FailureMap {
         if message.contains("does not exist") { return "Check the names in the connection's url." }
         if message.contains("SSL") || message.contains("certificate") {
             return "Check sslmode and sslrootcert in the connection's url."
-        }
-        if message.contains("permission denied to start WAL sender")
-            || message.contains("must be superuser or replication role")
-        {
-            return "ALTER ROLE … REPLICATION;"
         }
         return nil
     }

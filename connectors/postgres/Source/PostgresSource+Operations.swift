@@ -15,8 +15,7 @@ extension PostgresSource: SourceMarker {
             rows = try connection.query(
                 "SELECT pg_catalog.pg_logical_emit_message(true, "
                     + "\(PostgresConnection.literal(PgOutputDecoder.markerPrefix)), ''), "
-                    + Publication.fingerprintQuery(
-                        config.publication, serverVersion: connection.serverVersion))
+                    + Publication.fingerprintQuery(config.publication))
         } catch {
             // A standby or a role that may not write: lag is then measured without markers.
             if ["25006", "42501"].contains(error.sqlState) { return nil }
@@ -98,9 +97,20 @@ extension PostgresSource: SourceCleanup {
     }
 
     private func dropSlot(_ sql: PostgresConnection) throws(WeirError) {
-        _ = try run(
-            "SELECT pg_catalog.pg_drop_replication_slot(\(PostgresConnection.literal(config.slot)))",
-            on: sql, to: "drop replication slot \"\(config.slot)\"")
+        let deadline = ContinuousClock.now + .seconds(2)
+        while true {
+            do throws(WeirError) {
+                _ = try run(
+                    "SELECT pg_catalog.pg_drop_replication_slot("
+                        + "\(PostgresConnection.literal(config.slot)))",
+                    on: sql, to: "drop replication slot \"\(config.slot)\"")
+                return
+            } catch {
+                // The server holds a stream that was just closed for a moment longer.
+                guard error.code == .slotActive, ContinuousClock.now < deadline else { throw error }
+                _ = try run("SELECT pg_catalog.pg_sleep(0.05)", on: sql, to: "wait for the slot")
+            }
+        }
     }
 }
 
@@ -158,11 +168,13 @@ extension PostgresSource: SourceSeek {
         let identity = server.identity(slot: config.slot)
         let exists = try slot(sql) != nil
         if let lsn = LSN(parsing: plan.target) {
+            try await rememberFingerprint(sql, isFresh: true)
             try await context.notes.set("slot", "\(server.system) \(config.slot)")
             return StoredPosition(position: Position(commit: lsn.value), identity: identity)
         }
         if exists { try dropSlot(sql) }
         _ = try await ensurePublication(sql, isFirstStart: true)
+        try await rememberFingerprint(sql, isFresh: true)
         try await context.notes.set("slot", "\(server.system) \(config.slot)")
         let lsn = try createSlot(replication)
         return StoredPosition(position: Position(commit: lsn.value), identity: identity)

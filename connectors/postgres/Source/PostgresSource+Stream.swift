@@ -15,13 +15,8 @@ extension PostgresSource.Stream {
     /// one this many times over its limit ends inside its transaction.
     private static let overfill = 1.25
 
-    /// So many events at once mean that the server is streaming as fast as it can. Then we let more
-    /// gather in the socket before we look again: reading it a few rows at a time wakes us, the
-    /// sink and the server's sender hundreds of thousands of times, and costs a tenth of the
-    /// throughput (`weir-bench --case backlog-rows`). A single row or a small transaction is
-    /// handed over at once.
-    private static let streamingEvents = 16
-    private static let gatherMicroseconds: UInt32 = 500
+    /// A full batch is a few of these; they take about a tenth of a millisecond.
+    private static let messagesPerClockRead = 1024
 
     /// Fills `batch` until nothing more is waiting, it is full, or the limit has passed.
     mutating func read(
@@ -30,18 +25,20 @@ extension PostgresSource.Stream {
         decoder.beginBatch()
         let deadline = ContinuousClock.now + limit
         do throws(PostgresFailure) {
+            let handOver = ContinuousClock.now + GatherPace.handOver
             while true {
                 let before = batch.eventCount
-                try drain(into: &batch, failures)
+                let isDrained = try drain(into: &batch, until: min(deadline, nextStatus))
                 let now = ContinuousClock.now
                 if now >= nextStatus { try sendStatus(at: now) }
-                if !batch.isFull, batch.eventCount - before >= Self.streamingEvents, now < deadline
-                {
-                    usleep(Self.gatherMicroseconds)
+                if now >= deadline || Task.isCancelled { return }
+                guard isDrained else { continue }
+                pace.found(batch.eventCount - before, at: now)
+                if pace.isGathering, !batch.isFull, now < min(handOver, deadline) {
+                    usleep(GatherPace.pauseMicroseconds)
                     continue
                 }
                 if !batch.isEmpty || decoder.sawMarker { return }
-                if now >= deadline || Task.isCancelled { return }
                 try wait(until: min(deadline, nextStatus), from: now)
             }
         } catch {
@@ -51,33 +48,40 @@ extension PostgresSource.Stream {
 
     /// Closes a batch with the positions that belong to it.
     func seal(_ builder: consuming BatchBuilder) -> EventBatch {
-        let boundary = Position(commit: resume.value)
-        guard let open = decoder.openTransaction else {
-            return builder.seal(resume: boundary, end: boundary)
-        }
-        // A duplicate is read again up to where reading stood before.
-        let here = Position(commit: open.commit, ordinal: open.ordinal)
         let start = Position(commit: start.commit, ordinal: start.ordinal)
-        return builder.seal(resume: nil, end: max(here, start))
+        let open = decoder.openTransaction
+        let here = Position(commit: open?.commit ?? resume.value, ordinal: open?.ordinal ?? 0)
+        // After a reconnect inside a transaction reading stands at `start` until the server has
+        // sent that far again. Invariant 2: neither of the two goes back.
+        return builder.seal(
+            resume: open == nil && here >= start ? here : nil, end: max(here, start))
     }
 
-    /// Decodes what has arrived, without waiting.
+    /// Decodes what has arrived, without waiting, until the batch is full.
+    ///
+    /// - Returns: false when time was up first, as it is in a long stretch of changes that are left
+    ///   out (invariant 7).
     private mutating func drain(
-        into batch: inout BatchBuilder, _ failures: FailureMap
-    ) throws(PostgresFailure) {
+        into batch: inout BatchBuilder, until deadline: ContinuousClock.Instant
+    ) throws(PostgresFailure) -> Bool {
         let hardLimit = Int(Double(batch.byteLimit) * Self.overfill)
+        var count = 0
         while true {
             if batch.isFull {
                 let isHard =
                     batch.arenaCount >= hardLimit || batch.eventCount >= 2 * batch.eventLimit
-                if isHard || decoder.openTransaction == nil { return }
+                if isHard || decoder.openTransaction == nil { return true }
+            }
+            count += 1
+            if count % Self.messagesPerClockRead == 0, ContinuousClock.now >= deadline {
+                return false
             }
             if let message = try replication.nextCopyMessage() {
                 try handle(message, &batch)
                 continue
             }
             try replication.consumeInput()
-            guard let message = try replication.nextCopyMessage() else { return }
+            guard let message = try replication.nextCopyMessage() else { return true }
             try handle(message, &batch)
         }
     }

@@ -35,6 +35,7 @@ package actor PostgresSource: SourceConnector {
         var received: LSN
         var durable: LSN
         var nextStatus: ContinuousClock.Instant
+        var pace = GatherPace()
     }
     private var stream: Stream?
     private var nextSchemaVersion: UInt32 = 1
@@ -48,7 +49,9 @@ package actor PostgresSource: SourceConnector {
     var failures: FailureMap {
         FailureMap(
             place: config.connection.place, pipeline: context.pipeline, slot: config.slot,
-            publication: config.publication)
+            publication: config.publication,
+            role: config.connection["user"].map(PostgresConnection.identifier) ?? "…",
+            database: config.connection["dbname"].map(PostgresConnection.identifier) ?? "…")
     }
 
     package func close() {
@@ -66,7 +69,7 @@ package actor PostgresSource: SourceConnector {
         let server = try serverFacts(replication)
         try checkSettings(sql)
         let (start, warnings) = try await prepare(stored, server, sql, replication)
-        let fingerprint = try await rememberFingerprint(sql)
+        let fingerprint = try await rememberFingerprint(sql, isFresh: stored == nil)
         let interval = try statusInterval(sql)
 
         guard let first = start.commitAndOrdinal else {
@@ -75,8 +78,11 @@ package actor PostgresSource: SourceConnector {
         let lsn = LSN(first.commit)
         let command = startCommand(at: lsn, serverVersion: sql.serverVersion)
         _ = try run(command, on: replication, to: "start replication")
+        let numbers = try run(
+            TableFacts.numbersQuery(config.tables), on: sql, to: "look at the tables")
         let catalogue = RelationCatalogue(
             database: server.database, tables: Set(config.tables),
+            numbers: Set(numbers.compactMap { $0[0].flatMap { UInt32($0) } }),
             checksAllText: sql.parameter("server_encoding") == "SQL_ASCII",
             firstVersion: nextSchemaVersion)
         stream = Stream(
@@ -277,17 +283,30 @@ package actor PostgresSource: SourceConnector {
     }
 
     /// CORRECTNESS 36: a changed publication changes ordinals, so its fingerprint is kept.
-    private func rememberFingerprint(_ sql: PostgresConnection) async throws(WeirError) -> String {
-        let query = Publication.fingerprintQuery(
-            config.publication, serverVersion: sql.serverVersion)
+    ///
+    /// - Parameter isFresh: reading begins anew, so that what was before does not matter.
+    @discardableResult
+    func rememberFingerprint(
+        _ sql: PostgresConnection, isFresh: Bool
+    ) async throws(WeirError) -> String {
+        let query = Publication.fingerprintQuery(config.publication)
         let now = try run("SELECT \(query)", on: sql, to: "look at the publication").first?[0] ?? ""
-        let before = try await context.notes.get("fingerprint")
+        let before = isFresh ? nil : try await context.notes.get("fingerprint")
         if before != now {
+            // The server decodes a change with the publication of its time. For what was written
+            // without one, PostgreSQL 18 sends nothing and says nothing.
+            if let before, Publication.isRecreated(before, now) {
+                throw WeirError(
+                    .publicationMissing, .positionLost,
+                    "publication \"\(config.publication)\" was dropped and created again",
+                    detail: "Changes written in between cannot be decoded.",
+                    hint: failures.restartHint)
+            }
             if before != nil {
                 context.log(
                     .warning,
-                    "publication \"\(config.publication)\" changed: events delivered again from "
-                        + "before the change may carry other ids")
+                    "publication \"\(config.publication)\" changed: what it left out until now was "
+                        + "not sent, and events delivered again may carry other ids")
             }
             try await context.notes.set("fingerprint", now)
         }

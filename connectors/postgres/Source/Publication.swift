@@ -26,16 +26,24 @@ struct Publication: Sendable, Equatable {
             + "WHERE pubname = \(PostgresConnection.literal(name))"
     }
 
-    /// One text that changes whenever ordinals may (CORRECTNESS 36).
-    static func fingerprintQuery(_ name: String, serverVersion: Int) -> String {
-        let filters =
-            serverVersion >= 150000
-            ? "|| coalesce(attnames::text, '') || coalesce(rowfilter, '')" : ""
-        let name = PostgresConnection.literal(name)
-        return "(SELECT md5(p::text || coalesce((SELECT string_agg(schemaname || '.' || tablename "
-            + "\(filters), ',' ORDER BY schemaname, tablename) "
-            + "FROM pg_catalog.pg_publication_tables WHERE pubname = \(name)), '')) "
-            + "FROM pg_catalog.pg_publication p WHERE pubname = \(name))"
+    /// One text that changes whenever the publication does (CORRECTNESS 36): its number, a digest of
+    /// its options, tables, column lists and row filters, and its name. Not of the tables' columns.
+    static func fingerprintQuery(_ name: String) -> String {
+        "(SELECT p.oid || ' ' || md5(p::text "
+            + "|| coalesce((SELECT string_agg(schemaname || '.' || tablename, ',' "
+            + "ORDER BY schemaname, tablename) FROM pg_catalog.pg_publication_tables t "
+            + "WHERE t.pubname = p.pubname), '') "
+            + "|| coalesce((SELECT string_agg(r::text, ',' ORDER BY r.oid) "
+            + "FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid), '')) "
+            + "|| ' ' || p.pubname FROM pg_catalog.pg_publication p "
+            + "WHERE p.pubname = \(PostgresConnection.literal(name)))"
+    }
+
+    /// Whether two fingerprints are of one name, but of two publications.
+    static func isRecreated(_ before: String, _ now: String) -> Bool {
+        let before = before.split(separator: " ", maxSplits: 2)
+        let now = now.split(separator: " ", maxSplits: 2)
+        return before.count == 3 && now.count == 3 && before[2] == now[2] && before[0] != now[0]
     }
 
     init?(row: [String?]?, tables: [[String?]]) {
@@ -59,28 +67,43 @@ struct TableFacts: Sendable, Equatable {
     /// `r` table, `p` partitioned table, others cannot be published.
     let kind: String
     let isUnlogged: Bool
-    /// An UPDATE of it can be published.
-    let hasIdentity: Bool
+    /// The table, or the first of its partitions, of which no UPDATE can be published.
+    let exposed: TableName?
 
     static func query(_ tables: [TableName]) -> String {
-        let wanted = tables.map {
+        "SELECT n.nspname, c.relname, c.relkind, c.relpersistence <> 'p', e.nspname, e.relname "
+            + "\(source) LEFT JOIN LATERAL (SELECT ln.nspname, l.relname "
+            + "FROM pg_catalog.pg_class l "
+            + "JOIN pg_catalog.pg_namespace ln ON ln.oid = l.relnamespace "
+            // CORRECTNESS 30: a partition has an identity of its own; its root's does not count.
+            + "WHERE l.oid IN (SELECT c.oid WHERE c.relkind <> 'p' UNION "
+            + "SELECT relid FROM pg_catalog.pg_partition_tree(c.oid) WHERE isleaf) "
+            + "AND l.relreplident <> 'f' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i "
+            + "WHERE i.indrelid = l.oid AND CASE l.relreplident WHEN 'i' THEN i.indisreplident "
+            + "WHEN 'd' THEN i.indisprimary ELSE false END) ORDER BY 1, 2 LIMIT 1) e ON true "
+            + "WHERE \(condition(tables))"
+    }
+
+    /// The numbers of the tables that have these names now.
+    static func numbersQuery(_ tables: [TableName]) -> String {
+        "SELECT c.oid \(source) WHERE \(condition(tables))"
+    }
+
+    private static let source =
+        "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+
+    private static func condition(_ tables: [TableName]) -> String {
+        let names = tables.map {
             "(\(PostgresConnection.literal($0.schema)), \(PostgresConnection.literal($0.name)))"
         }
-        return "SELECT n.nspname, c.relname, c.relkind, c.relpersistence <> 'p', "
-            + "CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false "
-            + "WHEN 'i' THEN EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid "
-            + "AND i.indisreplident) "
-            + "ELSE EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid "
-            + "AND i.indisprimary) END "
-            + "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-            + "WHERE (n.nspname, c.relname) IN (\(wanted.joined(separator: ", ")))"
+        return "(n.nspname, c.relname) IN (\(names.joined(separator: ", ")))"
     }
 
     init(row: [String?]) {
         name = TableName(schema: row[0] ?? "", name: row[1] ?? "")
         kind = row[2] ?? ""
         isUnlogged = row[3] == "t"
-        hasIdentity = row[4] == "t"
+        exposed = row[5].map { TableName(schema: row[4] ?? "", name: $0) }
     }
 }
 
@@ -104,7 +127,7 @@ struct PublicationPlan: Equatable {
         try Self.checkTables(wanted, facts)
         let quoted = PostgresConnection.identifier(name)
         let list = wanted.map(Self.quoted).joined(separator: ", ")
-        let exposed = facts.filter { !$0.hasIdentity }.map(\.name).sorted()
+        let exposed = facts.filter { $0.exposed != nil }.sorted { $0.name < $1.name }
         guard let existing else {
             if !isFirstStart {
                 throw WeirError(
@@ -120,7 +143,7 @@ struct PublicationPlan: Equatable {
                         + "WITH (publish_via_partition_root = true);")
             }
             // CORRECTNESS 30: publishing such a table would break the application's updates.
-            if let table = exposed.first {
+            if let table = exposed.first?.exposed {
                 throw Self.noIdentity(table, others: exposed.count - 1)
             }
             statements = [
@@ -130,7 +153,7 @@ struct PublicationPlan: Equatable {
             return
         }
         if existing.operations.contains("update") || existing.operations.contains("delete") {
-            warnings = exposed.filter { existing.tables.contains($0) || ownership == .ours }.map {
+            warnings = exposed.compactMap(\.exposed).map {
                 "table \"\($0)\" has no primary key or replica identity: UPDATE and DELETE of it "
                     + "fail in the application while it is published"
             }
@@ -138,9 +161,8 @@ struct PublicationPlan: Equatable {
         switch ownership {
         case .ours:
             if existing.tables != Set(wanted) || existing.isForAllTables {
-                if let table = exposed.first(where: { !existing.tables.contains($0) }) {
-                    throw Self.noIdentity(table, others: 0)
-                }
+                let new = exposed.first { !existing.tables.contains($0.name) }
+                if let table = new?.exposed { throw Self.noIdentity(table, others: 0) }
                 statements = ["ALTER PUBLICATION \(quoted) SET TABLE \(list)"]
             }
             if !existing.publishesViaRoot {
@@ -151,16 +173,15 @@ struct PublicationPlan: Equatable {
             let missing = wanted.filter { !existing.tables.contains($0) }
             if !missing.isEmpty {
                 let names = missing.map { "\"\($0)\"" }.joined(separator: ", ")
+                // Without the option a publication holds partitions, but never their root.
+                let isRootMissing = facts.contains { $0.kind == "p" && missing.contains($0.name) }
                 throw WeirError(
                     .publicationUnfit, .blocked,
                     "publication \"\(name)\" does not publish \(names)",
-                    hint: "ALTER PUBLICATION \(quoted) ADD TABLE "
-                        + "\(missing.map(Self.quoted).joined(separator: ", "));")
-            }
-            if !existing.publishesViaRoot {
-                warnings.append(
-                    "publication \"\(name)\" publishes partitions under their own names: "
-                        + "ALTER PUBLICATION \(quoted) SET (publish_via_partition_root = true);")
+                    hint: isRootMissing && !existing.publishesViaRoot
+                        ? "ALTER PUBLICATION \(quoted) SET (publish_via_partition_root = true);"
+                        : "ALTER PUBLICATION \(quoted) ADD TABLE "
+                            + "\(missing.map(Self.quoted).joined(separator: ", "));")
             }
         }
     }

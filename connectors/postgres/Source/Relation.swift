@@ -78,6 +78,9 @@ struct RelationCatalogue: Sendable {
     let database: String
     /// Tables outside it are counted as filtered; nil takes every published table.
     private let tables: Set<TableName>?
+    /// The numbers these names had when streaming began: a table that was renamed is still wanted,
+    /// and its changes carry the name of their time.
+    private let numbers: Set<UInt32>
     /// The database may hold text that is no UTF-8 (server encoding SQL_ASCII).
     private let checksAllText: Bool
     /// Schema versions go on rising over reconnects, because sinks keep projections by them.
@@ -86,9 +89,13 @@ struct RelationCatalogue: Sendable {
     private(set) var relations: [UInt32: Relation] = [:]
     private var types: [UInt32: String] = [:]
 
-    init(database: String, tables: Set<TableName>?, checksAllText: Bool, firstVersion: UInt32) {
+    init(
+        database: String, tables: Set<TableName>?, numbers: Set<UInt32> = [],
+        checksAllText: Bool, firstVersion: UInt32
+    ) {
         self.database = database
         self.tables = tables
+        self.numbers = numbers
         self.checksAllText = checksAllText
         nextVersion = firstVersion
     }
@@ -115,7 +122,8 @@ struct RelationCatalogue: Sendable {
         nextVersion += 1
         let name = TableName(schema: message.schema, name: message.name)
         relations[message.oid] = Relation(
-            message, schema: schema, isTaken: tables?.contains(name) ?? true,
+            message, schema: schema,
+            isTaken: numbers.contains(message.oid) || tables?.contains(name) ?? true,
             checkedColumns: message.columns.map { checksAllText || $0.type == Self.charType })
     }
 

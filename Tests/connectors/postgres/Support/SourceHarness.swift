@@ -1,0 +1,177 @@
+import Dispatch
+import Synchronization
+import WeirCore
+import WeirJSON
+import WeirPostgresSource
+import WeirTesting
+import WeirValues
+
+/// One PostgreSQL source, driven as the engine drives it: pull, remember `end`, open again there.
+final class SourceHarness {
+    let database: TestDatabase
+    let source: PostgresSource
+    let notes: MemoryNotes
+    let log = LogLines()
+
+    /// Of the last `open`.
+    private(set) var start: SourceStart?
+    /// Behind the last batch: where the engine opens again after an outage.
+    private(set) var stored: StoredPosition?
+    /// The last place where a restart may resume.
+    private(set) var resume: Position?
+    private(set) var batch = EventBatch()
+
+    private var encoder = LineEncoder(
+        format: .weir, sourceKind: "postgres", sourceName: "test", routing: Routing())
+    private var writer = JSONWriter()
+
+    /// - Parameters:
+    ///   - config: further keys of the source.
+    ///   - notes: those of an earlier harness, as after a restart.
+    init(
+        _ database: TestDatabase, tables: [String], config: [String: ConfigValue] = [:],
+        user: String = "postgres", url: String? = nil, notes: MemoryNotes = MemoryNotes()
+    ) throws {
+        self.database = database
+        self.notes = notes
+        let names = try tables.map { text in
+            guard let name = TableName(parsing: text) else { throw TestingError(text) }
+            return ConfigValue.table(name)
+        }
+        let url = url ?? database.server.url(database: database.name, user: user)
+        let scope = ConfigScope(
+            pipeline: database.pipeline, name: "source",
+            values: ConfigValues(config.merging(["tables": .list(names)]) { $1 }),
+            connection: ConfigValues(["url": .secret(Secret(url, origin: "test"))]),
+            connectionName: "db")
+        let log = log
+        source = try PostgresSource(
+            PostgresSourceConfig(scope),
+            ConnectorContext(
+                pipeline: database.pipeline, name: "source",
+                executor: QueueExecutor(), notes: notes,
+                log: { level, line in log.append("\(level.rawValue): \(line)") }))
+    }
+
+    /// A source that was opened for the first time.
+    static func open(
+        _ database: TestDatabase, tables: [String], config: [String: ConfigValue] = [:]
+    ) async throws -> SourceHarness {
+        let harness = try SourceHarness(database, tables: tables, config: config)
+        try await harness.open()
+        return harness
+    }
+
+    /// Opens at `position`, at the last batch's end when nil, for the first time when there is none.
+    @discardableResult
+    func open(at position: Position? = nil) async throws -> SourceStart {
+        let at = stored.map {
+            StoredPosition(position: position ?? $0.position, identity: $0.identity)
+        }
+        return try await open(atStored: at)
+    }
+
+    /// - Parameter waits: for the slot, should somebody stream from it.
+    @discardableResult
+    func open(atStored at: StoredPosition?, waits: Bool = true) async throws -> SourceStart {
+        await source.close()
+        var opened: SourceStart?
+        try await eventually("the slot is free") {
+            do { opened = try await source.open(at: at) } catch let error as WeirError {
+                // The server holds the stream of a closed source for a moment longer.
+                if !waits || error.code.name != "postgres.slot_active" { throw error }
+            }
+            return opened != nil
+        }
+        guard let start = opened else { throw TestingError("not open") }
+        self.start = start
+        stored = StoredPosition(position: start.position, identity: start.identity)
+        return start
+    }
+
+    /// One batch as lines.
+    func read(
+        within limit: Duration = .milliseconds(50), events: Int = 8192, bytes: Int = 512 << 10
+    ) async throws -> [Line] {
+        let builder = BatchBuilder(
+            reusing: EventBatch(), eventLimit: events, byteLimit: bytes)
+        batch = try await source.read(into: builder, within: limit)
+        if let end = batch.end, let identity = stored?.identity {
+            stored = StoredPosition(position: end, identity: identity)
+        }
+        resume = batch.resume ?? resume
+        writer.removeAll()
+        _ = try encoder.encode(batch, into: &writer)
+        let text = unsafe writer.withBytes { unsafe String(decoding: $0, as: UTF8.self) }
+        return try text.split(separator: "\n").map { try Line($0) }
+    }
+
+    /// Everything that was committed before the call, and what came right behind it.
+    func drain(within limit: Duration = .seconds(20)) async throws -> [Line] {
+        guard let marker = try await source.mark() else { throw TestingError("no marker") }
+        return try await read(until: "the marker", within: limit) { harness, _ in
+            harness.batch.resume.map { $0 >= marker } ?? false
+        }
+    }
+
+    func read(
+        until what: String, within limit: Duration = .seconds(20), events: Int = 8192,
+        _ isDone: (SourceHarness, [Line]) throws -> Bool
+    ) async throws -> [Line] {
+        var lines: [Line] = []
+        let deadline = ContinuousClock.now + limit
+        repeat {
+            lines += try await read(events: events)
+            if try isDone(self, lines) { return lines }
+        } while ContinuousClock.now < deadline
+        throw TestingError("not read within \(limit): \(what); got \(lines)")
+    }
+
+    /// Tells the source that everything read is durable, and waits until the server knows.
+    func acknowledge() async throws {
+        guard let resume, let lsn = resume.lsn else { throw TestingError("nothing to acknowledge") }
+        try await source.acknowledge(resume)
+        try await eventually("the slot is confirmed up to \(lsn)") {
+            try database.slot("confirmed_flush_lsn >= '\(lsn)'") == "t"
+        }
+    }
+}
+
+extension Position {
+    /// The LSN in PostgreSQL's notation.
+    var lsn: String? {
+        commitAndOrdinal.map {
+            String($0.commit >> 32, radix: 16, uppercase: true) + "/"
+                + String($0.commit & 0xFFFF_FFFF, radix: 16, uppercase: true)
+        }
+    }
+}
+
+/// A state store in memory that outlives its source.
+final class MemoryNotes: ConnectorNotes {
+    private let notes: Mutex<[String: String]>
+
+    init(_ notes: [String: String] = [:]) { self.notes = Mutex(notes) }
+
+    func get(_ key: String) async throws(WeirError) -> String? { notes.withLock { $0[key] } }
+    func set(_ key: String, _ value: String) async throws(WeirError) {
+        notes.withLock { $0[key] = value }
+    }
+}
+
+final class LogLines: Sendable {
+    private let lines = Mutex<[String]>([])
+
+    func append(_ line: String) { lines.withLock { $0.append(line) } }
+    var all: [String] { lines.withLock { $0 } }
+}
+
+/// Runs a connector on a thread of its own, as the engine's executor does.
+private final class QueueExecutor: SerialExecutor {
+    private let queue = DispatchQueue(label: "connector")
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        queue.async { unsafe job.runSynchronously(on: self.asUnownedSerialExecutor()) }
+    }
+}
