@@ -85,7 +85,13 @@ let package = Package(
         tests("WeirJSONTests", ["WeirJSON"]),
         tests("WeirValuesTests", ["WeirCore", "WeirJSON", "WeirValues"]),
         tests("WeirConfigTests", ["WeirConfig", "WeirCore", "WeirJSON"]),
-        tests("WeirEngineTests", ["WeirEngine", "WeirCore", "WeirTesting"]),
+        tests(
+            "WeirEngineTests",
+            [
+                "WeirEngine", "WeirCore", "WeirTesting",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
         tests("WeirTestingTests", ["WeirTesting"]),
         tests(
             "PostgresTests", path: "Tests/connectors/postgres",
@@ -97,6 +103,6 @@ let package = Package(
             "BuiltinTests", path: "Tests/connectors/builtin",
             ["WeirCore", "WeirJSON", "WeirValues", "WeirBuiltinSink", "WeirTesting"]),
         tests("EndToEndTests", ["WeirTesting", "weir"]),
-        tests("TidyTests", ["WeirTesting"]),
+        tests("TidyTests", ["WeirTesting", "weir"]),
     ]
 )

@@ -183,7 +183,8 @@ public struct WriteOutcome: Sendable {
     /// Events left out by this sink's routing.
     public let filtered: Int
     public let bytes: Int
-    /// The mark that belongs to the last batch whose `resume` was not nil; nil keeps the one before.
+    /// The mark that belongs to the last batch whose `resume` was not nil; nil keeps the one
+    /// before.
     public let mark: SinkMark?
 
     public init(

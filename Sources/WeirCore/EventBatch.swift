@@ -9,8 +9,8 @@ public struct EventBatch: Sendable {
     public fileprivate(set) var arena: [UInt8] = []
     /// Where a restart may resume once this batch is durable; nil inside a split transaction.
     public fileprivate(set) var resume: Position?
-    /// Where reading went on after this batch, also inside a transaction; for a reconnect that keeps
-    /// what was read, never for a restart.
+    /// Where reading went on after this batch, also inside a transaction; for a reconnect that
+    /// keeps what was read, never for a restart.
     public fileprivate(set) var end: Position?
     /// Events the source left out by configuration while it filled this batch.
     public fileprivate(set) var filtered: Int = 0

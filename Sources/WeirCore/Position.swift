@@ -2,7 +2,8 @@
 ///
 /// Positions of one source are ordered by the bytes of their token, so the engine compares them
 /// without knowing the source; positions of different sources are never compared.
-/// PostgreSQL: 16 hex digits of an LSN, ":", 8 hex digits of an ordinal. MongoDB: the resume token's `_data`.
+/// PostgreSQL: 16 hex digits of an LSN, ":", 8 hex digits of an ordinal. MongoDB: the resume
+/// token's `_data`.
 public struct Position: Sendable, Hashable, Comparable, CustomStringConvertible {
     public let token: String
 

@@ -18,7 +18,8 @@ public enum TypeClass: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     case timestampTZ
     /// Everything the source itself shows as a string.
     case text
-    /// A type Weir has no rule for: its text is delivered and the type named beside it (invariant 6).
+    /// A type Weir has no rule for: its text is delivered and the type named beside it (invariant
+    /// 6).
     case opaque
     /// One BSON document.
     case document

@@ -10,13 +10,15 @@ package struct Backoff: Sendable {
     /// Attempts that failed in a row.
     package private(set) var attempts = 0
 
-    package init() {}
+    private let first: Duration
+
+    package init(first: Duration = base) { self.first = first }
 
     /// - Parameter jitter: evenly from 0 ..< 1.
     package mutating func next(jitter: Double = .random(in: 0..<1)) -> Duration {
-        let doubled = Self.base * (1 << min(attempts, 16))
+        let doubled = first * (1 << min(attempts, 16))
         attempts += 1
-        return max(Self.floor, min(Self.ceiling, doubled) * jitter)
+        return max(min(Self.floor, first), min(Self.ceiling, doubled) * jitter)
     }
 
     package mutating func succeed() { attempts = 0 }

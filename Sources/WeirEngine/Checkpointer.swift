@@ -6,15 +6,10 @@ import WeirCore
 /// The order is invariant 1: every sink durable, then the checkpoint on disk, then, by the reader,
 /// the acknowledgement. It runs behind delivery: no write waits for it.
 final class Checkpointer: Sendable {
-    /// Between two checkpoints while events flow.
-    static let interval = Duration.milliseconds(200)
-    /// When only the position moved, as at an idle source, it is stored this rarely: every
-    /// checkpoint costs the disk a sync.
-    static let idleInterval = Duration.seconds(5)
-
     private let pipeline: String
     private let lanes: [Lane]
     private let store: StateStore
+    private let pace: Pace
     private struct State {
         var stored: [CheckpointRow]
         var delivered: [Int]
@@ -29,16 +24,17 @@ final class Checkpointer: Sendable {
 
     init(
         pipeline: String, lanes: [Lane], stored: [CheckpointRow], store: StateStore,
-        progressed: Doorbell
+        progressed: Doorbell, pace: Pace
     ) {
         self.pipeline = pipeline
         self.lanes = lanes
         self.store = store
+        self.pace = pace
         self.progressed = progressed
         state = Mutex(
             State(
                 stored: stored, delivered: lanes.map { _ in 0 },
-                lastIdle: .now - Self.idleInterval))
+                lastIdle: .now - pace.idleCheckpoint))
         durable = Mutex(stored.map(\.covered).min())
     }
 
@@ -47,7 +43,7 @@ final class Checkpointer: Sendable {
 
     func run() async throws(WeirError) {
         while !Task.isCancelled {
-            await bell.wait(upTo: Self.interval)
+            await bell.wait(upTo: pace.checkpoint)
             if Task.isCancelled { return }
             try await checkpoint(isFinal: false)
         }
@@ -61,20 +57,25 @@ final class Checkpointer: Sendable {
         let hasDelivered = zip(progress, before.delivered).contains { $0.delivered > $1 }
         let hasMoved = zip(progress, before.stored).contains { $0.written > $1.position }
         let isSpilling = progress.contains { $0.isSpilling }
-        let isIdleDue = ContinuousClock.now - before.lastIdle >= Self.idleInterval
+        let isIdleDue = ContinuousClock.now - before.lastIdle >= pace.idleCheckpoint
         guard hasDelivered || isSpilling || hasMoved && (isIdleDue || isFinal) else { return }
 
         var rows = before.stored
-        var extents: [Spill.Extent?] = []
+        var failure: WeirError?
         for (index, lane) in lanes.enumerated() {
             let now = progress[index]
-            if now.delivered > before.delivered[index] { try await lane.sink.flush() }
-            let extent = try lane.syncSpill()
-            extents.append(extent)
+            do throws(WeirError) {
+                if now.delivered > before.delivered[index] { try await lane.sink.flush() }
+                if now.extent != nil { try lane.syncSpill() }
+            } catch {
+                // This sink's row stays; what the others hold is stored all the same.
+                failure = failure ?? error.of(lane.plan.name)
+                continue
+            }
             rows[index] = CheckpointRow(
                 pipeline: pipeline, sink: lane.plan.name,
                 position: max(now.written, before.stored[index].position),
-                mark: now.mark, spill: extent.flatMap { $0.end > now.written ? $0 : nil },
+                mark: now.mark, spill: now.extent.flatMap { $0.end > now.written ? $0 : nil },
                 updatedMicros: WallClock.micros())
         }
         let changed = zip(rows, before.stored).filter {
@@ -86,10 +87,9 @@ final class Checkpointer: Sendable {
             $0.delivered = progress.map(\.delivered)
             $0.lastIdle = .now
         }
-        for (index, lane) in lanes.enumerated() {
-            try lane.releaseSpill(covered: rows[index].position, extent: extents[index])
-        }
+        for (lane, row) in zip(lanes, rows) where row.spill == nil { try lane.releaseSpill() }
         durable.withLock { $0 = rows.map(\.covered).min() }
         progressed.ring()
+        if let failure { throw failure }
     }
 }

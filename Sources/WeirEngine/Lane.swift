@@ -14,7 +14,8 @@ final class Lane: Sendable {
     let statistics = Mutex(LaneStatistics())
     private let report: @Sendable (WeirError, _ attempt: Int, _ delay: Duration?) -> Void
     private let recycler: BatchRecycler
-    private let storeMark: @Sendable (Position, SinkMark?) async throws(WeirError) -> Void
+    private let pace: Pace
+    private let storeMark: @Sendable (SinkMark?) async throws(WeirError) -> Void
 
     /// Rung when there is something to deliver, when to retry at once, and when room was made.
     private let work = Doorbell()
@@ -30,7 +31,8 @@ final class Lane: Sendable {
         spillPath: String?,
         room: Doorbell,
         recycler: BatchRecycler,
-        storeMark: @escaping @Sendable (Position, SinkMark?) async throws(WeirError) -> Void,
+        pace: Pace,
+        storeMark: @escaping @Sendable (SinkMark?) async throws(WeirError) -> Void,
         report: @escaping @Sendable (WeirError, Int, Duration?) -> Void
     ) throws(WeirError) {
         self.plan = plan
@@ -38,6 +40,7 @@ final class Lane: Sendable {
         self.executor = executor
         self.room = room
         self.recycler = recycler
+        self.pace = pace
         self.report = report
         self.storeMark = storeMark
         if let spillPath {
@@ -59,14 +62,20 @@ final class Lane: Sendable {
 
     /// Takes a batch; `hasRoom` was asked before. Blocks only while a spill is written.
     func offer(_ batch: EventBatch) throws(WeirError) {
-        try machine.withLock { (machine) throws(WeirError) in
-            guard case .spill(let copies, let new) = machine.offer(batch), let spill else { return }
-            if !copies.isEmpty {
-                try spill.append(copies)
-                // Memory delivers those itself.
-                spill.skipToEnd()
+        do throws(WeirError) {
+            try machine.withLock { (machine) throws(WeirError) in
+                guard case .spill(let copies, let new) = machine.offer(batch), let spill else {
+                    return
+                }
+                if !copies.isEmpty {
+                    try spill.append(copies)
+                    // Memory delivers those itself.
+                    spill.skipToEnd()
+                }
+                try spill.append([new])
             }
-            try spill.append([new])
+        } catch {
+            throw error.of(plan.name)
         }
         work.ring()
     }
@@ -90,11 +99,11 @@ final class Lane: Sendable {
     ///
     /// - Throws: what retrying cannot mend.
     func run() async throws(WeirError) {
-        let (position, mark) = machine.withLock { ($0.written, $0.mark) }
+        let mark = machine.withLock { $0.mark }
         let isOpen = try await attempt { () async throws(WeirError) in
             let now = try await sink.open(at: mark)
             // Stored before the first write, so that a crash right after it finds its way back.
-            if now != mark { try await storeMark(position, now) }
+            if now != mark { try await storeMark(now) }
             machine.withLock { $0.opened(at: now) }
             return WriteOutcome(.durable, delivered: 0)
         }
@@ -116,10 +125,14 @@ final class Lane: Sendable {
     }
 
     private func next() throws(WeirError) -> LaneMachine.Taken {
-        try machine.withLock { (machine) throws(WeirError) in
-            let taken = machine.take()
-            guard case .readSpill = taken, let spill else { return taken }
-            return machine.tookSpilled(try spill.read())
+        do throws(WeirError) {
+            return try machine.withLock { (machine) throws(WeirError) in
+                let taken = machine.take()
+                guard case .readSpill = taken, let spill else { return taken }
+                return machine.tookSpilled(try spill.read())
+            }
+        } catch {
+            throw error.of(plan.name)
         }
     }
 
@@ -134,18 +147,14 @@ final class Lane: Sendable {
     private func attempt(
         _ body: () async throws(WeirError) -> WriteOutcome
     ) async throws(WeirError) -> WriteOutcome? {
-        var backoff = Backoff()
+        var backoff = Backoff(first: pace.retry)
         while true {
             do throws(WeirError) {
                 let outcome = try await body()
                 if backoff.attempts > 0 { statistics.withLock { $0.recovered() } }
                 return outcome
             } catch {
-                guard error.disposition == .transient else {
-                    var error = error
-                    error.component = plan.name
-                    throw error
-                }
+                guard error.disposition == .transient else { throw error.of(plan.name) }
                 if isStopping.withLock({ $0 }) || Task.isCancelled { return nil }
                 machine.withLock { $0.failed() }
                 let delay = backoff.next()
@@ -165,6 +174,10 @@ final class Lane: Sendable {
     struct Progress: Sendable {
         let written: Position
         let mark: SinkMark?
+        /// What the spill holds behind `written`, of the same moment: a later extent may begin
+        /// behind a later `written`. Nil while the spill does not hold all of
+        /// that.
+        let extent: Spill.Extent?
         let isSpilling: Bool
         let delivered: Int
     }
@@ -172,19 +185,21 @@ final class Lane: Sendable {
     func progress() -> Progress {
         machine.withLock {
             Progress(
-                written: $0.written, mark: $0.mark, isSpilling: $0.isSpilling,
+                written: $0.written, mark: $0.mark,
+                extent: $0.isSpilling && $0.isSpillWhole ? spill?.extent : nil,
+                isSpilling: $0.isSpilling,
                 delivered: $0.delivered)
         }
     }
 
-    /// Syncs the spill while it counts.
-    func syncSpill() throws(WeirError) -> Spill.Extent? { try spill?.sync() }
+    /// Makes what `progress` saw of the spill durable.
+    func syncSpill() throws(WeirError) { try spill?.sync() }
 
-    /// After a checkpoint that stored `position` for this lane: gives disk space back.
-    func releaseSpill(covered position: Position, extent: Spill.Extent?) throws(WeirError) {
-        guard let spill, let extent else { return }
+    /// After a checkpoint that does not count on the spill: gives disk space back.
+    func releaseSpill() throws(WeirError) {
+        guard let spill, !spill.isEmpty else { return }
         try machine.withLock { (machine) throws(WeirError) in
-            if !machine.isSpilling, position >= extent.end, spill.isFullyRead {
+            if !machine.isSpilling, spill.isFullyRead {
                 try spill.reset()
                 machine.emptiedSpill()
             }
@@ -277,7 +292,8 @@ final class BatchRecycler: Sendable {
     func take() -> EventBatch { spare.withLock { $0.popLast() } ?? EventBatch() }
 
     func give(_ batch: EventBatch) {
-        guard batch.arena.capacity > 0 else { return }
+        // One that held a huge row would keep its memory for as long as it lies here.
+        guard batch.arena.capacity > 0, batch.arena.capacity <= 4 * Reader.byteLimit else { return }
         spare.withLock { if $0.count < Self.countMax { $0.append(batch) } }
     }
 }

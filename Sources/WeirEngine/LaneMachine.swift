@@ -4,8 +4,8 @@ import WeirCore
 /// The decisions of one lane, apart from any I/O: what waits where, when it is full, what is safe.
 ///
 /// A batch goes memory → sink. While the sink is down and its memory is full, batches overflow to
-/// the spill instead, if there is one: everything that waits is copied there first, so that the spill
-/// alone, once synced, holds all that the sink has not (invariant 1).
+/// the spill instead, if there is one: everything that waits is copied there first, so that the
+/// spill alone, once synced, holds all that the sink has not (invariant 1).
 struct LaneMachine: ~Copyable {
     let queueLimit: Int
     /// 0: no spill; the lane then waits, and the reader with it.
@@ -18,8 +18,14 @@ struct LaneMachine: ~Copyable {
 
     /// Batches go to the spill, not to the queue.
     private(set) var isSpilling = false
+    /// The spill holds everything behind `written`. It does not while the sink is inside a
+    /// transaction whose first part it took from memory: opened again, it forgets that part.
+    private(set) var isSpillWhole = true
     /// Bytes appended to the spill since it was empty; the bound on its file.
     private(set) var spilledBytes = 0
+    /// The newest boundary that came without events while spilling, and how many did.
+    private var spareBoundary: EventBatch?
+    private var spareBoundaries = 0
     /// The last attempt failed, and when the first of the row did.
     private(set) var isDown = false
 
@@ -31,7 +37,15 @@ struct LaneMachine: ~Copyable {
     private(set) var mark: SinkMark?
     /// Events the sink has taken; beside `written`, so that both are read at one moment.
     private(set) var delivered = 0
+    /// What the sink took last ended inside a transaction.
+    private var isInsideTransaction = false
     private var isClosed = false
+
+    /// A record's frame and positions, which also empty batches take.
+    private static let recordBytes = 128
+    /// An idle source says so five times a second; of these boundaries one in so many goes to the
+    /// spill, so that weeks of idling do not fill it and the source may forget all the same.
+    private static let boundaryStride = 64
 
     init(start: Position, mark: SinkMark?, queueLimit: Int, spillLimit: Int) {
         covered = start
@@ -65,25 +79,46 @@ struct LaneMachine: ~Copyable {
     mutating func offer(_ incoming: EventBatch) -> Offered {
         var batch = incoming
         batch.drop(through: covered)
-        if let resume = batch.resume { offered = max(offered, resume) }
-        if isSpilling {
-            spilledBytes += batch.byteCount
-            return .spill(copies: [], new: batch)
+        if batch.events.isEmpty {
+            // The bytes of events that are covered take no room here.
+            batch = EventBatch(
+                tables: [], events: [], values: [], arena: [], resume: batch.resume, end: batch.end)
         }
+        if let resume = batch.resume { offered = max(offered, resume) }
+        if batch.events.isEmpty && batch.resume == nil { return .queued }
+        if isSpilling { return offerToSpill(batch) }
         if isDown && canSpill && !isWithinQueue {
             // From here on the spill holds all that waits; memory keeps its copy as read-ahead.
             isSpilling = true
+            isSpillWhole = !isInsideTransaction
+            let copies = inFlight + Array(queue)
             spilledBytes += queuedBytes + inFlightBytes + batch.byteCount
-            return .spill(copies: inFlight + Array(queue), new: batch)
+            spilledBytes += (copies.count + 1) * Self.recordBytes
+            return .spill(copies: copies, new: batch)
         }
-        // Positions without events only move the boundary: fold them into one.
+        enqueue(batch)
+        return .queued
+    }
+
+    private mutating func offerToSpill(_ batch: EventBatch) -> Offered {
         if batch.events.isEmpty {
-            if batch.resume == nil { return .queued }
-            if let last = queue.last, last.events.isEmpty { queue.removeLast() }
+            spareBoundaries += 1
+            spareBoundary = batch
+            if spareBoundaries < Self.boundaryStride { return .queued }
+        }
+        spareBoundaries = 0
+        spareBoundary = nil
+        spilledBytes += batch.byteCount + Self.recordBytes
+        return .spill(copies: [], new: batch)
+    }
+
+    private mutating func enqueue(_ batch: EventBatch) {
+        // Positions without events only move the boundary: fold them into one.
+        if batch.events.isEmpty, let last = queue.last, last.events.isEmpty {
+            queuedBytes -= queue.removeLast().byteCount
         }
         queue.append(batch)
         queuedBytes += batch.byteCount
-        return .queued
     }
 
     /// Whether the reader may go on (back-pressure is the full lane).
@@ -125,7 +160,8 @@ struct LaneMachine: ~Copyable {
     mutating func tookSpilled(_ batches: [EventBatch]) -> Taken {
         guard !batches.isEmpty else {
             isSpilling = false
-            return isClosed ? .finished : .wait
+            if let boundary = spareBoundary.take() { enqueue(boundary) }
+            return take()
         }
         inFlight = batches
         inFlightBytes = batches.reduce(0) { $0 + $1.byteCount }
@@ -138,14 +174,19 @@ struct LaneMachine: ~Copyable {
         if let resume = inFlight.last(where: { $0.resume != nil })?.resume {
             written = max(written, resume)
             if let mark = outcome.mark { self.mark = mark }
+            isSpillWhole = true
         }
+        if let last = inFlight.last { isInsideTransaction = last.resume == nil }
         isDown = false
         inFlightBytes = 0
         defer { inFlight = [] }
         return inFlight
     }
 
-    mutating func opened(at mark: SinkMark?) { self.mark = mark }
+    mutating func opened(at mark: SinkMark?) {
+        self.mark = mark
+        isDown = false
+    }
 
     mutating func failed() { isDown = true }
 

@@ -8,15 +8,18 @@ package final class Pipeline: Sendable {
     let store: StateStore
     let directory: StateDirectory
     let logger: Logger
+    let pace: Pace
     let monitor = PipelineMonitor()
     private let currentLanes = Mutex<[Lane]>([])
     private let stopping = Mutex(false)
     private let stopBell = Doorbell()
 
     package init(
-        _ plan: PipelinePlan, store: StateStore, directory: StateDirectory, logger: Logger
+        _ plan: PipelinePlan, store: StateStore, directory: StateDirectory, logger: Logger,
+        pace: Pace = Pace()
     ) {
         self.plan = plan
+        self.pace = pace
         self.store = store
         self.directory = directory
         var logger = logger
@@ -45,9 +48,9 @@ package final class Pipeline: Sendable {
 
     /// - Parameter isOnce: end when everything committed before the start has been delivered.
     package func run(isOnce: Bool) async -> Ending {
-        var backoff = Backoff()
+        var backoff = Backoff(first: pace.retry)
         while true {
-            let before = monitor.now.received
+            let before = monitor.now.passed
             do throws(WeirError) {
                 try await runFromCheckpoint(isOnce: isOnce)
                 monitor.update { $0.state = .stopped }
@@ -66,10 +69,11 @@ package final class Pipeline: Sendable {
                     logger.error("stopped: \(error)")
                     return .failed(error)
                 }
-                if monitor.now.received > before { backoff.succeed() }
+                // Only what became safe is progress: events that come again in every life are not.
+                if let before, let now = monitor.now.passed, now > before { backoff.succeed() }
                 let delay = backoff.next()
                 if isOnce && backoff.attempts >= Self.onceAttemptsMax { return .failed(error) }
-                await sourceFailed(error, attempt: backoff.attempts, retryIn: delay)
+                await failed(error, attempt: backoff.attempts, retryIn: delay)
                 await stopBell.wait(upTo: delay)
                 if isStopping {
                     monitor.update { $0.state = .stopped }
@@ -109,20 +113,22 @@ package final class Pipeline: Sendable {
         currentLanes.withLock { $0 = lanes.lanes }
         let checkpointer = Checkpointer(
             pipeline: plan.name, lanes: lanes.lanes, stored: start.rows, store: store,
-            progressed: room)
+            progressed: room, pace: pace)
         let reader = Reader(
             source: source, pipeline: self, lanes: lanes.lanes, checkpointer: checkpointer,
             recycler: lanes.recycler, bell: room, start: start, isOnce: isOnce)
         let failure = await runTasks(reader, lanes.lanes, checkpointer, threads)
         for lane in lanes.lanes { lane.close() }
-        if let failure {
-            for lane in lanes.lanes { await lane.sink.close() }
-            throw failure
+        var ending = failure
+        if failure == nil {
+            // Drained as far as the sinks would: store it, then let the source forget it.
+            do throws(WeirError) { try await checkpointer.checkpoint(isFinal: true) } catch {
+                ending = error
+            }
+            if let safe = checkpointer.safe { try? await source.acknowledge(safe) }
         }
-        // Drained as far as the sinks would: store it, then let the source forget it.
-        try await checkpointer.checkpoint(isFinal: true)
-        if let safe = checkpointer.safe { try? await source.acknowledge(safe) }
         for lane in lanes.lanes { await lane.sink.close() }
+        if let ending { throw ending }
     }
 
     /// Runs reader, lanes and checkpointer; ends when the reader is done and the lanes are empty,
@@ -150,7 +156,8 @@ package final class Pipeline: Sendable {
             }
             var lanesLeft = lanes.count
             for await (done, error) in group {
-                if let error {
+                // Cut short at the end of a drain: the last checkpoint is still to come.
+                if let error, error.code != .cancelled {
                     for lane in lanes { lane.close() }
                     group.cancelAll()
                     await group.waitForAll()
@@ -181,9 +188,15 @@ package final class Pipeline: Sendable {
     private func resolveStart(_ source: any SourceConnector) async throws(WeirError) -> Start {
         let known = try await store.pipeline(plan.name)
         let rows = try await store.checkpoints(of: plan.name)
+        if (known == nil) != rows.isEmpty {
+            // Taking it for a first start would skip what was not delivered (FAULTS, B6).
+            throw WeirError(
+                .stateDamaged, .blocked,
+                "the state store holds only a part of pipeline \"\(plan.name)\"",
+                hint: ErrorCode.stateDamaged.remedy)
+        }
         let names = plan.sinks.map(\.name)
         let gone = rows.map(\.sink).filter { !names.contains($0) }
-        if !gone.isEmpty { try await store.removeCheckpoints(of: plan.name, sinks: gone) }
         let kept = rows.filter { names.contains($0.sink) }
 
         guard let known, let least = (kept.isEmpty ? rows : kept).map(\.covered).min() else {
@@ -199,7 +212,9 @@ package final class Pipeline: Sendable {
         // A sink that is new begins where the pipeline stands.
         let all = makeRows(kept, from: least)
         let new = all.filter { row in !kept.contains { $0.sink == row.sink } }
-        if !new.isEmpty { try await store.save(new) }
+        if !gone.isEmpty || !new.isEmpty {
+            try await store.replaceCheckpoints(of: plan.name, gone: gone, new: new)
+        }
         return Start(
             stored: StoredPosition(position: least, identity: known.identity), epoch: known.epoch,
             rows: all, opened: nil)
@@ -220,25 +235,26 @@ package final class Pipeline: Sendable {
         let recycler = BatchRecycler()
         var lanes: [Lane] = []
         for (index, sink) in plan.sinks.enumerated() {
-            let made = try sink.make(context(name: sink.name, on: threads.sinks[index]))
+            let context = context(name: sink.name, on: threads.sinks[index])
             // A sink alone has no neighbours to let by: it waits, and the source keeps the log.
             let spills = plan.sinks.count > 1 && sink.spillBytes > 0 || rows[index].spill != nil
-            lanes.append(
-                try Lane(
+            do throws(WeirError) {
+                let made = try sink.make(context)
+                let lane = try Lane(
                     sink, sink: made, executor: threads.sinks[index], checkpoint: rows[index],
                     spillPath: spills
                         ? directory.spillPath(pipeline: plan.name, sink: sink.name) : nil,
-                    room: room, recycler: recycler,
-                    storeMark: { [self, row = rows[index]] position, mark throws(WeirError) in
-                        try await store.save([
-                            CheckpointRow(
-                                pipeline: plan.name, sink: sink.name, position: position,
-                                mark: mark, spill: row.spill, updatedMicros: WallClock.micros())
-                        ])
+                    room: room, recycler: recycler, pace: pace,
+                    storeMark: { [store, plan] mark throws(WeirError) in
+                        try await store.setMark(mark, of: plan.name, sink: sink.name)
                     },
-                    report: { [self] error, attempt, delay in
-                        sinkFailed(sink.name, error, attempt: attempt, retryIn: delay)
-                    }))
+                    report: { [weak self] error, attempt, delay in
+                        self?.sinkFailed(sink.name, error, attempt: attempt, retryIn: delay)
+                    })
+                lanes.append(lane)
+            } catch {
+                throw error.of(sink.name)
+            }
         }
         return (lanes, recycler)
     }
@@ -254,7 +270,8 @@ package final class Pipeline: Sendable {
 
     // MARK: Failures
 
-    func sourceFailed(_ error: WeirError, attempt: Int, retryIn delay: Duration) async {
+    /// The source failed, or a sink in a way that takes the whole pipeline back.
+    func failed(_ error: WeirError, attempt: Int, retryIn delay: Duration) async {
         let now = WallClock.micros()
         monitor.update {
             $0.state = .failing
@@ -262,8 +279,9 @@ package final class Pipeline: Sendable {
                 error: error, sinceMicros: $0.failure?.sinceMicros ?? now, attempt: attempt,
                 retryAtMicros: now + Int64(delay.seconds * 1_000_000))
         }
-        log(error, component: "source", attempt: attempt, retryIn: delay)
-        await record(error, component: "source")
+        let component = error.component ?? "source"
+        log(error, component: component, attempt: attempt, retryIn: delay)
+        await record(error, component: component)
     }
 
     private func sinkFailed(_ sink: String, _ error: WeirError, attempt: Int, retryIn: Duration?) {

@@ -26,6 +26,8 @@ final class PipelineMonitor: Sendable {
         var stopped: WeirError?
         var retention: SourceRetention?
         var lastMarkMicros: Int64?
+        /// The furthest position that was safe everywhere.
+        var passed: Position?
         /// Markers that some lane has not passed, oldest first.
         var marks: [Mark] = []
     }
@@ -66,9 +68,10 @@ final class PipelineMonitor: Sendable {
         }
     }
 
-    /// Forgets the markers everyone has passed.
+    /// Everything before `position` is safe everywhere: forgets the markers before it.
     func passed(_ position: Position) {
         facts.withLock { facts in
+            facts.passed = max(facts.passed ?? position, position)
             let kept = facts.marks.firstIndex { $0.position > position } ?? facts.marks.count
             facts.marks.removeFirst(kept)
         }

@@ -25,9 +25,14 @@ package struct RateHistory: Sendable {
         Self.clear(&perSecond, from: &second, to: now)
     }
 
-    /// A clock that goes back keeps what there is.
+    /// A clock that goes back a little keeps what there is; one that was far ahead starts afresh.
     private static func clear(_ slots: inout [Int], from last: inout Int64, to now: Int64) {
-        guard now > last else { return }
+        guard now > last else {
+            guard last - now > Int64(slots.count) else { return }
+            slots = slots.map { _ in 0 }
+            last = now
+            return
+        }
         for step in 1...min(now - last, Int64(slots.count)) {
             slots[Int((last + step) % Int64(slots.count))] = 0
         }

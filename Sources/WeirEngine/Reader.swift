@@ -16,7 +16,7 @@ final class Reader: Sendable {
 
     /// A batch's caps: large enough that a hop between threads costs nothing per event, small
     /// enough that a handful of batches under way stay far below the memory goal. See
-    /// `weir-bench --case batch`.
+    /// `weir-bench --case backlog-rows`.
     static let eventLimit = 8192
     static let byteLimit = 512 << 10
 
@@ -53,14 +53,16 @@ final class Reader: Sendable {
         /// In `--once`: what must be safe before we end.
         var goal: Position?
         var keepalive = Duration.seconds(1)
-        var failing: Backoff = Backoff()
+        var failing: Backoff
     }
 
     /// Reads until the pipeline stops, or the goal of `--once` is reached.
     ///
     /// - Throws: what connecting again cannot mend, and what the spill cannot take.
     func run() async throws(WeirError) {
-        var progress = Progress(stored: start.stored, epoch: start.epoch)
+        var progress = Progress(
+            stored: start.stored, epoch: start.epoch,
+            failing: Backoff(first: pipeline.pace.retry))
         var opened = start.opened
         while !isDone(progress) {
             do throws(WeirError) {
@@ -79,7 +81,7 @@ final class Reader: Sendable {
                 await source.close()
                 if isDone(progress) { return }
                 let delay = progress.failing.next()
-                await pipeline.sourceFailed(
+                await pipeline.failed(
                     error, attempt: progress.failing.attempts, retryIn: delay)
                 await wait(upTo: delay)
             }
@@ -105,6 +107,8 @@ final class Reader: Sendable {
 
     private func began(_ now: SourceStart, _ progress: inout Progress) async throws(WeirError) {
         progress.keepalive = now.keepalive
+        // A new connection knows nothing of what the one before was told.
+        progress.acknowledged = nil
         progress.nextMark = .now
         if now.identity != progress.stored.identity {
             // The same source as its own check says, but not the same life: a failover.
@@ -190,6 +194,13 @@ final class Reader: Sendable {
 }
 
 extension WeirError {
+    /// Of this sink, whatever threw it.
+    func of(_ sink: String) -> WeirError {
+        var error = self
+        error.component = sink
+        return error
+    }
+
     /// Of the state store or a spill, not of a connector.
     var isState: Bool { code.name.hasPrefix("state.") || code.name.hasPrefix("engine.") }
 }

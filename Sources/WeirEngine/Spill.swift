@@ -147,13 +147,10 @@ final class Spill: Sendable {
         }
     }
 
-    /// Makes everything appended durable and says how far that is.
-    func sync() throws(WeirError) -> Extent? {
+    /// Makes everything appended durable.
+    func sync() throws(WeirError) {
         do throws(FileFailure) {
-            return try state.withLock { (state) throws(FileFailure) in
-                try state.file.sync()
-                return state.extent
-            }
+            try state.withLock { (state) throws(FileFailure) in try state.file.sync() }
         } catch {
             // A failed sync may have lost what was written before (FAULTS, B2).
             throw WeirError(.spillFailed, .transient, error.message)
@@ -174,6 +171,9 @@ final class Spill: Sendable {
         }
     }
 
+    /// How far the file goes; durable after the next `sync`.
+    var extent: Extent? { state.withLock { $0.extent } }
+    var isEmpty: Bool { state.withLock { $0.writeOffset == Self.magic.count } }
     var isFullyRead: Bool { state.withLock { $0.readOffset == $0.writeOffset } }
     var length: Int { state.withLock { $0.writeOffset } }
 }

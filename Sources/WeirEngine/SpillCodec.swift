@@ -40,12 +40,34 @@ enum SpillCodec {
         let end = try source.optionalString().map(Position.init(token:))
         var tables: [TableSchema] = []
         for _ in 0..<(try source.count(minimumBytes: 16)) { tables.append(try table(&source)) }
-        let events = try source.raw(Event.self)
-        let values = try source.raw(Value.self)
+        let events = try source.raw(
+            Event.self, enumeration: MemoryLayout<Event>.offset(of: \.operation),
+            below: Operation.allCases.count)
+        let values = try source.raw(
+            Value.self, enumeration: MemoryLayout<Value>.offset(of: \.form),
+            below: Int(Value.Form.bson.rawValue) + 1)
         let arena = try source.raw(UInt8.self)
         guard source.isAtEnd else { throw MalformedBytes("bytes after the end", at: source.offset) }
+        try check(events, values, tables: tables.count, arena: arena.count)
         return EventBatch(
             tables: tables, events: events, values: values, arena: arena, resume: resume, end: end)
+    }
+
+    /// Nothing points outside of the batch: sinks rely on it without looking.
+    private static func check(
+        _ events: [Event], _ values: [Value], tables: Int, arena: Int
+    ) throws(MalformedBytes) {
+        for event in events {
+            let end = max(
+                event.key.range.upperBound, event.before.range.upperBound,
+                event.after.range.upperBound)
+            guard event.table < UInt32(tables), end <= values.count else {
+                throw MalformedBytes("event points outside of its batch", at: 0)
+            }
+        }
+        for value in values where value.bytes.range.upperBound > arena {
+            throw MalformedBytes("value points outside of its batch", at: 0)
+        }
     }
 
     /// FNV-1a over 64-bit words: fast enough for a disk, and finds what a torn write leaves.
@@ -173,7 +195,8 @@ private struct ByteSource {
         }
     }
 
-    /// A count of things that take at least so many bytes each, so that a wrong one allocates nothing.
+    /// A count of things that take at least so many bytes each, so that a wrong one allocates
+    /// nothing.
     mutating func count(minimumBytes: Int) throws(MalformedBytes) -> Int {
         let count = Int(try integer(UInt32.self))
         guard count <= (bytes.count - offset) / minimumBytes else {
@@ -192,10 +215,20 @@ private struct ByteSource {
         try integer(UInt32.self) == 0 ? nil : try string()
     }
 
-    mutating func raw<T: BitwiseCopyable>(_ type: T.Type) throws(MalformedBytes) -> [T] {
+    /// - Parameter enumeration: where each item has a byte that must be below `limit`: any other
+    ///   value of an enumeration is no value at all.
+    mutating func raw<T: BitwiseCopyable>(
+        _ type: T.Type, enumeration: Int? = nil, below limit: Int = 0
+    ) throws(MalformedBytes) -> [T] {
         let count = Int(try integer(UInt32.self))
         let byteCount = count * MemoryLayout<T>.stride
         let at = try take(byteCount)
+        if let enumeration {
+            for start in stride(from: at, to: at + byteCount, by: MemoryLayout<T>.stride)
+            where Int(bytes[start + enumeration]) >= limit {
+                throw MalformedBytes("unknown value", at: start + enumeration)
+            }
+        }
         return unsafe [T](unsafeUninitializedCapacity: count) { buffer, filled in
             unsafe bytes.withUnsafeBytes { source in
                 unsafe UnsafeMutableRawBufferPointer(buffer).copyMemory(

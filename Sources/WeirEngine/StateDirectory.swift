@@ -15,8 +15,16 @@ package struct StateDirectory: Sendable {
     package var socketPath: String { path + "/weir.sock" }
     package var logPath: String { path + "/weir.log" }
 
+    /// Whether a daemon ever ran here.
+    package var hasStore: Bool { unsafe access(databasePath, F_OK) == 0 }
+
     func spillPath(pipeline: String, sink: String) -> String {
         path + "/spill/\(pipeline).\(sink).spill"
+    }
+
+    /// Removes what a pipeline's lanes left on disk.
+    package func removeSpills(of pipeline: String, sinks: [String]) {
+        for sink in sinks { unsafe unlink(spillPath(pipeline: pipeline, sink: sink)) }
     }
 
     /// What Linux allows in a socket's path, with its final NUL.

@@ -1,7 +1,8 @@
 import GRDB
 package import WeirCore
 
-// The tables of the state store. Rows a start depends on end in a checksum over their other columns.
+// The tables of the state store. Rows a start depends on end in a checksum over their other
+// columns.
 
 /// Where one sink stands.
 package struct CheckpointRow: Sendable, Equatable {
@@ -43,12 +44,25 @@ package struct CheckpointRow: Sendable, Equatable {
             arguments: StatementArguments(values + [Checksum.of(values)]))
     }
 
+    func with(mark: SinkMark?) -> CheckpointRow {
+        CheckpointRow(
+            pipeline: pipeline, sink: sink, position: position, mark: mark, spill: spill,
+            updatedMicros: updatedMicros)
+    }
+
+    /// The stored row of the same sink.
+    static func find(_ database: Database, like row: CheckpointRow) throws -> CheckpointRow? {
+        try all(database, of: row.pipeline).first { $0.sink == row.sink }
+    }
+
+    private static let columns =
+        "pipeline, sink, position, mark, spill_end, spill_length, updated, checksum"
+
     static func all(_ database: Database, of pipeline: String) throws -> [CheckpointRow] {
         let rows = try Row.fetchAll(
             database,
             sql: """
-                SELECT pipeline, sink, position, mark, spill_end, spill_length, updated, checksum
-                FROM checkpoint WHERE pipeline = ? ORDER BY sink
+                SELECT \(Checksum.texts(columns)) FROM checkpoint WHERE pipeline = ? ORDER BY sink
                 """, arguments: [pipeline])
         return try rows.map { row in
             let values: [String?] = try Checksum.verified(row, count: 7, of: "checkpoint")
@@ -92,7 +106,10 @@ package struct PipelineRow: Sendable, Equatable {
         guard
             let row = try Row.fetchOne(
                 database,
-                sql: "SELECT pipeline, identity, epoch, checksum FROM pipeline WHERE pipeline = ?",
+                sql: """
+                    SELECT \(Checksum.texts("pipeline, identity, epoch, checksum"))
+                    FROM pipeline WHERE pipeline = ?
+                    """,
                 arguments: [name])
         else { return nil }
         let values = try Checksum.verified(row, count: 3, of: "pipeline")
@@ -108,8 +125,10 @@ enum NoteRow {
         guard
             let row = try Row.fetchOne(
                 database,
-                sql:
-                    "SELECT pipeline, key, value, checksum FROM note WHERE pipeline = ? AND key = ?",
+                sql: """
+                    SELECT \(Checksum.texts("pipeline, key, value, checksum"))
+                    FROM note WHERE pipeline = ? AND key = ?
+                    """,
                 arguments: [pipeline, key])
         else { return nil }
         return try Checksum.verified(row, count: 3, of: "note")[2]
@@ -169,8 +188,10 @@ package struct FailureRow: Sendable, Equatable {
         try Row.fetchAll(
             database,
             sql: """
-                SELECT component, code, message, first, last, count FROM failure
-                WHERE pipeline = ? AND last >= ? ORDER BY last DESC LIMIT 100
+                SELECT COALESCE(CAST(component AS TEXT), ''), COALESCE(CAST(code AS TEXT), ''),
+                COALESCE(CAST(message AS TEXT), ''), COALESCE(CAST(first AS INTEGER), 0),
+                COALESCE(CAST(last AS INTEGER), 0), COALESCE(CAST(count AS INTEGER), 0)
+                FROM failure WHERE pipeline = ? AND last >= ? ORDER BY last DESC LIMIT 100
                 """, arguments: [pipeline, sinceMicros]
         ).map { row in
             FailureRow(
@@ -190,6 +211,11 @@ enum Checksum {
             bytes += Array((value ?? "").utf8)
         }
         return String(SpillCodec.checksum(bytes), radix: 16)
+    }
+
+    /// The columns as text whatever the file says they are: a damaged type must not trap.
+    static func texts(_ columns: String) -> String {
+        columns.split(separator: ",").map { "CAST(\($0) AS TEXT)" }.joined(separator: ", ")
     }
 
     static func verified(_ row: Row, count: Int, of table: String) throws -> [String?] {

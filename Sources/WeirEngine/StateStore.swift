@@ -4,17 +4,20 @@ package import WeirCore
 /// What Weir remembers: one SQLite file per daemon, readable with `sqlite3`.
 ///
 /// Every row that a start depends on carries a checksum; a mismatch stops loudly. Writes are one
-/// transaction each (invariant 5), on disk when the call returns, and those that arrive together share
-/// one.
+/// transaction each (invariant 5), on disk when the call returns, and those that arrive together
+/// share one.
 package actor StateStore {
     private let executor: ThreadExecutor
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
         unsafe executor.asUnownedSerialExecutor()
     }
-    private let database: DatabaseQueue
-    private var waiting: [CheckpointRow] = []
-    private var lastTicket = 0
-    private var committedTicket = 0
+    let database: DatabaseQueue
+    /// Calls of `save` that share one transaction, and how it ended.
+    private final class Gathering {
+        var rows: [CheckpointRow] = []
+        var outcome: Result<Void, WeirError>?
+    }
+    private var gathering = Gathering()
 
     /// - Parameter isReadOnly: for `status` beside a running daemon.
     package init(
@@ -43,7 +46,13 @@ package actor StateStore {
         _ work: String, _ path: String, _ body: () throws -> R
     ) throws(WeirError) -> R {
         do { return try body() } catch let error as WeirError { throw error } catch {
-            let reason = (error as? DatabaseError)?.message ?? "\(error)"
+            let failure = error as? DatabaseError
+            let reason = failure?.message ?? "\(error)"
+            if let code = failure?.resultCode, [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(code) {
+                throw WeirError(
+                    .stateDamaged, .blocked, "state store \"\(path)\" is damaged: \(reason)",
+                    hint: ErrorCode.stateDamaged.remedy)
+            }
             throw WeirError(
                 .stateFailed, .transient, "could not \(work) state store \"\(path)\": \(reason)",
                 hint: "Check that the disk has room and the file belongs to Weir's user.")
@@ -60,21 +69,39 @@ package actor StateStore {
 
     // MARK: Checkpoints
 
-    /// Stores rows durably. Calls that wait meanwhile are committed together.
+    /// Stores rows durably. Calls that wait meanwhile are committed together. A row without a mark
+    /// keeps the one that is stored: it may have been made before the sink was opened.
     package func save(_ rows: [CheckpointRow]) async throws(WeirError) {
-        waiting += rows
-        lastTicket += 1
-        let ticket = lastTicket
+        let mine = gathering
+        mine.rows += rows
         // Lets calls that are queued behind this one add their rows.
         await Task.yield()
-        if committedTicket >= ticket { return }
-        let batch = waiting
-        let upTo = lastTicket
-        waiting = []
-        try write { database in
-            for row in batch { try row.save(database) }
+        // The first of them to come back commits for all; all learn how that ended.
+        if mine.outcome == nil {
+            gathering = Gathering()
+            mine.outcome = Result { () throws(WeirError) in try commit(mine.rows) }
         }
-        committedTicket = upTo
+        try mine.outcome?.get()
+    }
+
+    private func commit(_ rows: [CheckpointRow]) throws(WeirError) {
+        try write { database in
+            for row in rows {
+                let stored = try row.mark == nil ? CheckpointRow.find(database, like: row) : nil
+                try row.with(mark: row.mark ?? stored?.mark).save(database)
+            }
+        }
+    }
+
+    /// Stores where a sink stands after its opening. The rest of its row stays, above all what its
+    /// spill holds: the source may have forgotten that already.
+    package func setMark(
+        _ mark: SinkMark?, of pipeline: String, sink: String
+    ) throws(WeirError) {
+        try write { database in
+            let stored = try CheckpointRow.all(database, of: pipeline).first { $0.sink == sink }
+            try stored?.with(mark: mark).save(database)
+        }
     }
 
     package func checkpoints(of pipeline: String) throws(WeirError) -> [CheckpointRow] {
@@ -95,13 +122,18 @@ package actor StateStore {
         }
     }
 
-    package func removeCheckpoints(of pipeline: String, sinks: [String]) throws(WeirError) {
+    /// Follows a change of the configuration: sinks that are gone, and new ones, in one
+    /// transaction, so that a pipeline is never without a position.
+    func replaceCheckpoints(
+        of pipeline: String, gone: [String], new: [CheckpointRow]
+    ) throws(WeirError) {
         try write { database in
-            for sink in sinks {
+            for sink in gone {
                 try database.execute(
                     sql: "DELETE FROM checkpoint WHERE pipeline = ? AND sink = ?",
                     arguments: [pipeline, sink])
             }
+            for row in new { try row.save(database) }
         }
     }
 

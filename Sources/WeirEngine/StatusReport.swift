@@ -193,7 +193,8 @@ extension PipelineReport {
         if let error = facts.stopped {
             problems.append(ProblemReport(error, component: error.component ?? "source"))
         } else if let failure = facts.failure {
-            problems.append(ProblemReport(failure, component: "source", nowMicros: nowMicros))
+            let component = failure.error.component ?? "source"
+            problems.append(ProblemReport(failure, component: component, nowMicros: nowMicros))
         }
         for (plan, lane) in lanes {
             guard facts.stopped == nil, let failure = lane.statistics.failure else { continue }

@@ -3,8 +3,8 @@ import Glibc
 /// One thread that runs, in order, every job of the actors and tasks pinned to it.
 ///
 /// Blocking calls on it stall only those, never Swift's shared pool, which has two threads on a
-/// small machine. A hop to it from another thread costs about 20 µs: hop per batch, never per event.
-/// Call `stop` once, after the last actor using it is done; jobs enqueued later never run.
+/// small machine. A hop to it from another thread costs about 20 µs: hop per batch, never per
+/// event. Call `stop` once, after the last actor using it is done; jobs enqueued later never run.
 @safe package final class ThreadExecutor: SerialExecutor, TaskExecutor, @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let wake: UnsafeMutablePointer<pthread_cond_t>

@@ -1,7 +1,7 @@
 package import Glibc
 
-/// One open file, closed with the value. A thin layer over POSIX: each call retried on EINTR, a short
-/// write continued, and every failure an error with the path.
+/// One open file, closed with the value. A thin layer over POSIX: each call retried on EINTR, a
+/// short write continued, and every failure an error with the path.
 package struct FileDescriptor: ~Copyable, Sendable {
     package let path: String
     private let number: Int32

@@ -32,6 +32,7 @@ struct DropCommand: AsyncParsableCommand {
             }
             for sentence in try await cleaner?.cleanUp() ?? [] { print(sentence) }
             try await store.remove(plan.name)
+            state.directory.removeSpills(of: plan.name, sinks: plan.sinks.map(\.name))
             print("dropped \(plan.name)")
         }
     }

@@ -3,9 +3,9 @@ import Glibc
 /// Gives the memory of code that only the start needed back to the system.
 ///
 /// Reading the configuration and looking up protocol conformances touches most of the program's
-/// text once, and the kernel maps 64 KiB around each touch. Those pages are clean copies of the file:
-/// letting go of them costs a minor fault for each that is needed again. Measured: see the decision
-/// record 20261121-startup-pages.
+/// text once, and the kernel maps 64 KiB around each touch. Those pages are clean copies of the
+/// file: letting go of them costs a minor fault for each that is needed again. Measured: see the
+/// decision record 20261121-startup-pages.
 func releaseStartupPages() {
     for mapping in codeMappings() {
         let start = unsafe UnsafeMutableRawPointer(bitPattern: mapping.lowerBound)

@@ -88,7 +88,7 @@ extension PostgresSourceTests {
         }
 
         @Test(
-            "CORRECTNESS 5: inside a transaction there is nowhere to resume, so nothing to acknowledge"
+            "CORRECTNESS 5: there is nowhere to resume inside a transaction"
         )
         func neverInsideATransaction() async throws {
             let database = try await TestDatabase(Self.table)
@@ -108,9 +108,10 @@ extension PostgresSourceTests {
             }
             #expect(split >= 5)
             #expect(lines.compactMap { $0.after?["id"]?.number } == Array(1...2000))
-            let resume = try #require(source.resume?.commitAndOrdinal)
-            let last = try #require(source.batch.events.last)
-            #expect(resume.commit > last.commit)
+            let last = try #require(lines.last?.pos?["commit_lsn"]?.string)
+            let end = try #require(source.resume)
+            let lastCommit = try #require(Position(lsn: last))
+            #expect(end > lastCommit)
         }
 
         @Test("CORRECTNESS 6: a quiet source moves on while another database writes")
@@ -151,7 +152,7 @@ extension PostgresSourceTests {
         }
 
         @Test(
-            "CORRECTNESS 7: a marker moves a quiet slot and lies behind all that was committed before",
+            "CORRECTNESS 7: a marker moves a quiet slot and lies behind all that came before",
             arguments: PostgresVersion.allCases)
         func markerMovesAQuietSlot(version: PostgresVersion) async throws {
             let database = try await TestDatabase(Self.table, version: version)
@@ -213,8 +214,8 @@ extension PostgresSourceTests {
             try await source.open(atStored: start)
             var again: [Line] = []
             var resume: Position?
-            for step in 0... where again.count < all.count {
-                try #require(step < 1000, "\(again.count) of \(all.count)")
+            for _ in 0..<200 {
+                if again.count >= all.count { break }
                 let lines = try await source.read(within: .milliseconds(20), events: 70)
                 again += lines
                 // Never back, whatever a reconnect brings.

@@ -34,6 +34,7 @@ package actor FileSink: SinkConnector {
     }
 
     private let path: String
+    private let pipeline: String
     private let executor: any SerialExecutor
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
         unsafe executor.asUnownedSerialExecutor()
@@ -52,6 +53,7 @@ package actor FileSink: SinkConnector {
 
     package init(_ config: Config, _ context: ConnectorContext) {
         path = config.path
+        pipeline = context.pipeline
         executor = context.executor
         encoder = config.lines.makeEncoder()
     }
@@ -64,7 +66,11 @@ package actor FileSink: SinkConnector {
                 try FileDescriptor(path: path, flags: O_RDWR | O_CREAT, mode: 0o640))
             guard opened.descriptor.lock() else { throw FileFailure(busy: path) }
             let size = try opened.descriptor.size()
-            kept = mark.map { Int($0.text) ?? .max } ?? size
+            if let mark {
+                kept = Int(mark.text) ?? .max
+            } else {
+                kept = try Self.wholeLines(of: opened, size)
+            }
             if kept <= size {
                 try opened.descriptor.truncate(to: kept)
                 try FileDescriptor.syncDirectory(of: path)
@@ -77,6 +83,26 @@ package actor FileSink: SinkConnector {
         length = kept
         boundary = kept
         return SinkMark("\(kept)")
+    }
+
+    /// Where to go on in a file no mark tells of, as after `weir position set`: behind its last
+    /// whole line, when what follows is the beginning of one of ours, torn by a crash (FAULTS,
+    /// G15).
+    private static func wholeLines(
+        of file: OpenFile, _ size: Int
+    ) throws(FileFailure) -> Int {
+        var start = size
+        while start > 0 {
+            let count = min(start, 64 << 10)
+            let chunk = try file.descriptor.read(count, at: start - count)
+            start -= chunk.count
+            guard let lineEnd = chunk.lastIndex(of: UInt8(ascii: "\n")) else { continue }
+            start += lineEnd + 1
+            break
+        }
+        if start == size { return size }
+        let first = try file.descriptor.read(1, at: start)
+        return first == [UInt8(ascii: "{")] ? start : size
     }
 
     package func write(_ batches: [EventBatch]) throws(WeirError) -> WriteOutcome {
@@ -126,13 +152,17 @@ package actor FileSink: SinkConnector {
                 .outputLost, .blocked, "\"\(path)\" was moved or removed while Weir wrote to it",
                 detail: "What was written since the last checkpoint is in the moved file only.",
                 hint: "To rotate it: weir stop, move the file, "
-                    + "weir position set PIPELINE confirmed --yes, weir start.")
+                    + "weir position set \(pipeline) confirmed --yes, weir start.")
         }
         do throws(FileFailure) { try file.descriptor.sync() } catch { throw failed(error) }
     }
 
+    /// Cuts off the part of a transaction at the end: it comes again, whole, and a file at rest
+    /// shows no half of it.
     package func close() {
-        file.withLock { $0 = nil }
+        let open = file.withLock { $0.take() }
+        guard let open, open.descriptor.isStill(at: path) else { return }
+        try? open.descriptor.truncate(to: boundary)
     }
 
     private nonisolated func failed(_ failure: FileFailure) -> WeirError {
@@ -148,7 +178,7 @@ package actor FileSink: SinkConnector {
             "\"\(path)\" is shorter than the \(kept) bytes the checkpoint counts on",
             detail: "The file was moved, emptied or restored from a backup.",
             hint: "Put it back, or go on at its present end: "
-                + "weir position set PIPELINE confirmed --yes")
+                + "weir position set \(pipeline) confirmed --yes")
     }
 }
 

@@ -21,10 +21,22 @@ package actor StdoutSink: SinkConnector {
     private var encoder: LineEncoder
     private var buffer = JSONWriter(capacity: 64 << 10)
 
+    /// How much of a call that failed had been written. The next call begins with the same bytes,
+    /// so it goes on there: a reader sees no torn line and none twice.
+    private var written = 0
+
     /// Written out whenever this much has gathered, so that memory stays small.
     private static let chunkBytes = 256 << 10
 
+    private let descriptor: Int32
+
     package init(_ config: Config, _ context: ConnectorContext) {
+        self.init(config, context, descriptor: STDOUT_FILENO)
+    }
+
+    /// - Parameter descriptor: borrowed; written to in the place of standard output.
+    package init(_ config: Config, _ context: ConnectorContext, descriptor: Int32) {
+        self.descriptor = descriptor
         executor = context.executor
         encoder = config.lines.makeEncoder()
     }
@@ -40,27 +52,37 @@ package actor StdoutSink: SinkConnector {
             let counts = try encoder.encode(batch, into: &buffer)
             delivered += counts.delivered
             filtered += counts.filtered
-            if buffer.count >= Self.chunkBytes { bytes += try writeOut() }
+            if buffer.count >= Self.chunkBytes { try writeOut(&bytes) }
         }
-        bytes += try writeOut()
+        try writeOut(&bytes)
+        written = 0
         return WriteOutcome(.durable, delivered: delivered, filtered: filtered, bytes: bytes)
     }
 
-    private func writeOut() throws(WeirError) -> Int {
+    /// - Parameter bytes: of this call so far.
+    private func writeOut(_ bytes: inout Int) throws(WeirError) {
+        let descriptor = descriptor
+        var done = min(max(0, written - bytes), buffer.count)
         let failure = unsafe buffer.withBytes { bytes -> Int32? in
-            var done = 0
             while done < bytes.count {
                 let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...])
-                let count = unsafe Glibc.write(STDOUT_FILENO, rest.baseAddress, rest.count)
+                let count = unsafe Glibc.write(descriptor, rest.baseAddress, rest.count)
                 if count < 0 && errno == EINTR { continue }
+                if count < 0 && errno == EAGAIN {
+                    // Whoever shares the terminal made it non-blocking.
+                    var item = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                    _ = unsafe poll(&item, 1, 100)
+                    continue
+                }
                 if count <= 0 { return errno }
                 done += count
             }
             return nil
         }
-        let count = buffer.count
+        written = max(written, bytes + done)
+        bytes += buffer.count
         buffer.removeAll()
-        guard let failure else { return count }
+        guard let failure else { return }
         let reason = unsafe String(cString: strerror(failure))
         throw WeirError(
             .outputFailed, failure == EPIPE ? .blocked : .transient,

@@ -2,9 +2,10 @@
 ///
 /// Reading a stream that comes at full speed a few rows at a time wakes the server's sender, the
 /// reader and the sink for each handful: measured, 5.7 rows a write and twice the processor time
-/// (`weir-bench --case backlog-small`). So while rows come fast, the reader sleeps half a millisecond
-/// between two looks, and hands over what it has every two. Single rows and small transactions at
-/// everyday rates never meet the threshold and are handed over at once. Pure: times come in.
+/// (`weir-bench --case backlog-small`). So while rows come fast, the reader sleeps half a
+/// millisecond between two looks, and hands over what it has every two. Single rows and small
+/// transactions at everyday rates never meet the threshold and are handed over at once. Pure: times
+/// come in.
 struct GatherPace: Sendable {
     /// So many events within `window` mean full speed.
     static let startEvents = 16

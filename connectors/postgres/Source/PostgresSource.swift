@@ -91,7 +91,9 @@ package actor PostgresSource: SourceConnector {
             decoder: PgOutputDecoder(
                 from: first, catalogue: catalogue,
                 skipsOrigins: config.skipsOrigins && sql.serverVersion < 160000),
-            resume: lsn, start: first, received: lsn, durable: lsn, nextStatus: .now)
+            // Nothing is durable until `acknowledge` says so: after a lost connection the engine
+            // opens where it read to, which may be in memory only. The server ignores a zero.
+            resume: lsn, start: first, received: lsn, durable: LSN(0), nextStatus: .now)
         return SourceStart(
             identity: server.identity(slot: config.slot), position: start, keepalive: interval,
             server: "PostgreSQL "

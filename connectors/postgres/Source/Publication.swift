@@ -26,8 +26,9 @@ struct Publication: Sendable, Equatable {
             + "WHERE pubname = \(PostgresConnection.literal(name))"
     }
 
-    /// One text that changes whenever the publication does (CORRECTNESS 36): its number, a digest of
-    /// its options, tables, column lists and row filters, and its name. Not of the tables' columns.
+    /// One text that changes whenever the publication does (CORRECTNESS 36): its number, a digest
+    /// of its options, tables, column lists and row filters, and its name. Not of the tables'
+    /// columns.
     static func fingerprintQuery(_ name: String) -> String {
         "(SELECT p.oid || ' ' || md5(p::text "
             + "|| coalesce((SELECT string_agg(schemaname || '.' || tablename, ',' "

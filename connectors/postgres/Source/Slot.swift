@@ -11,15 +11,12 @@ struct Slot: Sendable, Equatable {
     var walStatus: String
     var safeBytes: Int64?
     var retainedBytes: Int64?
-    /// Why the server gave it up, from PostgreSQL 17 on; "conflict" on 16.
+    /// Why the server gave it up, from PostgreSQL 17 on. Before, `wal_status` says that it did.
     var invalidation: String?
 
     /// Nil rows of older servers are filled in by version.
     static func query(_ name: String, serverVersion: Int) -> String {
-        let reason =
-            serverVersion >= 170000
-            ? "invalidation_reason"
-            : serverVersion >= 160000 ? "CASE WHEN conflicting THEN 'conflict' END" : "NULL"
+        let reason = serverVersion >= 170000 ? "invalidation_reason" : "NULL"
         // On a standby the end of the log is what was replayed.
         let head =
             "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
@@ -139,7 +136,7 @@ struct PositionCheck {
             throw WeirError(
                 .slotInvalidated, .positionLost,
                 "replication slot \"\(slotName)\" at \(place) was invalidated\(reason)",
-                detail: "The server removed WAL the slot still needed.",
+                detail: "The server gave it up; later changes cannot be read any more.",
                 hint: restart)
         }
     }

@@ -62,7 +62,8 @@ final class SourceHarness {
         return harness
     }
 
-    /// Opens at `position`, at the last batch's end when nil, for the first time when there is none.
+    /// Opens at `position`, at the last batch's end when nil, for the first time when there is
+    /// none.
     @discardableResult
     func open(at position: Position? = nil) async throws -> SourceStart {
         let at = stored.map {

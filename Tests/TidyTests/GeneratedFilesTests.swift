@@ -1,0 +1,50 @@
+import Foundation
+import Testing
+import WeirTesting
+
+/// What the program prints and what lies in `config` agree.
+@Suite struct GeneratedFilesTests {
+    /// `WEIR_BINARY`, else the one built beside the tests.
+    private static let weir: String = {
+        if let given = ProcessInfo.processInfo.environment["WEIR_BINARY"] { return given }
+        let tests =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
+            ?? CommandLine.arguments[0]
+        return URL(fileURLWithPath: tests).deletingLastPathComponent()
+            .appendingPathComponent("weir").path
+    }()
+
+    @Test(arguments: [
+        ("config/weir.schema.json", ["schema"]),
+        ("config/reference.md", ["schema", "--reference"]),
+    ])
+    func generatedFilesAreFresh(path: String, command: [String]) throws {
+        let printed = try runProcess(Self.weir, command)
+        #expect(printed.status == .exited(0))
+        let stored = try SourceFile(path).text
+        #expect(
+            printed.stdout == stored,
+            "weir \(command.joined(separator: " ")) > \(path)")
+    }
+
+    @Test func everyConfigurationWeShipIsValid() throws {
+        let files = try SourceFile.all(in: ["config"], endings: [".json"])
+            .map(\.path).filter { !$0.hasSuffix("schema.json") }
+        #expect(files.contains("config/weir.json"))
+        #expect(files.contains { $0.hasPrefix("config/examples/") })
+        for file in files {
+            let answer = try runProcess(
+                Self.weir, ["validate", file], environment: Self.variables(of: file),
+                directory: repository.path)
+            #expect(answer.status == .exited(0), "\(file): \(answer.stderr)")
+        }
+    }
+
+    /// The variables its secrets come from, with a value each.
+    private static func variables(of path: String) throws -> [String: String] {
+        let pattern = /"env"\s*:\s*"([^"]+)"/
+        return try SourceFile(path).text.matches(of: pattern).reduce(into: [:]) { names, match in
+            names[String(match.1)] = "postgres://weir:secret@localhost/shop"
+        }
+    }
+}

@@ -1,0 +1,318 @@
+import Testing
+import WeirCore
+import WeirTesting
+
+@testable import WeirEngine
+
+/// Transcripts: what goes into the machine, and what it says to do.
+@Suite struct LaneMachineTests {
+    private static let start = Position(commit: 8)
+
+    private func machine(
+        queue: Int = 8 << 20, spill: Int = 0, mark: SinkMark? = nil
+    ) -> TestLane {
+        TestLane(start: Self.start, mark: mark, queueLimit: queue, spillLimit: spill)
+    }
+
+    private func outcome(_ count: Int, mark: String? = nil) -> WriteOutcome {
+        WriteOutcome(.accepted, delivered: count, mark: mark.map(SinkMark.init(_:)))
+    }
+
+    /// Three events take more than this.
+    private static let small = 100
+
+    @Test func deliversEverythingThatWaitsInOneWrite() {
+        let machine = machine()
+        #expect(machine.take().isWait)
+        #expect(machine.offer(SampleBatch.transaction(16, count: 2)).isQueued)
+        #expect(machine.offer(SampleBatch.transaction(24, count: 1)).isQueued)
+        #expect(machine.take().writes == ["16/0", "16/1", "24/0"])
+        #expect(!machine.isIdle)
+        _ = machine.wrote(outcome(3))
+        #expect(machine.isIdle)
+        #expect(machine.written == Position(commit: 32))
+        #expect(machine.delivered == 3)
+        #expect(machine.take().isWait)
+    }
+
+    @Test func repeatsWhatFailedBeforeAnythingNew() {
+        let machine = machine()
+        _ = machine.offer(SampleBatch.transaction(16, count: 1))
+        #expect(machine.take().writes == ["16/0"])
+        machine.failed()
+        _ = machine.offer(SampleBatch.transaction(24, count: 1))
+        #expect(machine.take().writes == ["16/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().writes == ["24/0"])
+    }
+
+    @Test func foldsBatchesThatOnlyMoveTheBoundary() {
+        let machine = machine()
+        for position in 2..<100 as Range<UInt64> {
+            _ = machine.offer(SampleBatch.boundary(position * 8))
+        }
+        #expect(machine.queueCount == 1)
+        guard case .write(let batches) = machine.take() else {
+            Issue.record("a boundary must reach the sink")
+            return
+        }
+        #expect(batches.count == 1)
+        _ = machine.wrote(outcome(0))
+        #expect(machine.written == Position(commit: 99 * 8))
+    }
+
+    @Test func ignoresEmptyBatchesInsideATransaction() {
+        let machine = machine()
+        let inside = Position(commit: 16, ordinal: 1)
+        #expect(machine.offer(SampleBatch().seal(resume: nil, end: inside)).isQueued)
+        #expect(machine.isIdle)
+    }
+
+    @Test func dropsWhatAnEarlierLifeDelivered() {
+        let machine = TestLane(
+            start: Position(commit: 32), mark: nil, queueLimit: 1 << 20, spillLimit: 0)
+        _ = machine.offer(SampleBatch.transaction(16, count: 2))
+        _ = machine.offer(SampleBatch.transaction(24, count: 2))
+        _ = machine.offer(SampleBatch.transaction(32, count: 2))
+        #expect(machine.take().writes == ["32/0", "32/1"])
+        _ = machine.wrote(outcome(2))
+        #expect(machine.written == Position(commit: 40))
+    }
+
+    @Test func positionNeverGoesBackWhenAnOldBoundaryComes() {
+        let machine = TestLane(
+            start: Position(commit: 80), mark: nil, queueLimit: 1 << 20, spillLimit: 0)
+        _ = machine.offer(SampleBatch.boundary(16))
+        _ = machine.take()
+        _ = machine.wrote(outcome(0))
+        #expect(machine.written == Position(commit: 80))
+    }
+
+    /// What a lane has already is no reason to stop the reader, however large it was.
+    @Test func droppedBatchesTakeNoRoom() {
+        let machine = TestLane(
+            start: Position(commit: 8000), mark: nil, queueLimit: 1000, spillLimit: 0)
+        for commit in 2..<100 as Range<UInt64> {
+            _ = machine.offer(SampleBatch.transaction(commit * 8, count: 5))
+        }
+        #expect(machine.hasRoom)
+        #expect(machine.queuedBytes == 0)
+    }
+
+    @Test func marksAndPositionsMoveTogetherInsideATransaction() {
+        let machine = machine()
+        _ = machine.offer(SampleBatch.transaction(16, count: 1))
+        _ = machine.offer(SampleBatch.part(of: 24, 0..<2, isLast: false))
+        _ = machine.take()
+        _ = machine.wrote(outcome(3, mark: "one"))
+        #expect(machine.written == Position(commit: 24))
+        #expect(machine.mark == SinkMark("one"))
+        // A write inside the transaction moves neither, whatever the sink says.
+        _ = machine.offer(SampleBatch.part(of: 24, 2..<3, isLast: false))
+        _ = machine.take()
+        _ = machine.wrote(outcome(1, mark: "inside"))
+        #expect(machine.written == Position(commit: 24))
+        #expect(machine.mark == SinkMark("one"))
+        _ = machine.offer(SampleBatch.part(of: 24, 3..<4, isLast: true))
+        _ = machine.take()
+        _ = machine.wrote(outcome(1, mark: "two"))
+        #expect(machine.written == Position(commit: 32))
+        #expect(machine.mark == SinkMark("two"))
+    }
+
+    // MARK: Room
+
+    @Test func aFullLaneHoldsTheReaderBackUntilItHasDelivered() {
+        let machine = machine(queue: Self.small)
+        #expect(machine.hasRoom)
+        _ = machine.offer(SampleBatch.transaction(16, count: 1))
+        #expect(!machine.hasRoom)
+        _ = machine.take()
+        #expect(!machine.hasRoom)
+        _ = machine.wrote(outcome(1))
+        #expect(machine.hasRoom)
+    }
+
+    @Test func aLaneThatIsDownWithoutSpillHoldsTheReaderBack() {
+        let machine = machine(queue: Self.small)
+        _ = machine.offer(SampleBatch.transaction(16, count: 1))
+        _ = machine.take()
+        machine.failed()
+        #expect(!machine.hasRoom)
+    }
+
+    // MARK: Spill
+
+    /// A machine that is down with 16/0 in flight, 24/0 queued, and 32/0 just spilled.
+    private func spilling(
+        _ machine: TestLane, sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        _ = machine.offer(SampleBatch.transaction(16, count: 1))
+        _ = machine.take()
+        _ = machine.offer(SampleBatch.transaction(24, count: 1))
+        machine.failed()
+        #expect(machine.hasRoom, sourceLocation: sourceLocation)
+        let third = SampleBatch.transaction(32, count: 1)
+        guard case .spill(let copies, let new) = machine.offer(third) else {
+            Issue.record("a lane that is down and full must spill", sourceLocation: sourceLocation)
+            return
+        }
+        #expect(copies.map(\.ids) == [["16/0"], ["24/0"]], sourceLocation: sourceLocation)
+        #expect(new.ids == ["32/0"], sourceLocation: sourceLocation)
+    }
+
+    @Test func spillHoldsCopiesOfAllThatWaits() {
+        let machine = machine(queue: Self.small, spill: 1 << 20)
+        spilling(machine)
+        #expect(machine.isSpilling)
+        #expect(machine.offer(SampleBatch.transaction(40, count: 1)).spilled == ["40/0"])
+    }
+
+    @Test func spillDrainsBackToMemoryInOrder() {
+        let machine = machine(queue: Self.small, spill: 1 << 20)
+        spilling(machine)
+        #expect(machine.take().writes == ["16/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().writes == ["24/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().isReadSpill)
+        #expect(machine.tookSpilled([SampleBatch.transaction(32, count: 1)]).writes == ["32/0"])
+        // Still from disk: what came meanwhile must not overtake.
+        #expect(machine.offer(SampleBatch.transaction(40, count: 1)).spilled == ["40/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().isReadSpill)
+        #expect(machine.tookSpilled([SampleBatch.transaction(40, count: 1)]).writes == ["40/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().isReadSpill)
+        #expect(machine.tookSpilled([]).isWait)
+        #expect(!machine.isSpilling && machine.isIdle)
+        #expect(machine.offer(SampleBatch.transaction(48, count: 1)).isQueued)
+        #expect(machine.written == Position(commit: 48))
+    }
+
+    @Test func aFullSpillHoldsTheReaderBack() {
+        let machine = machine(queue: Self.small, spill: Self.small)
+        spilling(machine)
+        #expect(!machine.hasRoom)
+    }
+
+    @Test func anotherLifesSpillGoesOnWhereTheSinkStands() {
+        let machine = machine(spill: 1 << 20, mark: SinkMark("m"))
+        machine.resumeSpill(to: Position(commit: 32), bytes: 100)
+        // The reader begins at the spill's end or earlier, for another lane.
+        #expect(machine.offer(SampleBatch.transaction(24, count: 1)).spilled ?? [] == [])
+        #expect(machine.take().isReadSpill)
+        #expect(machine.tookSpilled([SampleBatch.transaction(16, count: 1)]).writes == ["16/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.written == Position(commit: 24))
+    }
+
+    /// A sink that went down inside a transaction forgets the first part of it at the next open,
+    /// and the spill does not hold that part: it must not count as safe.
+    @Test func aSpillBegunInsideATransactionCountsOnlyFromTheNextBoundary() {
+        let machine = machine(queue: Self.small, spill: 1 << 20)
+        _ = machine.offer(SampleBatch.part(of: 16, 0..<2, isLast: false))
+        _ = machine.take()
+        _ = machine.wrote(outcome(2))
+        _ = machine.offer(SampleBatch.part(of: 16, 2..<4, isLast: false))
+        _ = machine.take()
+        machine.failed()
+        #expect(
+            machine.offer(SampleBatch.part(of: 16, 4..<5, isLast: true)).spilled == ["16/4"])
+        #expect(machine.isSpilling)
+        #expect(!machine.isSpillWhole)
+        _ = machine.wrote(outcome(2))
+        #expect(!machine.isSpillWhole)
+        _ = machine.tookSpilled([SampleBatch.part(of: 16, 4..<5, isLast: true)])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.isSpillWhole)
+    }
+
+    /// A source that is idle for weeks while a sink is down must not fill the disk.
+    @Test func boundariesAloneHardlyReachTheSpill() {
+        let machine = machine(queue: Self.small, spill: 1 << 20)
+        spilling(machine)
+        var spilled = 0
+        for position in 100..<1100 as Range<UInt64> {
+            if !machine.offer(SampleBatch.boundary(position * 8)).isQueued { spilled += 1 }
+        }
+        #expect((1...50).contains(spilled))
+        _ = machine.take()
+        _ = machine.wrote(outcome(1))
+        _ = machine.take()
+        _ = machine.wrote(outcome(1))
+        _ = machine.tookSpilled([SampleBatch.transaction(32, count: 1)])
+        _ = machine.wrote(outcome(1))
+        // The last one is not forgotten.
+        _ = machine.tookSpilled([])
+        _ = machine.take()
+        _ = machine.wrote(outcome(0))
+        #expect(machine.written == Position(commit: 1099 * 8))
+        #expect(machine.isIdle)
+    }
+
+    // MARK: The end
+
+    @Test func closingDeliversWhatIsThereAndFinishes() {
+        let machine = machine()
+        _ = machine.offer(SampleBatch.transaction(16, count: 1))
+        machine.close()
+        #expect(machine.take().writes == ["16/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().isFinished)
+    }
+
+    @Test func closingLeavesTheSpillForTheNextLife() {
+        let machine = machine(queue: Self.small, spill: 1 << 20)
+        spilling(machine)
+        machine.close()
+        #expect(machine.take().writes == ["16/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().writes == ["24/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().isFinished)
+    }
+}
+
+extension LaneMachine.Offered {
+    var isQueued: Bool { if case .queued = self { true } else { false } }
+    /// The ids of the batch that only the spill gets.
+    var spilled: [String]? { if case .spill(_, let new) = self { new.ids } else { nil } }
+}
+
+extension LaneMachine.Taken {
+    var writes: [String]? {
+        if case .write(let batches) = self { batches.flatMap(\.ids) } else { nil }
+    }
+    var isWait: Bool { if case .wait = self { true } else { false } }
+    var isReadSpill: Bool { if case .readSpill = self { true } else { false } }
+    var isFinished: Bool { if case .finished = self { true } else { false } }
+}
+
+/// A lane machine where macros can look at it.
+private final class TestLane {
+    private var machine: LaneMachine
+
+    init(start: Position, mark: SinkMark?, queueLimit: Int, spillLimit: Int) {
+        machine = LaneMachine(
+            start: start, mark: mark, queueLimit: queueLimit, spillLimit: spillLimit)
+    }
+
+    func offer(_ batch: EventBatch) -> LaneMachine.Offered { machine.offer(batch) }
+    func take() -> LaneMachine.Taken { machine.take() }
+    func tookSpilled(_ batches: [EventBatch]) -> LaneMachine.Taken { machine.tookSpilled(batches) }
+    func wrote(_ outcome: WriteOutcome) -> [EventBatch] { machine.wrote(outcome) }
+    func failed() { machine.failed() }
+    func close() { machine.close() }
+    func resumeSpill(to end: Position, bytes: Int) { machine.resumeSpill(to: end, bytes: bytes) }
+
+    var hasRoom: Bool { machine.hasRoom }
+    var isIdle: Bool { machine.isIdle }
+    var isSpilling: Bool { machine.isSpilling }
+    var isSpillWhole: Bool { machine.isSpillWhole }
+    var queueCount: Int { machine.queue.count }
+    var queuedBytes: Int { machine.queuedBytes }
+    var written: Position { machine.written }
+    var mark: SinkMark? { machine.mark }
+    var delivered: Int { machine.delivered }
+}

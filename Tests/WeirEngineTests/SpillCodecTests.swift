@@ -1,0 +1,119 @@
+import Testing
+import WeirCore
+import WeirTesting
+
+@testable import WeirEngine
+
+@Suite struct SpillCodecTests {
+    /// A batch with every kind of thing a batch can hold.
+    static func richBatch() -> EventBatch {
+        var sample = SampleBatch()
+        let notes: [SampleBatch.Note] = [
+            .null, .unchanged, .text([]), .text(Array("grün".utf8)), .binary([0, 255]), .bson([5]),
+        ]
+        for (ordinal, note) in notes.enumerated() {
+            sample.add(commit: 16, ordinal: UInt32(ordinal), operation: .update, note: note)
+        }
+        let batch = sample.seal(resume: Position(commit: 24), end: Position(commit: 24))
+        let odd = TableSchema(
+            version: 9, database: "", schema: "ü", name: "a.b",
+            columns: [
+                Column(
+                    name: "tags",
+                    type: ColumnType(
+                        .text, array: .literal(delimiter: UInt8(ascii: ";")), name: "_text")),
+                Column(name: "v", type: ColumnType(.integer, array: .vector, name: "int2vector")),
+            ], key: [1, 0])
+        return EventBatch(
+            tables: batch.tables + [odd, .messages(version: 0, database: "shop")],
+            events: batch.events, values: batch.values, arena: batch.arena, resume: batch.resume,
+            end: batch.end)
+    }
+
+    static func body(_ batch: EventBatch) -> [UInt8] {
+        Array(SpillCodec.encode(batch).dropFirst(SpillCodec.headerBytes))
+    }
+
+    private func expectEqual(
+        _ left: EventBatch, _ right: EventBatch,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        #expect(left.tables == right.tables, sourceLocation: sourceLocation)
+        #expect(left.values == right.values, sourceLocation: sourceLocation)
+        #expect(left.arena == right.arena, sourceLocation: sourceLocation)
+        #expect(left.resume == right.resume, sourceLocation: sourceLocation)
+        #expect(left.end == right.end, sourceLocation: sourceLocation)
+        #expect(
+            left.events.map { "\($0)" } == right.events.map { "\($0)" },
+            sourceLocation: sourceLocation)
+    }
+
+    @Test func everyShapeComesBackAsItWas() throws {
+        let batches = [
+            Self.richBatch(), SampleBatch.boundary(64),
+            SampleBatch.part(of: 16, 0..<3, isLast: false),
+            SampleBatch().seal(resume: nil, end: nil),
+            SampleBatch().seal(resume: Position(token: ""), end: Position(token: "x:y")),
+        ]
+        for batch in batches {
+            expectEqual(try SpillCodec.decode(body: Self.body(batch)), batch)
+        }
+    }
+
+    @Test func everyPrefixIsRefused() {
+        let body = Self.body(Self.richBatch())
+        for count in 0..<body.count {
+            #expect(throws: MalformedBytes.self) {
+                try SpillCodec.decode(body: Array(body.prefix(count)))
+            }
+        }
+        #expect(throws: MalformedBytes.self) { try SpillCodec.decode(body: body + [0]) }
+    }
+
+    @Test func theChecksumFindsEveryFlippedBit() {
+        let body = Self.body(Self.richBatch())
+        let sum = SpillCodec.checksum(body)
+        for bit in 0..<body.count * 8 {
+            var flipped = body
+            flipped[bit / 8] ^= 1 << (bit % 8)
+            #expect(SpillCodec.checksum(flipped) != sum)
+        }
+    }
+
+    /// Even past the checksum nothing is taken that points outside of the batch.
+    @Test func whatIsDecodedFromFlippedBytesPointsInside() {
+        let body = Self.body(Self.richBatch())
+        var refused = 0
+        for bit in 0..<body.count * 8 {
+            var flipped = body
+            flipped[bit / 8] ^= 1 << (bit % 8)
+            guard let batch = try? SpillCodec.decode(body: flipped) else {
+                refused += 1
+                continue
+            }
+            for event in batch.events {
+                #expect(WeirCore.Operation.allCases.contains(event.operation))
+                #expect(event.table < UInt32(batch.tables.count))
+                for slice in [event.key, event.before, event.after] {
+                    #expect(slice.range.upperBound <= batch.values.count)
+                }
+            }
+            for value in batch.values {
+                #expect(value.form.rawValue <= Value.Form.bson.rawValue)
+                #expect(value.bytes.range.upperBound <= batch.arena.count)
+            }
+        }
+        #expect(refused > body.count)
+    }
+
+    @Test func countsThatCannotBeAllocateNothing() {
+        var body = Self.body(SampleBatch.boundary(64))
+        // The number of tables stands behind the two positions.
+        let tables = body.count - 16
+        for offset in stride(from: tables, to: body.count, by: 4) {
+            body.replaceSubrange(offset..<offset + 4, with: [255, 255, 255, 255])
+            #expect(throws: MalformedBytes.self) { try SpillCodec.decode(body: body) }
+            body.replaceSubrange(offset..<offset + 4, with: [0, 0, 0, 0])
+        }
+    }
+}

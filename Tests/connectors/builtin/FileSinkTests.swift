@@ -1,0 +1,197 @@
+import Foundation
+import Glibc
+import Testing
+import WeirCore
+import WeirTesting
+
+@testable import WeirBuiltinSink
+
+@Suite(.timeLimit(.minutes(1))) struct FileSinkTests {
+    private let bench: FileBench
+    init() throws { bench = try FileBench() }
+
+    // MARK: Marks
+
+    @Test func openCutsOffWhatFollowsTheMark() async throws {
+        let first = try bench.make()
+        #expect(try await first.open(at: nil) == SinkMark("0"))
+        let kept = try await first.write([SampleBatch.transaction(16, count: 2)])
+        _ = try await first.write([SampleBatch.transaction(24, count: 3)])
+        await first.close()
+        #expect(try bench.ids().count == 5)
+        let second = try bench.make()
+        #expect(try await second.open(at: kept.mark) == kept.mark)
+        #expect(try bench.ids() == ["16/0", "16/1"])
+        #expect(kept.mark?.text == "\(try bench.size())")
+    }
+
+    @Test func withoutAMarkTheFileIsContinued() async throws {
+        let line = #"{"key":{"id":"old"}}"# + "\n"
+        try bench.folder.write(line, to: "changes.jsonl")
+        let sink = try bench.make()
+        #expect(try await sink.open(at: nil) == SinkMark("\(line.utf8.count)"))
+        _ = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        await sink.close()
+        #expect(try bench.ids() == ["old", "16/0"])
+    }
+
+    /// FLT-G15: a crash in the middle of a line, and then `weir position set`.
+    @Test(arguments: [0, 1, 20, 200_000])
+    func aTornLineIsCutOffWhenNoMarkTellsOfIt(length: Int) async throws {
+        let torn = String((#"{"id":"pg:"# + String(repeating: "x", count: length)).prefix(length))
+        try bench.folder.write(#"{"key":{"id":"old"}}"# + "\n" + torn, to: "changes.jsonl")
+        let sink = try bench.make()
+        _ = try await sink.open(at: nil)
+        _ = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        await sink.close()
+        #expect(try bench.ids() == ["old", "16/0"])
+    }
+
+    @Test func bytesThatAreNotOursAreKept() async throws {
+        try bench.folder.write("notes without a line end", to: "changes.jsonl")
+        let sink = try bench.make()
+        _ = try await sink.open(at: nil)
+        await sink.close()
+        #expect(try bench.text() == "notes without a line end")
+    }
+
+    @Test(arguments: ["shorter", "gone"])
+    func aFileThatLostBytesIsRefused(how: String) async throws {
+        let first = try bench.make()
+        _ = try await first.open(at: nil)
+        let kept = try await first.write([SampleBatch.transaction(16, count: 2)])
+        await first.close()
+        if how == "gone" {
+            try FileManager.default.removeItem(atPath: bench.path)
+        } else {
+            try bench.folder.write("", to: "changes.jsonl")
+        }
+        let second = try bench.make()
+        let error = await failure { _ = try await second.open(at: kept.mark) }
+        #expect(error?.code.name == "file.lost")
+        #expect(error?.disposition == .positionLost)
+        // A refusal must not look like a file that was opened.
+        await second.close()
+        #expect(try bench.text() == "")
+    }
+
+    @Test func aMarkInsideATransactionStaysAtItsBeginning() async throws {
+        let sink = try bench.make()
+        _ = try await sink.open(at: nil)
+        let whole = try await sink.write([
+            SampleBatch.transaction(16, count: 1), SampleBatch.part(of: 24, 0..<2, isLast: false),
+        ])
+        let inside = try await sink.write([SampleBatch.part(of: 24, 2..<4, isLast: false)])
+        #expect(inside.mark == whole.mark)
+        await sink.close()
+        // At rest the file shows no half transaction.
+        #expect(try bench.ids() == ["16/0"])
+        #expect(whole.mark == SinkMark("\(try bench.size())"))
+    }
+
+    @Test func bytesAreCountedAsTheyAreInTheFile() async throws {
+        let sink = try bench.make()
+        _ = try await sink.open(at: nil)
+        var total = 0
+        for commit in 2..<6 as Range<UInt64> {
+            total += try await sink.write([SampleBatch.transaction(commit * 8, count: 900)]).bytes
+        }
+        #expect(try bench.size() == total)
+    }
+
+    // MARK: Other hands
+
+    @Test func aSecondOpenerIsRefusedUntilTheFirstHasClosed() async throws {
+        let first = try bench.make()
+        _ = try await first.open(at: nil)
+        let second = try bench.make()
+        let error = await failure { _ = try await second.open(at: nil) }
+        #expect(error?.disposition == .transient)
+        #expect(error?.message.contains("another process") == true)
+        await first.close()
+        _ = try await second.open(at: nil)
+    }
+
+    @Test(arguments: ["moved", "removed", "replaced"])
+    func aFileThatIsNoLongerThereIsNoticedAtFlush(how: String) async throws {
+        let sink = try bench.make()
+        _ = try await sink.open(at: nil)
+        _ = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        try sink.flush()
+        if how == "moved" {
+            try FileManager.default.moveItem(
+                atPath: bench.path, toPath: bench.folder.file("changes.1"))
+        } else {
+            try FileManager.default.removeItem(atPath: bench.path)
+        }
+        if how == "replaced" { try bench.folder.write("", to: "changes.jsonl") }
+        let error = await failure { try sink.flush() }
+        #expect(error?.code.name == "file.lost")
+        #expect(error?.disposition == .blocked)
+        await sink.close()
+        // The moved file is not ours to cut.
+        if how == "moved" {
+            let moved = try String(contentsOfFile: bench.folder.file("changes.1"), encoding: .utf8)
+            #expect(try ids(ofLines: moved) == ["16/0"])
+        }
+    }
+
+    @Test func aLinkIsNotFollowed() async throws {
+        try bench.folder.write("precious", to: "other")
+        try FileManager.default.createSymbolicLink(
+            atPath: bench.path, withDestinationPath: bench.folder.file("other"))
+        let sink = try bench.make()
+        #expect(await failure { _ = try await sink.open(at: nil) }?.disposition == .transient)
+        #expect(
+            try String(contentsOfFile: bench.folder.file("other"), encoding: .utf8) == "precious")
+    }
+
+    @Test func theFileIsReadableByItsGroupOnly() async throws {
+        let mask = umask(0)
+        let sink = try bench.make()
+        _ = try await sink.open(at: nil)
+        umask(mask)
+        let facts = try FileManager.default.attributesOfItem(atPath: bench.path)
+        #expect((facts[.posixPermissions] as? Int) == 0o640)
+    }
+
+    // MARK: Failures
+
+    @Test func aMissingFolderIsATransientErrorThatNamesThePath() async throws {
+        let path = bench.folder.file("none/changes.jsonl")
+        let sink = FileSink(try FileSink.Config(scope(["path": .string(path)])), .test())
+        let error = await failure { _ = try await sink.open(at: nil) }
+        #expect(error?.disposition == .transient)
+        #expect(error?.message.contains(path) == true)
+        #expect(error?.hint != nil)
+    }
+
+    /// What a partial write left behind the last good byte is written over, not continued.
+    @Test func aRetryAfterAPartialWriteLeavesNoTornLine() async throws {
+        let sink = try bench.make()
+        _ = try await sink.open(at: nil)
+        _ = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        let file = try #require(FileHandle(forWritingAtPath: bench.path))
+        try file.seekToEnd()
+        try file.write(contentsOf: Data(#"{"id":"torn"#.utf8))
+        try file.close()
+        _ = try await sink.write([
+            SampleBatch.transaction(24, count: 2), SampleBatch.transaction(32, count: 1),
+        ])
+        try sink.flush()
+        #expect(try bench.ids() == ["16/0", "24/0", "24/1", "32/0"])
+    }
+
+    @Test func writingBeforeOpeningIsOurOwnBug() async throws {
+        let sink = try bench.make()
+        let error = await failure { _ = try await sink.write([SampleBatch.boundary(16)]) }
+        #expect(error?.disposition == .bug)
+    }
+
+    @Test(arguments: ["", "/tmp/", "a\0b"])
+    func aNameThatIsNoFileIsRefused(path: String) throws {
+        #expect(throws: ConfigIssue.self) {
+            try FileSink.Config(scope(["path": .string(path)]))
+        }
+    }
+}
