@@ -80,7 +80,7 @@ final class Lane: Sendable {
         work.ring()
     }
 
-    var hasRoom: Bool { machine.withLock { $0.hasRoom } }
+    var hasRoom: Bool { machine.withLock { $0.hasRoom() } }
 
     /// Nothing waits and nothing is being written.
     var isIdle: Bool { machine.withLock { $0.isIdle } }
@@ -116,7 +116,8 @@ final class Lane: Sendable {
                 let start = ContinuousClock.now
                 guard
                     let outcome = try await attempt({ () async throws(WeirError) in
-                        try await self.sink.write(batches)
+                        machine.withLock { $0.began(at: .now) }
+                        return try await sink.write(batches)
                     })
                 else { return }
                 finish(batches, outcome, took: .now - start)
@@ -214,7 +215,8 @@ final class Lane: Sendable {
                 written: machine.written, waitingEvents: machine.waitingEvents,
                 waitingBytes: machine.queuedBytes + machine.inFlightBytes,
                 inFlightEvents: machine.inFlightEvents, spilledBytes: machine.spilledBytes,
-                isSpilling: machine.isSpilling, oldestMicros: machine.oldestMicros,
+                isSpilling: machine.isSpilling, isStuck: machine.isStuck(),
+                oldestMicros: machine.oldestMicros,
                 isIdle: machine.isIdle, statistics: statistics)
         }
     }
@@ -228,6 +230,8 @@ struct LaneSnapshot: Sendable {
     let inFlightEvents: Int
     let spilledBytes: Int
     let isSpilling: Bool
+    /// A write has been going on for suspiciously long.
+    let isStuck: Bool
     let oldestMicros: Int64?
     let isIdle: Bool
     var statistics: LaneStatistics

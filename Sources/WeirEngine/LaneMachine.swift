@@ -28,6 +28,11 @@ struct LaneMachine: ~Copyable {
     private var spareBoundaries = 0
     /// The last attempt failed, and when the first of the row did.
     private(set) var isDown = false
+    /// When what is in flight was handed to the sink.
+    private var inFlightSince: ContinuousClock.Instant?
+
+    /// A sink that has not answered for so long is as good as down: its neighbours go on.
+    static let stuckLimit = Duration.seconds(10)
 
     /// Events below this were delivered in an earlier life and are dropped on arrival.
     private var covered: Position
@@ -76,7 +81,7 @@ struct LaneMachine: ~Copyable {
     }
 
     /// Takes a batch in source order. Never refuses: the reader asks `hasRoom` before it reads.
-    mutating func offer(_ incoming: EventBatch) -> Offered {
+    mutating func offer(_ incoming: EventBatch, at now: ContinuousClock.Instant = .now) -> Offered {
         var batch = incoming
         batch.drop(through: covered)
         if batch.events.isEmpty {
@@ -87,7 +92,7 @@ struct LaneMachine: ~Copyable {
         if let resume = batch.resume { offered = max(offered, resume) }
         if batch.events.isEmpty && batch.resume == nil { return .queued }
         if isSpilling { return offerToSpill(batch) }
-        if isDown && canSpill && !isWithinQueue {
+        if isAway(at: now) && canSpill && !isWithinQueue {
             // From here on the spill holds all that waits; memory keeps its copy as read-ahead.
             isSpilling = true
             isSpillWhole = !isInsideTransaction
@@ -122,9 +127,16 @@ struct LaneMachine: ~Copyable {
     }
 
     /// Whether the reader may go on (back-pressure is the full lane).
-    var hasRoom: Bool {
-        if isSpilling { return spilledBytes < spillLimit }
-        return isWithinQueue || isDown && canSpill
+    func hasRoom(at now: ContinuousClock.Instant = .now) -> Bool {
+        if isSpilling { return canSpill }
+        return isWithinQueue || isAway(at: now) && canSpill
+    }
+
+    /// The sink refuses, or does not answer.
+    private func isAway(at now: ContinuousClock.Instant) -> Bool { isDown || isStuck(at: now) }
+
+    func isStuck(at now: ContinuousClock.Instant = .now) -> Bool {
+        inFlightSince.map { now - $0 >= Self.stuckLimit } ?? false
     }
 
     private var isWithinQueue: Bool { queuedBytes + inFlightBytes < queueLimit }
@@ -178,6 +190,7 @@ struct LaneMachine: ~Copyable {
         }
         if let last = inFlight.last { isInsideTransaction = last.resume == nil }
         isDown = false
+        inFlightSince = nil
         inFlightBytes = 0
         defer { inFlight = [] }
         return inFlight
@@ -188,7 +201,13 @@ struct LaneMachine: ~Copyable {
         isDown = false
     }
 
-    mutating func failed() { isDown = true }
+    /// What is in flight was handed to the sink.
+    mutating func began(at now: ContinuousClock.Instant) { inFlightSince = now }
+
+    mutating func failed() {
+        isDown = true
+        inFlightSince = nil
+    }
 
     mutating func emptiedSpill() { spilledBytes = 0 }
 

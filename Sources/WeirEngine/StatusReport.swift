@@ -80,7 +80,7 @@ package struct SourceReport: Codable, Sendable {
 package struct SinkReport: Codable, Sendable {
     package var name: String
     package var type: String
-    /// `ok`, `retrying` or `spilling`; `unknown` while the daemon is down.
+    /// `ok`, `retrying`, `stuck` (does not answer) or `spilling`; `unknown` while the daemon is down.
     package var state: String
     /// Everything before it is at this sink.
     package var position: String
@@ -230,8 +230,13 @@ extension SinkReport {
         var errors = lane?.statistics.errors
         errorsLastHour = errors?.lastMinutes(atSeconds: nowMicros / 1_000_000).reduce(0, +) ?? 0
         state =
-            lane?.isSpilling == true
-            ? "spilling" : lane?.statistics.failure == nil ? "ok" : "retrying"
+            if lane?.isSpilling == true {
+                "spilling"
+            } else if lane?.isStuck == true {
+                "stuck"
+            } else {
+                lane?.statistics.failure == nil ? "ok" : "retrying"
+            }
     }
 }
 

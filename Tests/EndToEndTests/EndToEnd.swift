@@ -22,6 +22,12 @@ actor SharedServer {
 
     func makeDatabase() async throws -> TestDatabase {
         let server = try await server()
+        // Slots belong to the whole server, and tests that failed leave theirs behind.
+        _ = try server.psql(
+            """
+            SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE active;
+            SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots;
+            """)
         databases += 1
         let name = "e2e_\(databases)"
         _ = try server.psql("CREATE DATABASE \(name)")
@@ -63,11 +69,10 @@ struct TestDatabase: Sendable {
                     + "WHERE slot_name = '\(slot)'"))
     }
 
-    /// Slots keep a database from being dropped and its log from being removed.
+    /// As an operator might, while no daemon runs.
     func dropSlots() throws {
         try sql(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
-                + "WHERE database = '\(name)' AND NOT active")
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
     }
 }
 

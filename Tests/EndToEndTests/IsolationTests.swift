@@ -13,7 +13,9 @@ extension EndToEnd {
                     + "FROM generate_series(\(range.lowerBound), \(range.upperBound)) g")
         }
 
-        private static func pipeline(_ name: String, _ connection: String, _ file: String) -> String {
+        private static func pipeline(
+            _ name: String, _ connection: String, _ file: String
+        ) -> String {
             """
             "\(name)": {
               "source": { "connection": "\(connection)", "tables": ["public.t"] },
@@ -76,7 +78,6 @@ extension EndToEnd {
             }
             daemon.signal(SIGTERM)
             #expect(try await daemon.wait() == .exited(0))
-            try healthy.dropSlots()
         }
 
         /// Two sinks of one pipeline; the folder of the second is missing at first.
@@ -149,7 +150,6 @@ extension EndToEnd {
             }
             daemon.signal(SIGTERM)
             #expect(try await daemon.wait() == .exited(0))
-            try database.dropSlots()
         }
 
         /// The sink comes back and the daemon dies within moments, again and again: what the spill
@@ -182,7 +182,6 @@ extension EndToEnd {
             try await untilEqual(home, rows: 20_100)
             daemon.signal(SIGTERM)
             #expect(try await daemon.wait() == .exited(0))
-            try database.dropSlots()
         }
 
         private func untilEqual(_ home: WeirHome, rows: Int) async throws {
@@ -192,9 +191,8 @@ extension EndToEnd {
                     fileSize(home.output) == fileSize(other) && lines(of: other).count == rows
                 }
             } catch {
-                Issue.record(
-                    "\(lines(of: home.output).count) and \(lines(of: other).count) lines; \(home.logText().suffix(3000))"
-                )
+                let counts = [home.output, other].map { lines(of: $0).count }
+                Issue.record("lines: \(counts); \(home.logText().suffix(3000))")
                 throw error
             }
             #expect(lines(of: home.output) == lines(of: other))

@@ -29,7 +29,7 @@ extension EndToEnd {
             var position = ""
             for _ in 0..<50 {
                 let daemon = try home.run()
-                try await Task.sleep(for: random.milliseconds(20...500))
+                try await Task.sleep(for: random.milliseconds(20...700))
                 #expect(daemon.isRunning, "it ended by itself: \(home.logText().suffix(2000))")
                 daemon.signal(SIGKILL)
                 #expect(try await daemon.wait() == .signalled(SIGKILL))
@@ -48,9 +48,8 @@ extension EndToEnd {
             print("\(tally), \(replay.count) events, \(replay.ledger.count) transactions")
             #expect(tally.kills == 50)
             #expect(tally.truncations >= 1)
-            #expect(tally.advances >= 10)
+            #expect(tally.advances >= 5)
             #expect(replay.ledger.count > 500)
-            try database.dropSlots()
         }
 
         @Test func killsAndStopsLeaveTwoPipelinesWithTwoSinksComplete() async throws {
@@ -88,11 +87,11 @@ extension EndToEnd {
             #expect(truncations >= 1)
 
             for (name, database) in zip(["a", "b"], databases) {
-                let replay = try Replay(file: home.folder.file("\(name).lines"), wantsDebezium: true)
+                let lines = home.folder.file("\(name).lines")
+                let replay = try Replay(file: lines, wantsDebezium: true)
                 try replay.expectComplete(database)
                 let records = try Replay.debezium(file: home.folder.file("\(name).debezium"))
                 expectSame(replay.debezium, records)
-                try database.dropSlots()
             }
         }
 

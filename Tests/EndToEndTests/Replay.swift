@@ -43,9 +43,8 @@ struct Replay {
         let key = try Self.text(event["key"] ?? [:])
         let oldKey = try event["old_key"].map(Self.text)
         let before = tables[table]?[oldKey ?? key]
-        if operation == "insert", before != nil { throw TestingError("\(id) inserts what is there") }
-        if operation != "insert", before == nil {
-            throw TestingError("\(id): \(operation) of a row that is not there")
+        guard (operation == "insert") == (before == nil) else {
+            throw TestingError("\(id): \(operation), but the row is \(before.map(\.count) ?? 0)")
         }
         if let oldKey { tables[table]?[oldKey] = nil }
         if operation == "delete" {
@@ -103,10 +102,10 @@ struct Replay {
         let keyColumns = table == "stock" ? ["place", "item"] : ["id"]
         let ours = tables[table] ?? [:]
         var found = 0
-        for line in try database.sql("SELECT row_to_json(t) FROM \(table) t").split(separator: "\n")
-        {
-            guard let row = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
-            else { continue }
+        let text = try database.sql("SELECT row_to_json(t) FROM \(table) t")
+        for line in text.split(separator: "\n") {
+            let object = try JSONSerialization.jsonObject(with: Data(line.utf8))
+            let row = try #require(object as? [String: Any])
             found += 1
             let key = try Self.text(row.filter { keyColumns.contains($0.key) })
             guard let mine = ours[key], NSDictionary(dictionary: mine).isEqual(to: row) else {

@@ -143,6 +143,27 @@ import WeirTesting
 
     // MARK: Spill
 
+    @Test func aWriteThatNeverEndsCountsAsDownAfterAWhile() {
+        let machine = machine(queue: Self.small, spill: 1 << 20)
+        _ = machine.offer(SampleBatch.transaction(16, count: 1))
+        _ = machine.take()
+        machine.began()
+        machine.now += LaneMachine.stuckLimit / 2
+        #expect(!machine.isStuck)
+        #expect(!machine.hasRoom)
+        machine.now += LaneMachine.stuckLimit / 2
+        #expect(machine.isStuck)
+        #expect(machine.hasRoom)
+        guard case .spill(let copies, _) = machine.offer(SampleBatch.transaction(24, count: 1))
+        else {
+            Issue.record("a lane whose sink does not answer must spill")
+            return
+        }
+        #expect(copies.map(\.ids) == [["16/0"]])
+        _ = machine.wrote(outcome(1))
+        #expect(!machine.isStuck)
+    }
+
     /// A machine that is down with 16/0 in flight, 24/0 queued, and 32/0 just spilled.
     private func spilling(
         _ machine: TestLane, sourceLocation: SourceLocation = #_sourceLocation
@@ -298,7 +319,11 @@ private final class TestLane {
             start: start, mark: mark, queueLimit: queueLimit, spillLimit: spillLimit)
     }
 
-    func offer(_ batch: EventBatch) -> LaneMachine.Offered { machine.offer(batch) }
+    /// The machine's time, moved by hand.
+    var now = ContinuousClock.now
+
+    func offer(_ batch: EventBatch) -> LaneMachine.Offered { machine.offer(batch, at: now) }
+    func began() { machine.began(at: now) }
     func take() -> LaneMachine.Taken { machine.take() }
     func tookSpilled(_ batches: [EventBatch]) -> LaneMachine.Taken { machine.tookSpilled(batches) }
     func wrote(_ outcome: WriteOutcome) -> [EventBatch] { machine.wrote(outcome) }
@@ -306,7 +331,8 @@ private final class TestLane {
     func close() { machine.close() }
     func resumeSpill(to end: Position, bytes: Int) { machine.resumeSpill(to: end, bytes: bytes) }
 
-    var hasRoom: Bool { machine.hasRoom }
+    var hasRoom: Bool { machine.hasRoom(at: now) }
+    var isStuck: Bool { machine.isStuck(at: now) }
     var isIdle: Bool { machine.isIdle }
     var isSpilling: Bool { machine.isSpilling }
     var isSpillWhole: Bool { machine.isSpillWhole }

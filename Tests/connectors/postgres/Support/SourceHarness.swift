@@ -90,31 +90,32 @@ final class SourceHarness {
         return start
     }
 
-    /// One batch as lines.
-    func read(
+    /// One batch.
+    @discardableResult
+    func readBatch(
         within limit: Duration = .milliseconds(50), events: Int = 8192, bytes: Int = 512 << 10
-    ) async throws -> [Line] {
-        let builder = BatchBuilder(
-            reusing: EventBatch(), eventLimit: events, byteLimit: bytes)
+    ) async throws -> EventBatch {
+        let builder = BatchBuilder(reusing: EventBatch(), eventLimit: events, byteLimit: bytes)
         batch = try await source.read(into: builder, within: limit)
         if let end = batch.end, let identity = stored?.identity {
             stored = StoredPosition(position: end, identity: identity)
         }
         resume = batch.resume ?? resume
+        return batch
+    }
+
+    /// One batch as lines.
+    func read(
+        within limit: Duration = .milliseconds(50), events: Int = 8192
+    ) async throws -> [Line] {
+        try await readBatch(within: limit, events: events)
         writer.removeAll()
         _ = try encoder.encode(batch, into: &writer)
         let text = unsafe writer.withBytes { unsafe String(decoding: $0, as: UTF8.self) }
         return try text.split(separator: "\n").map { try Line($0) }
     }
 
-    /// Everything that was committed before the call, and what came right behind it.
-    func drain(within limit: Duration = .seconds(20)) async throws -> [Line] {
-        guard let marker = try await source.mark() else { throw TestingError("no marker") }
-        return try await read(until: "the marker", within: limit) { harness, _ in
-            harness.batch.resume.map { $0 >= marker } ?? false
-        }
-    }
-
+    /// Reads until all is there that `isDone` asks for.
     func read(
         until what: String, within limit: Duration = .seconds(20), events: Int = 8192,
         _ isDone: (SourceHarness, [Line]) throws -> Bool
@@ -126,6 +127,25 @@ final class SourceHarness {
             if try isDone(self, lines) { return lines }
         } while ContinuousClock.now < deadline
         throw TestingError("not read within \(limit): \(what); got \(lines)")
+    }
+
+    /// Everything that was committed before the call.
+    func drain() async throws -> [Line] {
+        guard let marker = try await source.mark() else { throw TestingError("no marker") }
+        return try await read(until: "the marker") { harness, _ in
+            harness.batch.resume.map { $0 >= marker } ?? false
+        }
+    }
+
+    /// As `drain`, for so many rows that looking at each would take too long.
+    func drainCount() async throws -> Int {
+        guard let marker = try await source.mark() else { throw TestingError("no marker") }
+        var count = 0
+        try await eventually("the marker is read") {
+            count += try await readBatch().events.count
+            return batch.resume.map { $0 >= marker } ?? false
+        }
+        return count
     }
 
     /// Tells the source that everything read is durable, and waits until the server knows.

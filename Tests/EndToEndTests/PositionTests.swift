@@ -1,0 +1,228 @@
+import Foundation
+import Glibc
+import Testing
+import WeirTesting
+
+extension EndToEnd {
+    /// Whatever makes going on unsafe stops the pipeline, says why, and says how to go on.
+    @Suite struct PositionTests {
+        private let database: TestDatabase
+        private let home: WeirHome
+
+        init() async throws {
+            database = try await TestDatabase.make()
+            try database.sql("CREATE TABLE t (id int PRIMARY KEY, v text)")
+            home = try WeirHome(database, tables: ["public.t"])
+        }
+
+        private func insert(_ range: ClosedRange<Int>) throws {
+            try database.sql(
+                "INSERT INTO t SELECT g, 'x' FROM generate_series(\(range.lowerBound), "
+                    + "\(range.upperBound)) g")
+        }
+
+        /// Delivers rows and ends.
+        private func once() throws {
+            let answer = try home.weir("run", "--once")
+            guard answer.code == 0 else { throw TestingError(answer.err) }
+        }
+
+        private func ids(_ path: String? = nil) throws -> [Int] {
+            try lines(of: path ?? home.output).map { line in
+                let object =
+                    try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+                let key = object?["key"] as? [String: Any]
+                return key?["id"] as? Int ?? -1
+            }
+        }
+
+        /// Starts, waits until the pipeline has stopped with `code`, and ends the daemon.
+        private func expectStopped(_ code: String, hints: [String]) async throws {
+            let daemon = try home.run()
+            try await expectStopped(daemon, code, hints: hints)
+        }
+
+        private func expectStopped(
+            _ daemon: ChildProcess, _ code: String, hints: [String]
+        ) async throws {
+            var problem: Status.Problem?
+            try await eventually("stopped with \(code)") {
+                let pipeline = try? home.status().pipelines.first
+                problem = pipeline?.problems.first
+                return pipeline?.state == "stopped" && problem?.code == code
+            }
+            for hint in hints {
+                #expect(problem?.hint?.contains(hint) == true, "\(problem as Any)")
+            }
+            let shown = try home.weir("status")
+            #expect(shown.code == 0)
+            #expect(shown.out.contains("! shop/") && shown.out.contains("(\(code))"))
+            for hint in hints { #expect(shown.out.contains(hint)) }
+            daemon.signal(SIGTERM)
+            #expect(try await daemon.wait() == .exited(0))
+            let result = try home.weir("run", "--once")
+            #expect(result.code == 69, "\(code) with --once")
+            #expect(result.err.contains("error \(code): "))
+        }
+
+        private func gaps() throws -> [String] {
+            let script = """
+                import sqlite3, sys
+                for row in sqlite3.connect(sys.argv[1]).execute('SELECT pipeline, reason FROM gap'):
+                    print(*row)
+                """
+            let answer = try runProcess(
+                "python3", ["-c", script, home.stateDirectory + "/state.sqlite"])
+            guard answer.status == .exited(0) else { throw TestingError(answer.stderr) }
+            return answer.stdout.split(separator: "\n").map(String.init)
+        }
+
+        private func slots() throws -> Int {
+            try database.number(
+                "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()")
+        }
+
+        @Test func aSlotTheStateDoesNotKnowIsRefusedUntilTakenOverOrDropped() async throws {
+            try once()
+            try insert(1...10)
+            try once()
+            try FileManager.default.removeItem(atPath: home.stateDirectory)
+            try insert(11...20)
+            try await expectStopped(
+                "postgres.slot_unknown",
+                hints: ["weir position set shop confirmed --yes", "weir drop shop --yes"])
+
+            let plan = try home.weir("position", "set", "shop", "confirmed")
+            #expect(plan.code == 0, "\(plan.err)")
+            #expect(plan.out.contains("a gap") && plan.out.contains("--yes"))
+            #expect(try gaps().isEmpty)
+            #expect(try home.weir("run", "--once").code == 69, "nothing was changed")
+            let move = try home.weir("position", "set", "shop", "confirmed", "--yes")
+            #expect(move.code == 0, "\(move.err)")
+            #expect(try gaps().count == 1)
+            try once()
+            #expect(try ids() == Array(1...20))
+
+            try FileManager.default.removeItem(atPath: home.stateDirectory)
+            let ask = try home.weir("drop", "shop")
+            #expect(ask.code == 0, "\(ask.err)")
+            #expect(ask.out.contains("Drop replication slot \"weir_shop\""))
+            #expect(try slots() == 1)
+            let drop = try home.weir("drop", "shop", "--yes")
+            #expect(drop.code == 0, "\(drop.err)")
+            #expect(drop.out.contains("dropped shop"))
+            #expect(try slots() == 0)
+            try once()
+            try insert(21...22)
+            try once()
+            #expect(try ids() == Array(1...22))
+        }
+
+        @Test func dropRemovesSlotPublicationAndState() async throws {
+            try once()
+            #expect(try database.sql("SELECT pubname FROM pg_publication") == "weir_shop")
+            let daemon = try home.run()
+            try await home.untilStreaming()
+            let refused = try home.weir("drop", "shop", "--yes")
+            #expect(refused.code == 69)
+            #expect(refused.err.contains("error state.locked"))
+            daemon.signal(SIGTERM)
+            try await daemon.wait()
+            #expect(try home.weir("drop", "shop", "--yes").code == 0)
+            #expect(try slots() == 0)
+            #expect(try database.sql("SELECT pubname FROM pg_publication").isEmpty)
+            #expect(try home.weir("position", "show", "shop").out.contains("not been started"))
+            let again = try home.weir("drop", "shop", "--yes")
+            #expect(again.code == 0, "repeating it does no harm: \(again.err)")
+        }
+
+        @Test func aSlotDroppedWhileDownStopsUntilTheGapIsDeclared() async throws {
+            try once()
+            try insert(1...5)
+            try once()
+            try database.dropSlots()
+            try insert(6...10)
+            try await expectStopped(
+                "postgres.slot_missing", hints: ["weir position set shop now --yes"])
+            let move = try home.weir("position", "set", "shop", "now", "--yes")
+            #expect(move.code == 0, "\(move.err)")
+            #expect(move.out.contains("are not delivered: a gap."))
+            #expect(try gaps() == ["shop position set now"])
+            #expect(try home.weir("position", "show", "shop").out.contains("epoch 2"))
+            try insert(11...12)
+            try once()
+            #expect(try ids() == [1, 2, 3, 4, 5, 11, 12])
+        }
+
+        @Test func anOutputThatIsMissingOrShortStopsUntilToldToGoOn() async throws {
+            try once()
+            try insert(1...5)
+            try once()
+            let whole = try Data(contentsOf: URL(fileURLWithPath: home.output))
+            try insert(6...7)
+
+            let moved = home.folder.file("moved.jsonl")
+            try FileManager.default.moveItem(atPath: home.output, toPath: moved)
+            try await expectStopped(
+                "file.lost", hints: ["weir position set shop confirmed --yes"])
+            try whole.dropLast(10).write(to: URL(fileURLWithPath: home.output))
+            try await expectStopped(
+                "file.lost", hints: ["weir position set shop confirmed --yes"])
+            #expect(fileSize(home.output) == whole.count - 10, "left as it was found")
+
+            try FileManager.default.removeItem(atPath: home.output)
+            #expect(try home.weir("position", "set", "shop", "confirmed", "--yes").code == 0)
+            try once()
+            #expect(try ids(moved) + ids() == Array(1...7))
+        }
+
+        @Test func anOutputReplacedWhileRunningStopsThePipeline() async throws {
+            let daemon = try home.run()
+            try await home.untilStreaming()
+            try insert(1...5)
+            try await eventually("five lines") { lines(of: home.output).count == 5 }
+            let row = { try home.positions()["file"] }
+            try await eventually("stored") { try row()?.mark == fileSize(home.output) }
+            let moved = home.folder.file("moved.jsonl")
+            try FileManager.default.moveItem(atPath: home.output, toPath: moved)
+            try home.folder.write("", to: "out.jsonl")
+            try insert(6...7)
+            try await expectStopped(daemon, "file.lost", hints: ["weir stop, move the file"])
+            #expect(try slots() == 1)
+        }
+    }
+
+    @Suite struct OnceTests {
+        @Test func onceEndsByItselfWithEverythingDelivered() async throws {
+            let database = try await TestDatabase.make()
+            try database.sql("CREATE TABLE t (id int PRIMARY KEY, v text)")
+            let home = try WeirHome(database, tables: ["public.t"])
+            let empty = try home.weir("run", "--once", within: .seconds(10))
+            #expect(empty.code == 0, "\(empty.err)")
+            #expect(fileSize(home.output) == 0)
+            try database.sql(
+                "INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, 50000) g")
+            let full = try home.weir("run", "--once")
+            #expect(full.code == 0, "\(full.err)")
+            #expect(lines(of: home.output).count == 50_000)
+            let idle = try home.weir("run", "--once", within: .seconds(10))
+            #expect(idle.code == 0, "\(idle.err)")
+            #expect(lines(of: home.output).count == 50_000)
+            let left = try database.number(
+                "SELECT pg_current_wal_lsn() - confirmed_flush_lsn FROM pg_replication_slots "
+                    + "WHERE slot_name = 'weir_shop'")
+            #expect(left < 10_000, "acknowledged before it ended")
+        }
+
+        @Test func onceGivesUpOnASourceItCannotReach() async throws {
+            let database = try await TestDatabase.alone()
+            try database.sql("CREATE TABLE t (id int PRIMARY KEY, v text)")
+            let home = try WeirHome(database, tables: ["public.t"])
+            #expect(try home.weir("run", "--once").code == 0)
+            try await database.server.stop()
+            let answer = try home.weir("run", "--once", within: .seconds(30))
+            #expect(answer.code == 75)
+            #expect(answer.err.contains("error postgres.connection_failed: "))
+        }
+    }
+}

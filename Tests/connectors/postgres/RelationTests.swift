@@ -1,0 +1,226 @@
+import Testing
+import WeirCore
+import WeirPostgresSource
+import WeirTesting
+
+extension PostgresSourceTests {
+    /// What is known of a table while its changes are decoded.
+    @Suite struct Relations {
+        @Test("CORRECTNESS 23: a description that says nothing new keeps the schema's version")
+        func repeatedDescriptions() async throws {
+            let database = try await TestDatabase("CREATE TABLE t (id int PRIMARY KEY, v text)")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            var hashes: Set<String> = []
+            func version(after sql: String) async throws -> UInt32 {
+                try database.run("\(sql); INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t")
+                let lines = try await source.read(until: "a row") { $1.count == 1 }
+                hashes.insert(lines.first?.schema?.string ?? "")
+                return try #require(source.batch.tables.first).version
+            }
+            let first = try await version(after: "SELECT")
+            // Each makes the server describe the table again.
+            #expect(try await version(after: "ANALYZE t") == first)
+            #expect(try await version(after: "CREATE INDEX ON t (v)") == first)
+            #expect(try await version(after: "ALTER TABLE t SET (fillfactor = 50)") == first)
+            #expect(hashes.count == 1)
+            let second = try await version(after: "ALTER TABLE t ADD COLUMN w int")
+            #expect(second > first)
+            #expect(hashes.count == 2)
+            // A new connection starts anew and never gives out a version twice.
+            try await source.open()
+            #expect(try await version(after: "SELECT") > second)
+            #expect(hashes.count == 2)
+        }
+
+        @Test("CORRECTNESS 24: the key is the primary key where every row image has it", arguments: [
+            ("id int PRIMARY KEY, v int", "", "{\"id\":1}"),
+            ("id int PRIMARY KEY, v int", "REPLICA IDENTITY FULL", "{\"id\":1}"),
+            ("id int, v int", "REPLICA IDENTITY FULL", "{\"id\":1,\"v\":2}"),
+            ("id int PRIMARY KEY, v int NOT NULL UNIQUE", "REPLICA IDENTITY USING INDEX t_v_key", "{\"v\":2}"),
+            ("id int, v int, x int DEFAULT 3, PRIMARY KEY (v, id)", "", "{\"v\":2,\"id\":1}"),
+            ("id int, v int, PRIMARY KEY (v) INCLUDE (id)", "", "{\"v\":2}"),
+            ("id int PRIMARY KEY, v int", "REPLICA IDENTITY NOTHING", "{\"id\":1}"),
+            ("id int, v int", "", nil),
+        ])
+        func keys(columns: String, identity: String, key: String?) async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TABLE t (\(columns)); \(identity.isEmpty ? "" : "ALTER TABLE t \(identity);")
+                CREATE PUBLICATION inserts FOR TABLE t WITH (publish = 'insert')
+                """)
+            let source = try await SourceHarness.open(
+                database, tables: ["t"], config: ["publication": .string("inserts")])
+            try database.run("INSERT INTO t VALUES (1, 2)")
+            let line = try #require(try await source.drain().first)
+            if let key {
+                // As text: the order is that of the primary key.
+                #expect(line.text.contains("\"key\":\(key),"))
+            } else {
+                #expect(line.key == nil)
+            }
+        }
+
+        @Test("CORRECTNESS 25: types Weir has no rule for arrive as text, marked with their names",
+            arguments: PostgresVersion.allCases)
+        func foreignTypes(version: PostgresVersion) async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('sad', 'so "so"');
+                CREATE DOMAIN app.email AS text CHECK (VALUE LIKE '%@%');
+                CREATE TYPE app.pair AS (a int, b text); CREATE TYPE "Odd.Type" AS ENUM ('x');
+                CREATE TYPE app.floats AS RANGE (subtype = float8);
+                CREATE TYPE app.blob; CREATE FUNCTION app.blob_in(cstring) RETURNS app.blob
+                    LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+                CREATE FUNCTION app.blob_out(app.blob) RETURNS cstring
+                    LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+                CREATE TYPE app.blob (INPUT = app.blob_in, OUTPUT = app.blob_out);
+                CREATE TABLE t (id int PRIMARY KEY, e app.mood, d app.email, c app.pair,
+                    r app.floats, x app.blob, q "Odd.Type", es app.mood[], n app.mood);
+                """, version: version)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            try database.run(
+                """
+                INSERT INTO t VALUES (1, 'so "so"', 'a@b', '(1,"x ""y""")', '[1,2.5)', 'blob', 'x',
+                    '{sad,"so \\"so\\""}')
+                """)
+            let line = try #require(try await source.drain().first)
+            #expect(
+                line.after == [
+                    "id": 1, "e": "so \"so\"", "d": "a@b", "c": "(1,\"x \"\"y\"\"\")", "r": "[1,2.5)",
+                    "x": "blob", "q": "x", "es": "{sad,\"so \\\"so\\\"\"}", "n": nil,
+                ])
+            #expect(
+                line.types == [
+                    "e": "app.mood", "d": "app.email", "c": "app.pair", "r": "app.floats",
+                    "x": "app.blob", "q": "public.Odd.Type", "es": "app._mood", "n": "app.mood",
+                ])
+        }
+
+        @Test("CORRECTNESS 23: every row is decoded with the columns of its time")
+        func alteredTables() async throws {
+            let database = try await TestDatabase(
+                "CREATE TABLE t (id int PRIMARY KEY, v text, w int)")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            let changes = """
+                INSERT INTO t VALUES (1, 'a', 1);
+                ALTER TABLE t ADD COLUMN x int DEFAULT 7; INSERT INTO t VALUES (2, 'b', 2);
+                ALTER TABLE t RENAME COLUMN v TO "V"; INSERT INTO t VALUES (3, 'c', 3);
+                ALTER TABLE t DROP COLUMN w; INSERT INTO t VALUES (4, 'd');
+                ALTER TABLE t ALTER x TYPE text USING x || '!'; UPDATE t SET x = x || '?' WHERE id = 1;
+                ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY ("V");
+                DELETE FROM t WHERE id = 3;
+                """
+            let back = """
+                TRUNCATE t; ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t DROP COLUMN x;
+                ALTER TABLE t RENAME COLUMN "V" TO v; ALTER TABLE t ADD COLUMN w int;
+                ALTER TABLE t ADD PRIMARY KEY (id);
+                """
+            let expected: [JSON?] = [
+                ["id": 1, "v": "a", "w": 1], ["id": 2, "v": "b", "w": 2, "x": 7],
+                ["id": 3, "V": "c", "w": 3, "x": 7], ["id": 4, "V": "d", "x": 7],
+                ["id": 1, "V": "a", "x": "7!?"], nil,
+            ]
+            // Read as they happen, inside one transaction, and long after the fact: the table has
+            // its first form again when the changes are read.
+            for (begin, end) in [("", ""), ("BEGIN;", "COMMIT;"), ("", back), ("BEGIN;", back + "COMMIT;")] {
+                try database.run(begin + changes + end)
+                let lines = try await source.drain().filter { $0.op != "truncate" }
+                #expect(lines.map(\.after) == expected)
+                // The rewrite of the table is no change of its rows.
+                #expect(lines.map(\.op).suffix(2) == ["update", "delete"])
+                if end.isEmpty || end == "COMMIT;" {
+                    #expect(lines.last?.key == ["V": "c"])
+                    try database.run(back)
+                    _ = try await source.drain()
+                }
+            }
+        }
+
+        @Test("CORRECTNESS 23: a renamed table is still read, under the name of each change's time")
+        func renamedTable() async throws {
+            let database = try await TestDatabase("CREATE TABLE t (id int PRIMARY KEY)")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            try database.run("INSERT INTO t VALUES (1); ALTER TABLE t RENAME TO u; INSERT INTO u VALUES (2)")
+            let lines = try await source.read(until: "two rows") { $1.count == 2 }
+            #expect(lines.map(\.table) == ["public.t", "public.u"])
+            // The next marker finds out, and opening again says what is wrong.
+            let changed = try await #require(throws: WeirError.self) {
+                _ = try await source.source.mark()
+            }
+            #expect(changed.code.name == "postgres.publication_changed")
+            let missing = try await #require(throws: WeirError.self) { try await source.open() }
+            #expect(missing.code.name == "postgres.table_missing")
+            #expect(missing.disposition == .blocked)
+
+            // Renamed while nobody read: with the new name in the configuration nothing is missing.
+            try database.run("INSERT INTO u VALUES (3); ALTER TABLE u RENAME TO w; INSERT INTO w VALUES (4)")
+            let other = try SourceHarness(database, tables: ["w"], notes: source.notes)
+            try await other.open(atStored: source.stored)
+            let rest = try await other.drain()
+            #expect(rest.map(\.table) == ["public.u", "public.w"])
+            #expect(rest.compactMap { $0.after?["id"] } == [3, 4])
+        }
+
+        @Test("CORRECTNESS 23: changes of a table that is gone by now are delivered")
+        func droppedTable() async throws {
+            let database = try await TestDatabase("CREATE TABLE t (b int, a text, PRIMARY KEY (a, b))")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            try database.run("INSERT INTO t VALUES (1, 'x'); DELETE FROM t; DROP TABLE t")
+            let lines = try await source.read(until: "two rows") { $1.count == 2 }
+            #expect(lines.map(\.op) == ["insert", "delete"])
+            #expect(lines.first?.after == ["b": 1, "a": "x"])
+            #expect(lines.last?.key == ["a": "x", "b": 1])
+            let missing = try await #require(throws: WeirError.self) { try await source.open() }
+            #expect(missing.code.name == "postgres.table_missing")
+
+            // One of the same name is another table, and is read from now on.
+            try database.run("CREATE TABLE t (id int PRIMARY KEY)")
+            try await source.open()
+            try database.run("INSERT INTO t VALUES (2)")
+            #expect(try await source.drain().map(\.after) == [["id": 2]])
+        }
+
+        @Test func hostileNamesComeThroughAsTheyAre() async throws {
+            let names = [
+                #"we"ird"#, "dot.ted", #"it's a \ back"#, "😀 é", String(repeating: "x", count: 63),
+                "select", " lead", "$1;--", "line\nbreak", "op", "__proto__", "%n",
+            ]
+            let quoted = names.map { "\"\($0.replacing("\"", with: "\"\""))\"" }
+            let publication = #"pub "l', \.😀"#
+            let database = try await TestDatabase()
+            for (index, name) in quoted.enumerated() {
+                try database.run(
+                    """
+                    CREATE SCHEMA \(name);
+                    CREATE TABLE \(name).\(name) (\(name) int PRIMARY KEY, v\(index) text);
+                    """)
+            }
+            let tables = quoted.map { "\($0).\($0)" }
+            try database.run(
+                """
+                CREATE PUBLICATION "\(publication.replacing("\"", with: "\"\""))"
+                FOR TABLE \(tables.joined(separator: ", "))
+                """)
+            for config in [[:], ["publication": ConfigValue.string(publication)]] {
+                let source = try await SourceHarness.open(database, tables: tables, config: config)
+                for (index, table) in tables.enumerated() {
+                    try database.run(
+                        "INSERT INTO \(table) VALUES (\(index), 'a'); UPDATE \(table) SET v\(index) = 'b'; TRUNCATE \(table)")
+                }
+                let lines = try await source.drain()
+                try #require(lines.count == 3 * names.count)
+                for (index, name) in names.enumerated() {
+                    let line = lines[3 * index + 1]
+                    #expect(line.source?["schema"]?.string == name)
+                    #expect(line.source?["table"]?.string == name)
+                    #expect(line.after?[name]?.number == index)
+                    #expect(line.key == .object([name: .number(.init(index))]))
+                    #expect(lines[3 * index + 2].op == "truncate")
+                }
+                await source.source.close()
+                _ = try await source.source.cleanUp()
+            }
+            #expect(try database.run("SELECT count(*) FROM pg_publication") == "1")
+        }
+    }
+}
