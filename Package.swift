@@ -103,6 +103,6 @@ let package = Package(
             "BuiltinTests", path: "Tests/connectors/builtin",
             ["WeirCore", "WeirJSON", "WeirValues", "WeirBuiltinSink", "WeirTesting"]),
         tests("EndToEndTests", ["WeirTesting", "weir"]),
-        tests("TidyTests", ["WeirTesting", "weir"]),
+        tests("TidyTests", ["WeirConfig", "WeirCore", "WeirTesting", "weir"]),
     ]
 )

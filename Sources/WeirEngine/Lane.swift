@@ -15,6 +15,8 @@ final class Lane: Sendable {
     private let report: @Sendable (WeirError, _ attempt: Int, _ delay: Duration?) -> Void
     private let recycler: BatchRecycler
     private let pace: Pace
+    /// So many failures in a row are too many; nil retries for ever.
+    private let attemptsMax: Int?
     private let storeMark: @Sendable (SinkMark?) async throws(WeirError) -> Void
 
     /// Rung when there is something to deliver, when to retry at once, and when room was made.
@@ -32,6 +34,7 @@ final class Lane: Sendable {
         room: Doorbell,
         recycler: BatchRecycler,
         pace: Pace,
+        attemptsMax: Int? = nil,
         storeMark: @escaping @Sendable (SinkMark?) async throws(WeirError) -> Void,
         report: @escaping @Sendable (WeirError, Int, Duration?) -> Void
     ) throws(WeirError) {
@@ -41,6 +44,7 @@ final class Lane: Sendable {
         self.room = room
         self.recycler = recycler
         self.pace = pace
+        self.attemptsMax = attemptsMax
         self.report = report
         self.storeMark = storeMark
         if let spillPath {
@@ -162,6 +166,7 @@ final class Lane: Sendable {
                 let attempts = backoff.attempts
                 statistics.withLock { $0.failed(error, attempt: attempts, retryIn: delay) }
                 report(error, attempts, delay)
+                if let attemptsMax, attempts >= attemptsMax { throw error.of(plan.name) }
                 room.ring()
                 await retry.wait(upTo: delay)
                 if isStopping.withLock({ $0 }) || Task.isCancelled { return nil }

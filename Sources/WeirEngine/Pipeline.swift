@@ -72,7 +72,10 @@ package final class Pipeline: Sendable {
                 // Only what became safe is progress: events that come again in every life are not.
                 if let before, let now = monitor.now.passed, now > before { backoff.succeed() }
                 let delay = backoff.next()
-                if isOnce && backoff.attempts >= Self.onceAttemptsMax { return .failed(error) }
+                // A sink has had its own attempts.
+                if isOnce && (error.component != nil || backoff.attempts >= Self.onceAttemptsMax) {
+                    return .failed(error)
+                }
                 await failed(error, attempt: backoff.attempts, retryIn: delay)
                 await stopBell.wait(upTo: delay)
                 if isStopping {
@@ -109,7 +112,7 @@ package final class Pipeline: Sendable {
     ) async throws(WeirError) {
         let start = try await resolveStart(source)
         let room = Doorbell()
-        let lanes = try makeLanes(start.rows, threads, room: room)
+        let lanes = try makeLanes(start.rows, threads, room: room, isOnce: isOnce)
         currentLanes.withLock { $0 = lanes.lanes }
         let checkpointer = Checkpointer(
             pipeline: plan.name, lanes: lanes.lanes, stored: start.rows, store: store,
@@ -230,7 +233,7 @@ package final class Pipeline: Sendable {
     }
 
     private func makeLanes(
-        _ rows: [CheckpointRow], _ threads: Threads, room: Doorbell
+        _ rows: [CheckpointRow], _ threads: Threads, room: Doorbell, isOnce: Bool
     ) throws(WeirError) -> (lanes: [Lane], recycler: BatchRecycler) {
         let recycler = BatchRecycler()
         var lanes: [Lane] = []
@@ -245,6 +248,7 @@ package final class Pipeline: Sendable {
                     spillPath: spills
                         ? directory.spillPath(pipeline: plan.name, sink: sink.name) : nil,
                     room: room, recycler: recycler, pace: pace,
+                    attemptsMax: isOnce ? Self.onceAttemptsMax : nil,
                     storeMark: { [store, plan] mark throws(WeirError) in
                         try await store.setMark(mark, of: plan.name, sink: sink.name)
                     },

@@ -211,8 +211,4 @@ extension ErrorCode {
         meaning: "weir run --once writes a marker into the source and ends when it was delivered; "
             + "this source refuses to be written to.",
         remedy: "Let the role write (pg_logical_emit_message), or run without --once.")
-    static let sinkTimeout = ErrorCode(
-        "engine.shutdown_timeout",
-        meaning: "A sink did not take what was read within shutdown_timeout.",
-        remedy: "Nothing is lost: it comes again at the next start. Look at that sink.")
 }

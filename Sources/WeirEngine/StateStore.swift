@@ -215,6 +215,6 @@ extension ErrorCode {
     /// The codes of the engine itself.
     package static let engine: [ErrorCode] = [
         .stateFailed, .stateDamaged, .stateLocked, .stateNewer, .spillFailed, .spillLost,
-        .sinkTimeout, .onceUnsupported, .controlFailed,
+        .onceUnsupported, .controlFailed,
     ]
 }

@@ -80,7 +80,8 @@ package struct SourceReport: Codable, Sendable {
 package struct SinkReport: Codable, Sendable {
     package var name: String
     package var type: String
-    /// `ok`, `retrying`, `stuck` (does not answer) or `spilling`; `unknown` while the daemon is down.
+    /// `ok`, `retrying`, `stuck` (does not answer) or `spilling`; `unknown` while the daemon is
+    /// down.
     package var state: String
     /// Everything before it is at this sink.
     package var position: String

@@ -9,7 +9,8 @@ extension PostgresSourceTests {
         func oldRows() async throws {
             let database = try await TestDatabase(
                 """
-                CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE f (id int PRIMARY KEY, v text);
+                CREATE TABLE t (id int PRIMARY KEY, v text);
+                CREATE TABLE f (id int PRIMARY KEY, v text);
                 ALTER TABLE f REPLICA IDENTITY FULL
                 """)
             let source = try await SourceHarness.open(database, tables: ["t", "f"])
@@ -67,7 +68,7 @@ extension PostgresSourceTests {
         }
 
         @Test(
-            "CORRECTNESS 29: an unchanged TOAST value comes from the old row or is named, never null"
+            "CORRECTNESS 29: an unchanged TOAST value is the old row's or named, never null"
         )
         func unchangedToast() async throws {
             let database = try await TestDatabase(
@@ -155,13 +156,16 @@ extension PostgresSourceTests {
             let database = try await TestDatabase(
                 """
                 CREATE TABLE a (id serial PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
-                CREATE TABLE c (id int PRIMARY KEY REFERENCES b); CREATE TABLE left_out (id int PRIMARY KEY)
+                CREATE TABLE c (id int PRIMARY KEY REFERENCES b);
+                CREATE TABLE left_out (id int PRIMARY KEY)
                 """)
             let source = try await SourceHarness.open(database, tables: ["a", "b", "c"])
             try database.run(
                 """
-                BEGIN; INSERT INTO a DEFAULT VALUES; TRUNCATE a, left_out; INSERT INTO b VALUES (1); COMMIT;
-                TRUNCATE a RESTART IDENTITY; TRUNCATE b CASCADE; TRUNCATE a, b, c RESTART IDENTITY CASCADE;
+                BEGIN; INSERT INTO a DEFAULT VALUES; TRUNCATE a, left_out;
+                INSERT INTO b VALUES (1); COMMIT;
+                TRUNCATE a RESTART IDENTITY; TRUNCATE b CASCADE;
+                TRUNCATE a, b, c RESTART IDENTITY CASCADE;
                 """)
             let lines = try await source.drain()
             #expect(
@@ -196,8 +200,9 @@ extension PostgresSourceTests {
                 COPY t FROM PROGRAM 'seq -f %g,copied 1000 2999' (FORMAT csv);
                 """)
             let lines = try await source.drain()
-            let first = lines.prefix(8).map {
-                "\($0.op?.string ?? "") \($0.key?["id"]?.number ?? 0) \($0.after?["v"]?.string ?? "")"
+            let first = lines.prefix(8).map { line in
+                let (op, id) = (line.op?.string ?? "", line.key?["id"]?.number ?? 0)
+                return "\(op) \(id) \(line.after?["v"]?.string ?? "")"
             }
             #expect(
                 first == [
@@ -248,7 +253,8 @@ extension PostgresSourceTests {
             let source = try await SourceHarness.open(database, tables: ["t"])
             try database.run(
                 """
-                BEGIN; INSERT INTO t VALUES (1, 'a'); INSERT INTO t VALUES (2, repeat('x', 50000000));
+                BEGIN; INSERT INTO t VALUES (1, 'a');
+                INSERT INTO t VALUES (2, repeat('x', 50000000));
                 INSERT INTO t VALUES (3, 'b'); COMMIT
                 """)
             var lengths: [Int] = []

@@ -1,10 +1,12 @@
 package import WeirCore
+import WeirValues
 
 /// The sinks that need no server.
 package let builtinConnectors = [
     ConnectorDescriptor(
         type: "stdout", summary: "One JSON line per event on standard output.",
-        sink: SinkRole(StdoutSink.self), errorCodes: [.outputFailed, .outputLost]),
+        sink: SinkRole(StdoutSink.self),
+        errorCodes: [.outputFailed, .outputLost] + ErrorCode.values),
     ConnectorDescriptor(
         type: "file", summary: "One JSON line per event in a file, each once over any crash.",
         sink: SinkRole(FileSink.self)),
