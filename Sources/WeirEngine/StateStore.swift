@@ -1,5 +1,7 @@
 import GRDB
+import Glibc
 package import WeirCore
+import WeirFiles
 
 /// What Weir remembers: one SQLite file per daemon, readable with `sqlite3`.
 ///
@@ -32,6 +34,15 @@ package actor StateStore {
             if !isReadOnly {
                 try database.execute(sql: "PRAGMA journal_mode = WAL")
                 try database.execute(sql: "PRAGMA synchronous = FULL")
+            }
+        }
+        if !isReadOnly {
+            // Made by us, it is private, and SQLite gives its journal the same rights.
+            do throws(FileFailure) {
+                _ = try FileDescriptor(path: directory.databasePath, flags: O_RDWR | O_CREAT)
+            } catch {
+                throw WeirError(
+                    .stateFailed, .transient, error.message, hint: ErrorCode.stateFailed.remedy)
             }
         }
         database = try Self.catching("open", directory.databasePath) {

@@ -10,11 +10,8 @@ struct OfflineStatus {
     func report() async throws -> StatusReport {
         let thread = ThreadExecutor(name: "state")
         defer { thread.stop() }
-        let store: StateStore
-        do {
-            store = try StateStore(directory: directory, executor: thread, isReadOnly: true)
-        } catch {
-            // Never started: there is no store to read.
+        guard directory.hasStore else {
+            // Never started: there is nothing to read.
             return StatusReport(
                 version: weirVersion, isRunning: false, pid: nil, startedMicros: nil,
                 lastSeenMicros: nil,
@@ -23,6 +20,7 @@ struct OfflineStatus {
                 })
         }
         do throws(WeirError) {
+            let store = try StateStore(directory: directory, executor: thread, isReadOnly: true)
             var reports: [PipelineReport] = []
             for pipeline in configuration.pipelines {
                 let since = WallClock.micros() - 86_400_000_000

@@ -98,7 +98,8 @@ extension EndToEnd {
             #expect(try await daemon.wait() == .exited(0))
         }
 
-        /// strace is the tracer but not the parent (-D) and hears signals (-I1), so it can leave alone.
+        /// strace is the tracer but not the parent (-D) and hears signals (-I1), so it can leave
+        /// alone.
         @Test(.enabled(if: hasStrace, "strace is not installed"))
         func aFailedSyncIsNeverTakenForSuccess() async throws {
             let database = try await TestDatabase.make()

@@ -50,6 +50,10 @@ package struct PostgresSourceConfig: ConnectorConfig {
             throw ConfigIssue(field: "connection", "the connection has no url")
         }
         connection = try ConnectionString(url.reveal())
+        for port in connection["port"]?.split(separator: ",") ?? []
+        where !(1...65_535).contains(Int(port) ?? 0) {
+            throw ConfigIssue(field: "url", "the url's port must be a number from 1 to 65535")
+        }
         connectionName = scope.connectionName ?? ""
         tables = scope.values.tables("tables") ?? []
         if tables.isEmpty { throw ConfigIssue(field: "tables", "at least one table is needed") }
