@@ -69,9 +69,11 @@ let package = Package(
             "WeirBuiltinSink", path: "connectors/builtin/Sink",
             ["WeirCore", "WeirFiles", "WeirJSON", "WeirValues"]),
 
+        .systemLibrary(name: "CMalloc", path: "Sources/CMalloc"),
         .executableTarget(
             name: "weir",
             dependencies: [
+                "CMalloc",
                 "WeirConfig", "WeirEngine", "WeirPostgresSource", "WeirBuiltinSink",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

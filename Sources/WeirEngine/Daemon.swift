@@ -82,6 +82,9 @@ package final class Daemon: Sendable {
         try? await store.setLastSeen(WallClock.micros())
     }
 
+    /// Of all pipelines since the start.
+    package var receivedEvents: Int { pipelines.reduce(0) { $0 + $1.monitor.now.received } }
+
     /// The facts of the moment.
     package func report() async -> StatusReport {
         let now = WallClock.micros()

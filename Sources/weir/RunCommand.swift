@@ -16,8 +16,8 @@ struct RunCommand: AsyncParsableCommand {
             one ends at once with 128 and its number. Nothing is lost either way.
             """)
 
-    /// By then the pipelines have started, or wait for a server that is down.
-    private static let settlingTime = Duration.seconds(3)
+    /// Nothing came for so long: a burst is over, or the start.
+    private static let quietTime = Duration.seconds(3)
 
     @OptionGroup var config: ConfigOptions
     @OptionGroup var state: StateOptions
@@ -26,6 +26,7 @@ struct RunCommand: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try config.load()
+        SpareMemory.limit()
         LogOutput.bootstrap(settings.daemon)
         // Reloading on SIGHUP is a later feature; until then it must not end the daemon.
         signal(SIGHUP, SIG_IGN)
@@ -66,14 +67,24 @@ struct RunCommand: AsyncParsableCommand {
             }
         }
         defer { listener.cancel() }
-        let settling = Task {
-            try await Task.sleep(for: Self.settlingTime)
-            releaseStartupPages()
-        }
+        let settling = Task { try await releaseMemoryWhenQuiet(daemon) }
         defer { settling.cancel() }
         let count = daemon.pipelines.count
         return try await daemon.run(isOnce: once) {
             logger.info("weir \(weirVersion) runs \(count) pipeline\(count == 1 ? "" : "s")")
+        }
+    }
+
+    /// Once at the beginning of each quiet time.
+    private func releaseMemoryWhenQuiet(_ daemon: Daemon) async throws {
+        var received = daemon.receivedEvents
+        var isReleased = false
+        while true {
+            try await Task.sleep(for: Self.quietTime)
+            let now = daemon.receivedEvents
+            if now == received && !isReleased { SpareMemory.release() }
+            isReleased = now == received
+            received = now
         }
     }
 

@@ -74,7 +74,7 @@ extension PostgresSourceTests {
             try await eventually("the server has our feedback") {
                 try database.run(
                     """
-                    SELECT write_lsn > flush_lsn FROM pg_stat_replication
+                    SELECT write_lsn > coalesce(flush_lsn, '0/0') FROM pg_stat_replication
                     WHERE application_name = 'weir \(database.pipeline)'
                     """) == "t"
             }

@@ -127,15 +127,26 @@ extension PostgresSourceTests {
                 ALTER TABLE t DROP COLUMN gone; ALTER TABLE t DROP COLUMN also;
                 ALTER TABLE t REPLICA IDENTITY FULL
                 """, version: version)
-            let source = try await SourceHarness.open(database, tables: ["t"])
+            let source = try SourceHarness(database, tables: ["t"])
+            var before: [JSON?] = [nil, ["id": 1, "a": 2], ["id": 1, "a": 3]]
+            if version == .wheel18 {
+                // It refuses to publish such an identity: the application's UPDATE would fail.
+                let error = try await #require(throws: WeirError.self) { try await source.open() }
+                #expect(error.code.name == "postgres.no_replica_identity")
+                let cure = #"ALTER TABLE "public"."t" REPLICA IDENTITY DEFAULT;"#
+                #expect(error.hint?.contains(cure) == true)
+                try database.run(cure)
+                before = [nil, nil, ["id": 1]]
+            }
+            try await source.open()
             try database.run("INSERT INTO t VALUES (1, 2); UPDATE t SET a = 3; DELETE FROM t")
             let lines = try await source.drain()
             #expect(lines.map(\.after) == [["id": 1, "a": 2], ["id": 1, "a": 3], nil])
-            #expect(lines.map(\.before) == [nil, ["id": 1, "a": 2], ["id": 1, "a": 3]])
+            #expect(lines.map(\.before) == before)
             #expect(lines.allSatisfy { $0.key == ["id": 1] })
         }
 
-        @Test("CORRECTNESS 30: a partition with another identity than its root is warned of")
+        @Test("CORRECTNESS 30: what a partition's identity leaves out of an old row is not null")
         func partitionIdentity() async throws {
             let database = try await TestDatabase(
                 """
@@ -144,11 +155,19 @@ extension PostgresSourceTests {
                 CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (9)
                 """)
             let source = try await SourceHarness.open(database, tables: ["root"])
-            try database.run(
-                "INSERT INTO root VALUES (1, 2); UPDATE root SET v = 3; DELETE FROM root")
-            let lines = try await source.drain()
-            print(lines)
-            #expect(lines.allSatisfy { $0.key == ["id": 1] })
+            #expect(source.start?.warnings.count == 1)
+            let cure = #"ALTER TABLE "public"."leaf" REPLICA IDENTITY FULL;"#
+            #expect(source.start?.warnings.first?.hasSuffix(cure) == true)
+            let work = "INSERT INTO root VALUES (1, 2); UPDATE root SET id = 2; DELETE FROM root"
+            try database.run(work)
+            var lines = try await source.drain()
+            #expect(lines.map(\.before) == [nil, nil, ["id": 2]])
+            #expect(lines.map(\.old_key) == [nil, ["id": 1], nil])
+            try database.run(cure)
+            #expect(try await source.open().warnings.isEmpty)
+            try database.run(work)
+            lines = try await source.drain()
+            #expect(lines.map(\.before) == [nil, ["id": 1, "v": 2], ["id": 2, "v": 2]])
         }
 
         @Test("CORRECTNESS 31: one TRUNCATE is one event for each table, with its options")

@@ -13,7 +13,7 @@ struct GatherPace: Sendable {
     /// A look that found fewer ends it.
     static let stopEvents = 4
     /// Between two looks.
-    static let pauseMicroseconds: UInt32 = 500
+    static let pauseMicroseconds: UInt32 = 200
     /// What was gathered is handed over after this.
     static let handOver = Duration.milliseconds(2)
 

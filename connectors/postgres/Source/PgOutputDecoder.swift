@@ -83,8 +83,13 @@ struct PgOutputDecoder: ~Copyable {
     }
 
     /// Makes a described relation known. `primaryKey` is nil when the catalogue no longer knows it.
-    mutating func install(_ message: RelationMessage, primaryKey: [String]?) {
-        catalogue.install(message, primaryKey: primaryKey)
+    ///
+    /// - Parameter sendsWholeOldRows: false when a null of an `O` row may mean "not sent".
+    mutating func install(
+        _ message: RelationMessage, primaryKey: [String]?, sendsWholeOldRows: Bool = true
+    ) {
+        catalogue.install(
+            message, primaryKey: primaryKey, sendsWholeOldRows: sendsWholeOldRows)
         current = nil
     }
 
@@ -234,7 +239,9 @@ struct PgOutputDecoder: ~Copyable {
         var flags: UInt8 = 0
         if kind != UInt8(ascii: "N") {
             before = try unsafe oldTuple(kind, &reader, message, base, relation, &batch)
-            if kind == UInt8(ascii: "K") { flags |= Event.beforeIsKey }
+            if kind == UInt8(ascii: "K") || !relation.sendsWholeOldRows {
+                flags |= Event.beforeIsKey
+            }
             kind = try reader.readByte()
         }
         guard kind == UInt8(ascii: "N") else {
@@ -274,7 +281,8 @@ struct PgOutputDecoder: ~Copyable {
         batch.append(
             Event(
                 operation: .delete,
-                flags: kind == UInt8(ascii: "K") ? Event.beforeIsKey : 0,
+                flags: kind == UInt8(ascii: "K") || !relation.sendsWholeOldRows
+                    ? Event.beforeIsKey : 0,
                 table: currentTable, commit: commit, ordinal: ordinal, transaction: xid,
                 change: change, commitMicros: commitMicros, key: key, before: before))
     }
@@ -326,6 +334,10 @@ struct PgOutputDecoder: ~Copyable {
         if kind == UInt8(ascii: "K") {
             for column in 0..<relation.columnCount where !relation.isIdentity[column] {
                 batch.replaceValue(Int(slice.start) + column, with: .unchanged)
+            }
+        } else if !relation.sendsWholeOldRows {
+            for index in slice.range where batch.value(index).form == .null {
+                batch.replaceValue(index, with: .unchanged)
             }
         }
         return slice

@@ -70,19 +70,32 @@ struct TableFacts: Sendable, Equatable {
     let isUnlogged: Bool
     /// The table, or the first of its partitions, of which no UPDATE can be published.
     let exposed: TableName?
+    /// It has the whole row for its identity, and generated columns, which are not published.
+    let isGenerated: Bool
+    /// The first partition that does not write whole old rows though the table promises them.
+    let partial: TableName?
 
-    static func query(_ tables: [TableName]) -> String {
-        "SELECT n.nspname, c.relname, c.relkind, c.relpersistence <> 'p', e.nspname, e.relname "
-            + "\(source) LEFT JOIN LATERAL (SELECT ln.nspname, l.relname "
-            + "FROM pg_catalog.pg_class l "
+    static func query(_ tables: [TableName], serverVersion: Int) -> String {
+        // CORRECTNESS 30: a partition has an identity of its own; its root's does not count.
+        let leaves =
+            "(SELECT ln.nspname, l.relname, l.relreplident FROM pg_catalog.pg_class l "
             + "JOIN pg_catalog.pg_namespace ln ON ln.oid = l.relnamespace "
-            // CORRECTNESS 30: a partition has an identity of its own; its root's does not count.
             + "WHERE l.oid IN (SELECT c.oid WHERE c.relkind <> 'p' UNION "
-            + "SELECT relid FROM pg_catalog.pg_partition_tree(c.oid) WHERE isleaf) "
-            + "AND l.relreplident <> 'f' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i "
+            + "SELECT relid FROM pg_catalog.pg_partition_tree(c.oid) WHERE isleaf) AND "
+        let isGenerated =
+            serverVersion >= 180000
+            ? "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = l.oid "
+                + "AND a.attgenerated <> '' AND NOT a.attisdropped)" : "false"
+        let isExposed =
+            "CASE l.relreplident WHEN 'f' THEN \(isGenerated) "
+            + "ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_index i "
             + "WHERE i.indrelid = l.oid AND CASE l.relreplident WHEN 'i' THEN i.indisreplident "
-            + "WHEN 'd' THEN i.indisprimary ELSE false END) ORDER BY 1, 2 LIMIT 1) e ON true "
-            + "WHERE \(condition(tables))"
+            + "WHEN 'd' THEN i.indisprimary ELSE false END) END ORDER BY 1, 2 LIMIT 1)"
+        return "SELECT n.nspname, c.relname, c.relkind, c.relpersistence <> 'p', "
+            + "e.nspname, e.relname, e.relreplident = 'f', p.nspname, p.relname \(source) "
+            + "LEFT JOIN LATERAL \(leaves) \(isExposed) e ON true "
+            + "LEFT JOIN LATERAL \(leaves) c.relreplident = 'f' AND l.relreplident <> 'f' "
+            + "ORDER BY 1, 2 LIMIT 1) p ON true WHERE \(condition(tables))"
     }
 
     /// The numbers of the tables that have these names now.
@@ -105,6 +118,8 @@ struct TableFacts: Sendable, Equatable {
         kind = row[2] ?? ""
         isUnlogged = row[3] == "t"
         exposed = row[5].map { TableName(schema: row[4] ?? "", name: $0) }
+        isGenerated = row[6] == "t"
+        partial = row[8].map { TableName(schema: row[7] ?? "", name: $0) }
     }
 }
 
@@ -129,6 +144,10 @@ struct PublicationPlan: Equatable {
         let quoted = PostgresConnection.identifier(name)
         let list = wanted.map(Self.quoted).joined(separator: ", ")
         let exposed = facts.filter { $0.exposed != nil }.sorted { $0.name < $1.name }
+        warnings = facts.compactMap(\.partial).map {
+            "partition \"\($0)\" has another replica identity than its root: whole old rows of it "
+                + "are not sent; ALTER TABLE \(Self.quoted($0)) REPLICA IDENTITY FULL;"
+        }
         guard let existing else {
             if !isFirstStart {
                 throw WeirError(
@@ -144,9 +163,7 @@ struct PublicationPlan: Equatable {
                         + "WITH (publish_via_partition_root = true);")
             }
             // CORRECTNESS 30: publishing such a table would break the application's updates.
-            if let table = exposed.first?.exposed {
-                throw Self.noIdentity(table, others: exposed.count - 1)
-            }
+            if let table = exposed.first { throw Self.noIdentity(table) }
             statements = [
                 "CREATE PUBLICATION \(quoted) FOR TABLE \(list) "
                     + "WITH (publish_via_partition_root = true)"
@@ -154,16 +171,16 @@ struct PublicationPlan: Equatable {
             return
         }
         if existing.operations.contains("update") || existing.operations.contains("delete") {
-            warnings = exposed.compactMap(\.exposed).map {
-                "table \"\($0)\" has no primary key or replica identity: UPDATE and DELETE of it "
-                    + "fail in the application while it is published"
+            warnings += exposed.map { Self.noIdentity($0) }.map {
+                "\($0.message): UPDATE and DELETE of it fail in the application while it is "
+                    + "published"
             }
         }
         switch ownership {
         case .ours:
             if existing.tables != Set(wanted) || existing.isForAllTables {
                 let new = exposed.first { !existing.tables.contains($0.name) }
-                if let table = new?.exposed { throw Self.noIdentity(table, others: 0) }
+                if let new { throw Self.noIdentity(new) }
                 statements = ["ALTER PUBLICATION \(quoted) SET TABLE \(list)"]
             }
             if !existing.publishesViaRoot {
@@ -206,13 +223,17 @@ struct PublicationPlan: Equatable {
         }
     }
 
-    private static func noIdentity(_ table: TableName, others: Int) -> WeirError {
-        WeirError(
+    private static func noIdentity(_ facts: TableFacts) -> WeirError {
+        let table = facts.exposed ?? facts.name
+        return WeirError(
             .noReplicaIdentity, .blocked,
-            "table \"\(table)\" has no primary key or replica identity"
-                + (others > 0 ? ", nor do \(others) more" : ""),
+            facts.isGenerated
+                ? "table \"\(table)\" has generated columns in its replica identity"
+                : "table \"\(table)\" has no primary key or replica identity",
             detail: "Publishing it would make UPDATE and DELETE fail in your application.",
-            hint: "Add a primary key, or: ALTER TABLE \(quoted(table)) REPLICA IDENTITY FULL;")
+            hint: facts.isGenerated
+                ? "With a primary key: ALTER TABLE \(quoted(table)) REPLICA IDENTITY DEFAULT;"
+                : "Add a primary key, or: ALTER TABLE \(quoted(table)) REPLICA IDENTITY FULL;")
     }
 
     private static func quoted(_ table: TableName) -> String {

@@ -46,8 +46,14 @@ final class Relation: Sendable {
     /// Whether some column's text may be no UTF-8, and which (CORRECTNESS 14).
     let checksText: Bool
     let checkedColumns: [Bool]
+    /// False when a null of an `O` row may mean "not sent" (CORRECTNESS 30).
+    let sendsWholeOldRows: Bool
 
-    init(_ message: RelationMessage, schema: TableSchema, isTaken: Bool, checkedColumns: [Bool]) {
+    init(
+        _ message: RelationMessage, schema: TableSchema, isTaken: Bool, checkedColumns: [Bool],
+        sendsWholeOldRows: Bool
+    ) {
+        self.sendsWholeOldRows = sendsWholeOldRows
         oid = message.oid
         self.message = message
         self.schema = schema
@@ -108,11 +114,13 @@ struct RelationCatalogue: Sendable {
     }
 
     /// CORRECTNESS 23: a repeat without a visible change keeps the schema's version.
-    mutating func install(_ message: RelationMessage, primaryKey: [String]?) {
+    mutating func install(
+        _ message: RelationMessage, primaryKey: [String]?, sendsWholeOldRows: Bool
+    ) {
         let key = Relation.key(message.columns, primaryKey: primaryKey)
         let columns = message.columns.map { Column(name: $0.name, type: type(of: $0.type)) }
         if let known = relations[message.oid], known.message == message, known.schema.key == key,
-            known.schema.columns == columns
+            known.schema.columns == columns, known.sendsWholeOldRows == sendsWholeOldRows
         {
             return
         }
@@ -124,10 +132,11 @@ struct RelationCatalogue: Sendable {
         relations[message.oid] = Relation(
             message, schema: schema,
             isTaken: numbers.contains(message.oid) || tables?.contains(name) ?? true,
-            checkedColumns: message.columns.map { checksAllText || $0.type == Self.charType })
+            checkedColumns: message.columns.map { checksAllText || $0.type == Self.charType },
+            sendsWholeOldRows: sendsWholeOldRows)
     }
 
-    /// `"char"` holds any byte; servers before 16 send it as it is.
+    /// `"char"` holds any byte; PostgreSQL 14 sends it as it is.
     private static let charType: UInt32 = 18
 
     /// CORRECTNESS 25, 50: an unknown type's text is delivered and the type named.

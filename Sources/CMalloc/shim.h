@@ -1,0 +1,3 @@
+#pragma once
+/* glibc's own allocator calls, which Swift's Glibc module leaves out. */
+#include <malloc.h>
