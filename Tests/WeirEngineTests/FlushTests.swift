@@ -16,6 +16,7 @@ private actor BlockingSink: SinkConnector {
     nonisolated var unownedExecutor: UnownedSerialExecutor {
         unsafe executor.asUnownedSerialExecutor()
     }
+    /// Long enough for a test machine with other things to do; a flush ends it at once.
     let isWriting = Atomic(false)
     let flushedDuringWrite = Atomic(false)
 
@@ -23,7 +24,7 @@ private actor BlockingSink: SinkConnector {
     func open(at mark: SinkMark?) -> SinkMark? { nil }
     func write(_ batches: [EventBatch]) -> WriteOutcome {
         isWriting.store(true, ordering: .sequentiallyConsistent)
-        for _ in 0..<2000 where !flushedDuringWrite.load(ordering: .sequentiallyConsistent) {
+        for _ in 0..<50_000 where !flushedDuringWrite.load(ordering: .sequentiallyConsistent) {
             usleep(1000)
         }
         isWriting.store(false, ordering: .sequentiallyConsistent)
@@ -36,7 +37,7 @@ private actor BlockingSink: SinkConnector {
     func close() {}
 }
 
-@Suite(.timeLimit(.minutes(1))) struct FlushTests {
+@Suite(.timeLimit(.minutes(2))) struct FlushTests {
     /// "No write waits for it": a flush that is not bound to the sink's thread runs beside a write.
     @Test func aFlushRunsBesideABlockingWrite() async throws {
         let thread = ThreadExecutor(name: "weir/test")

@@ -188,20 +188,23 @@ struct PublicationPlan: Equatable {
                     "ALTER PUBLICATION \(quoted) SET (publish_via_partition_root = true)")
             }
         case .operators:
-            let missing = wanted.filter { !existing.tables.contains($0) }
-            if !missing.isEmpty {
-                let names = missing.map { "\"\($0)\"" }.joined(separator: ", ")
-                // Without the option a publication holds partitions, but never their root.
-                let isRootMissing = facts.contains { $0.kind == "p" && missing.contains($0.name) }
-                throw WeirError(
-                    .publicationUnfit, .blocked,
-                    "publication \"\(name)\" does not publish \(names)",
-                    hint: isRootMissing && !existing.publishesViaRoot
-                        ? "ALTER PUBLICATION \(quoted) SET (publish_via_partition_root = true);"
-                        : "ALTER PUBLICATION \(quoted) ADD TABLE "
-                            + "\(missing.map(Self.quoted).joined(separator: ", "));")
-            }
+            let missing = facts.filter { !existing.tables.contains($0.name) }
+            if !missing.isEmpty { throw Self.doesNotPublish(missing, name, existing) }
         }
+    }
+
+    private static func doesNotPublish(
+        _ missing: [TableFacts], _ name: String, _ existing: Publication
+    ) -> WeirError {
+        let names = missing.map { "\"\($0.name)\"" }.joined(separator: ", ")
+        let alter = "ALTER PUBLICATION \(PostgresConnection.identifier(name)) "
+        // Without the option a publication holds partitions, but never their root.
+        let isRootMissing = missing.contains { $0.kind == "p" } && !existing.publishesViaRoot
+        return WeirError(
+            .publicationUnfit, .blocked, "publication \"\(name)\" does not publish \(names)",
+            hint: isRootMissing
+                ? alter + "SET (publish_via_partition_root = true);"
+                : alter + "ADD TABLE \(missing.map { quoted($0.name) }.joined(separator: ", "));")
     }
 
     private static func checkTables(
