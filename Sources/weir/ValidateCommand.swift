@@ -8,6 +8,8 @@ struct ValidateCommand: ParsableCommand {
         abstract: "Check the configuration file without connecting anywhere.")
 
     @OptionGroup var config: ConfigOptions
+    /// Not needed here, but scripts give every command the same two options.
+    @OptionGroup var state: StateOptions
     @Argument(help: "The file to check, or - for standard input.") var file: String?
 
     func run() throws {

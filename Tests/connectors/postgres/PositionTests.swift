@@ -230,9 +230,9 @@ extension PostgresSourceTests {
                 again += empty
                 let end = try #require(source.batch.end)
                 #expect(end >= stored)
-                if empty.isEmpty, stored.commitAndOrdinal?.ordinal ?? 0 > 0 {
-                    #expect(source.batch.resume == nil)
-                }
+                // No place to resume behind that: a sink's mark would stand inside a transaction.
+                // One after it is right when only the commit was left to read.
+                #expect(source.batch.resume.map { $0 >= stored } ?? true)
             }
             #expect(again.map(\.text) == all.map(\.text))
         }

@@ -22,7 +22,7 @@ extension PostgresSource: SourceMarker {
             throw failures.error(error, doing: "write a heartbeat")
         }
         // PostgreSQL 18 passes over a missing publication in silence, so we look ourselves.
-        if let now = rows.first?[1] ?? "" as String?, now != fingerprint {
+        if (rows.first.flatMap { $0[1] } ?? "") != fingerprint {
             throw WeirError(
                 .publicationChanged, .transient,
                 "publication \"\(config.publication)\" was altered while Weir was streaming")

@@ -98,7 +98,7 @@ package actor PostgresSource: SourceConnector {
             identity: server.identity(slot: config.slot), position: start, keepalive: interval,
             server: "PostgreSQL "
                 + (sql.parameter("server_version")?.prefix { $0 != " " } ?? ""),
-            warnings: config.warnings + warnings)
+            warnings: warnings)
     }
 
     /// Protocol 1: the server sends whole transactions in commit order (CORRECTNESS 16, 20).
