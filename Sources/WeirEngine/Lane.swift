@@ -86,9 +86,6 @@ final class Lane: Sendable {
 
     var hasRoom: Bool { machine.withLock { $0.hasRoom() } }
 
-    /// Nothing waits and nothing is being written.
-    var isIdle: Bool { machine.withLock { $0.isIdle } }
-
     /// No more batches come: deliver what is there and finish. A sink that is down is given up.
     func close() {
         isStopping.withLock { $0 = true }
@@ -222,7 +219,7 @@ final class Lane: Sendable {
                 inFlightEvents: machine.inFlightEvents, spilledBytes: machine.spilledBytes,
                 isSpilling: machine.isSpilling, isStuck: machine.isStuck(),
                 oldestMicros: machine.oldestMicros,
-                isIdle: machine.isIdle, statistics: statistics)
+                statistics: statistics)
         }
     }
 }
@@ -238,7 +235,6 @@ struct LaneSnapshot: Sendable {
     /// A write has been going on for suspiciously long.
     let isStuck: Bool
     let oldestMicros: Int64?
-    let isIdle: Bool
     var statistics: LaneStatistics
 }
 

@@ -36,8 +36,7 @@ struct LaneMachine: ~Copyable {
 
     /// Events below this were delivered in an earlier life and are dropped on arrival.
     private var covered: Position
-    /// The last boundary offered, written to the sink, and its mark.
-    private(set) var offered: Position
+    /// The last boundary written to the sink, and its mark.
     private(set) var written: Position
     private(set) var mark: SinkMark?
     /// Events the sink has taken; beside `written`, so that both are read at one moment.
@@ -54,7 +53,6 @@ struct LaneMachine: ~Copyable {
 
     init(start: Position, mark: SinkMark?, queueLimit: Int, spillLimit: Int) {
         covered = start
-        offered = start
         written = start
         self.mark = mark
         self.queueLimit = queueLimit
@@ -65,7 +63,6 @@ struct LaneMachine: ~Copyable {
     /// to `end`.
     mutating func resumeSpill(to end: Position, bytes: Int) {
         covered = max(covered, end)
-        offered = max(offered, end)
         isSpilling = true
         spilledBytes = bytes
     }
@@ -89,7 +86,6 @@ struct LaneMachine: ~Copyable {
             batch = EventBatch(
                 tables: [], events: [], values: [], arena: [], resume: batch.resume, end: batch.end)
         }
-        if let resume = batch.resume { offered = max(offered, resume) }
         if batch.events.isEmpty && batch.resume == nil { return .queued }
         if isSpilling { return offerToSpill(batch) }
         if isAway(at: now) && canSpill && !isWithinQueue {
