@@ -33,6 +33,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -66,6 +67,21 @@ let package = Package(
             "WeirPostgresSource", path: "connectors/postgres/Source",
             ["WeirCore", "WeirJSON", "WeirValues", "WeirPostgresClient"]),
         library(
+            "WeirRedisClient", path: "connectors/redis/Client",
+            [
+                "WeirCore",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ]),
+        library(
+            "WeirRedisSink", path: "connectors/redis/Sink",
+            [
+                "WeirCore", "WeirJSON", "WeirValues", "WeirRedisClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
+        library(
             "WeirBuiltinSink", path: "connectors/builtin/Sink",
             ["WeirCore", "WeirFiles", "WeirJSON", "WeirValues"]),
 
@@ -74,7 +90,8 @@ let package = Package(
             name: "weir",
             dependencies: [
                 "CMalloc",
-                "WeirConfig", "WeirEngine", "WeirPostgresSource", "WeirBuiltinSink",
+                "WeirConfig", "WeirEngine", "WeirPostgresSource", "WeirRedisSink",
+                "WeirBuiltinSink",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -100,6 +117,14 @@ let package = Package(
             [
                 "WeirCore", "WeirJSON", "WeirValues", "WeirPostgresClient", "WeirPostgresSource",
                 "WeirTesting",
+            ]),
+        tests(
+            "RedisTests", path: "Tests/connectors/redis",
+            [
+                "WeirCore", "WeirJSON", "WeirValues", "WeirRedisClient", "WeirRedisSink",
+                "WeirTesting",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         tests(
             "BuiltinTests", path: "Tests/connectors/builtin",

@@ -182,6 +182,8 @@ public struct WriteOutcome: Sendable {
     public let delivered: Int
     /// Events left out by this sink's routing.
     public let filtered: Int
+    /// Events completed with values read from the source later than the change.
+    public let late: Int
     public let bytes: Int
     /// The mark that belongs to the last batch whose `resume` was not nil; nil keeps the one
     /// before.
@@ -191,6 +193,7 @@ public struct WriteOutcome: Sendable {
         _ durability: Durability,
         delivered: Int,
         filtered: Int = 0,
+        late: Int = 0,
         bytes: Int = 0,
         mark: SinkMark? = nil
     ) {
@@ -198,6 +201,7 @@ public struct WriteOutcome: Sendable {
         self.durability = durability
         self.delivered = delivered
         self.filtered = filtered
+        self.late = late
         self.bytes = bytes
     }
 }
@@ -211,6 +215,12 @@ public struct ConnectorContext: Sendable {
     public let executor: any SerialExecutor
     /// A small durable memory of this connector's own.
     public let notes: any ConnectorNotes
+    /// The epoch of the source's positions now: it rises when the source's identity changes or an
+    /// operator moves the position, never falls, and versions that a sink keeps begin with it.
+    public let epoch: @Sendable () -> UInt32
+    /// For a sink: makes a reader of the source's rows; nil when the source has none. Whoever
+    /// makes one closes it.
+    public let makeRowReader: (@Sendable () throws(WeirError) -> any RowReader)?
     /// Says one line to the operator's log; never per event.
     public let log: @Sendable (LogLevel, String) -> Void
 
@@ -219,12 +229,16 @@ public struct ConnectorContext: Sendable {
         name: String,
         executor: any SerialExecutor,
         notes: any ConnectorNotes,
+        epoch: @escaping @Sendable () -> UInt32 = { 1 },
+        makeRowReader: (@Sendable () throws(WeirError) -> any RowReader)? = nil,
         log: @escaping @Sendable (LogLevel, String) -> Void
     ) {
         self.pipeline = pipeline
         self.name = name
         self.executor = executor
         self.notes = notes
+        self.epoch = epoch
+        self.makeRowReader = makeRowReader
         self.log = log
     }
 }

@@ -32,6 +32,9 @@ public struct SourceRole: Sendable {
     public let check: @Sendable (ConfigScope) throws(ConfigIssue) -> any ConnectorConfig
     public let make:
         @Sendable (any ConnectorConfig, ConnectorContext) throws(WeirError) -> any SourceConnector
+    /// Makes a reader of the source's rows; nil when it has none.
+    public let makeRowReader:
+        (@Sendable (any ConnectorConfig, ConnectorContext) throws(WeirError) -> any RowReader)?
 
     public init<S: SourceConnector>(_ type: S.Type) {
         fields = S.Config.fields
@@ -41,6 +44,22 @@ public struct SourceRole: Sendable {
                 throw WeirError(.bug, .bug, "\(config) is not a configuration of \(S.self)")
             }
             return try S(config, context)
+        }
+        if let reading = S.self as? any SourceRows.Type {
+            makeRowReader = Self.rowReader(of: reading)
+        } else {
+            makeRowReader = nil
+        }
+    }
+
+    private static func rowReader<S: SourceRows>(
+        of type: S.Type
+    ) -> @Sendable (any ConnectorConfig, ConnectorContext) throws(WeirError) -> any RowReader {
+        { (config, context) throws(WeirError) -> any RowReader in
+            guard let config = config as? S.Config else {
+                throw WeirError(.bug, .bug, "\(config) is not a configuration of \(S.self)")
+            }
+            return try S.makeRowReader(config, context)
         }
     }
 }

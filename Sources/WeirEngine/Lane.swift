@@ -242,6 +242,7 @@ struct LaneSnapshot: Sendable {
 struct LaneStatistics: Sendable {
     private(set) var delivered = 0
     private(set) var filtered = 0
+    private(set) var late = 0
     private(set) var bytes = 0
     private(set) var retries = 0
     /// When the newest event that was written had been committed.
@@ -264,6 +265,7 @@ struct LaneStatistics: Sendable {
     mutating func wrote(_ outcome: WriteOutcome, batches: [EventBatch], took: Duration) {
         delivered += outcome.delivered
         filtered += outcome.filtered
+        late += outcome.late
         bytes += outcome.bytes
         if let event = batches.last(where: { !$0.events.isEmpty })?.events.last {
             if event.commitMicros != Event.noTime { lastCommitMicros = event.commitMicros }

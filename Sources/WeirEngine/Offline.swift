@@ -35,7 +35,7 @@ package struct Seek: Sendable {
         _ source: any SourceSeek, _ seekPlan: SeekPlan
     ) async throws(WeirError) -> StoredPosition {
         let before = try await stored()
-        let epoch = try await store.pipeline(plan.name)?.epoch ?? 0
+        let epoch = try await store.pipeline(plan.name)?.epoch
         let moved = try await source.seek(seekPlan)
         let now = WallClock.micros()
         try await store.declareGap(
@@ -43,7 +43,7 @@ package struct Seek: Sendable {
             to: moved.position.display, reason: "position set \(seekPlan.target)", atMicros: now)
         // Without marks, sinks go on with what they hold now.
         try await store.begin(
-            PipelineRow(name: plan.name, identity: moved.identity, epoch: epoch + 1),
+            PipelineRow(name: plan.name, identity: moved.identity, epoch: Epoch.next(after: epoch)),
             checkpoints: plan.sinks.map {
                 CheckpointRow(
                     pipeline: plan.name, sink: $0.name, position: moved.position, mark: nil,
@@ -88,7 +88,7 @@ extension SinkReport {
             name: plan.name, type: plan.type, state: "unknown",
             position: row?.position.display ?? "", lagSeconds: 0, queuedEvents: 0,
             queuedBytes: 0, inFlightEvents: 0, spilledBytes: row?.spill?.length ?? 0,
-            delivered: 0, filtered: 0, bytes: 0, retries: 0, p50Ms: nil, p99Ms: nil,
+            delivered: 0, filtered: 0, late: 0, bytes: 0, retries: 0, p50Ms: nil, p99Ms: nil,
             errorsLastHour: 0)
     }
 }

@@ -11,6 +11,8 @@ package final class Pipeline: Sendable {
     let pace: Pace
     let monitor = PipelineMonitor()
     private let currentLanes = Mutex<[Lane]>([])
+    /// The epoch of the positions that are being delivered.
+    let epoch = Mutex<Int>(0)
     private let stopping = Mutex(false)
     private let stopBell = Doorbell()
 
@@ -111,6 +113,7 @@ package final class Pipeline: Sendable {
         _ source: any SourceConnector, _ threads: Threads, isOnce: Bool
     ) async throws(WeirError) {
         let start = try await resolveStart(source)
+        epoch.withLock { $0 = start.epoch }
         let room = Doorbell()
         let lanes = try makeLanes(start.rows, threads, room: room, isOnce: isOnce)
         currentLanes.withLock { $0 = lanes.lanes }
@@ -206,9 +209,10 @@ package final class Pipeline: Sendable {
             let opened = try await source.open(at: nil)
             let start = Start(
                 stored: StoredPosition(position: opened.position, identity: opened.identity),
-                epoch: 1, rows: makeRows([], from: opened.position), opened: opened)
+                epoch: Epoch.next(after: nil), rows: makeRows([], from: opened.position),
+                opened: opened)
             try await store.begin(
-                PipelineRow(name: plan.name, identity: opened.identity, epoch: 1),
+                PipelineRow(name: plan.name, identity: opened.identity, epoch: start.epoch),
                 checkpoints: start.rows)
             return start
         }
@@ -238,7 +242,9 @@ package final class Pipeline: Sendable {
         let recycler = BatchRecycler()
         var lanes: [Lane] = []
         for (index, sink) in plan.sinks.enumerated() {
-            let context = context(name: sink.name, on: threads.sinks[index])
+            let context = context(
+                name: sink.name, on: threads.sinks[index],
+                makeRowReader: rowReader(for: sink.name, threads))
             // A sink alone has no neighbours to let by: it waits, and the source keeps the log.
             let spills = plan.sinks.count > 1 && sink.spillBytes > 0 || rows[index].spill != nil
             do throws(WeirError) {
@@ -263,12 +269,26 @@ package final class Pipeline: Sendable {
         return (lanes, recycler)
     }
 
-    private func context(name: String, on executor: ThreadExecutor) -> ConnectorContext {
+    private func rowReader(
+        for sink: String, _ threads: Threads
+    ) -> (@Sendable () throws(WeirError) -> any RowReader)? {
+        guard let make = plan.makeRowReader else { return nil }
+        return { [self] () throws(WeirError) -> any RowReader in
+            try make(context(name: sink, on: threads.addRowReader(plan.name)))
+        }
+    }
+
+    private func context(
+        name: String, on executor: ThreadExecutor,
+        makeRowReader: (@Sendable () throws(WeirError) -> any RowReader)? = nil
+    ) -> ConnectorContext {
         var logger = logger
         if name != "source" { logger[metadataKey: "sink"] = "\(name)" }
         return ConnectorContext(
             pipeline: plan.name, name: name, executor: executor,
             notes: StoredNotes(store: store, pipeline: plan.name),
+            epoch: { [self] in UInt32(clamping: epoch.withLock { $0 }) },
+            makeRowReader: makeRowReader,
             log: { [logger] level, message in logger.log(level: level.logging, "\(message)") })
     }
 
@@ -313,10 +333,11 @@ package final class Pipeline: Sendable {
 }
 
 /// The threads of one life of a pipeline: each connector its own, so that blocking stalls only it.
-struct Threads: Sendable {
+final class Threads: Sendable {
     let source: ThreadExecutor
     let sinks: [ThreadExecutor]
     let checkpoint: ThreadExecutor
+    private let rowReaders = Mutex<[ThreadExecutor]>([])
 
     init(_ plan: PipelinePlan) {
         source = ThreadExecutor(name: "\(plan.name)/src")
@@ -324,8 +345,16 @@ struct Threads: Sendable {
         checkpoint = ThreadExecutor(name: "\(plan.name)/ckpt")
     }
 
+    /// Few sinks ever read rows, so these start when the first is made.
+    func addRowReader(_ pipeline: String) -> ThreadExecutor {
+        let thread = ThreadExecutor(name: "\(pipeline)/rows")
+        rowReaders.withLock { $0.append(thread) }
+        return thread
+    }
+
     func stop() {
-        for thread in [source, checkpoint] + sinks { thread.stop() }
+        let added = rowReaders.withLock { $0 }
+        for thread in [source, checkpoint] + sinks + added { thread.stop() }
     }
 }
 

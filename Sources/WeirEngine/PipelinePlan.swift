@@ -7,6 +7,9 @@ package struct PipelinePlan: Sendable {
     package let connection: String
     package let warnings: [String]
     package let makeSource: @Sendable (ConnectorContext) throws(WeirError) -> any SourceConnector
+    /// Makes a reader of the source's rows; nil when it has none.
+    package let makeRowReader:
+        (@Sendable (ConnectorContext) throws(WeirError) -> any RowReader)?
     package let sinks: [SinkPlan]
 
     package init(
@@ -15,6 +18,7 @@ package struct PipelinePlan: Sendable {
         connection: String,
         warnings: [String] = [],
         sinks: [SinkPlan],
+        makeRowReader: (@Sendable (ConnectorContext) throws(WeirError) -> any RowReader)? = nil,
         makeSource: @escaping @Sendable (ConnectorContext) throws(WeirError) -> any SourceConnector
     ) {
         self.name = name
@@ -22,6 +26,7 @@ package struct PipelinePlan: Sendable {
         self.connection = connection
         self.warnings = warnings
         self.sinks = sinks
+        self.makeRowReader = makeRowReader
         self.makeSource = makeSource
     }
 }

@@ -1,4 +1,5 @@
 import Logging
+import Synchronization
 import WeirCore
 
 /// Pulls batches from the source into the lanes, connects again after an outage, writes markers and
@@ -112,13 +113,15 @@ final class Reader: Sendable {
         progress.nextMark = .now
         if now.identity != progress.stored.identity {
             // The same source as its own check says, but not the same life: a failover.
-            progress.epoch += 1
+            progress.epoch = Epoch.next(after: progress.epoch)
             progress.stored = StoredPosition(
                 position: progress.stored.position, identity: now.identity)
             try await pipeline.store.begin(
                 PipelineRow(
                     name: pipeline.plan.name, identity: now.identity, epoch: progress.epoch),
                 checkpoints: [])
+            // Before the first batch of the new life reaches a lane.
+            pipeline.epoch.withLock { $0 = progress.epoch }
         }
         let before = pipeline.monitor.now
         pipeline.monitor.update {

@@ -83,8 +83,6 @@ package struct CheckpointRow: Sendable, Equatable {
 package struct PipelineRow: Sendable, Equatable {
     package let name: String
     package let identity: SourceIdentity
-    /// Rises when the identity changes or an operator moves the position; versions that sinks keep
-    /// begin with it.
     package let epoch: Int
 
     package init(name: String, identity: SourceIdentity, epoch: Int) {
@@ -116,6 +114,17 @@ package struct PipelineRow: Sendable, Equatable {
         return PipelineRow(
             name: name, identity: SourceIdentity(parsing: values[1] ?? ""),
             epoch: values[2].flatMap { Int($0) } ?? 0)
+    }
+}
+
+/// Which life of a pipeline's positions: it rises when the source's identity changes or an operator
+/// moves the position, and versions that sinks keep begin with it.
+///
+/// It is the time it began, in seconds since 1970: a pipeline whose state was lost or dropped
+/// begins above every version that its earlier lives left in a sink.
+enum Epoch {
+    static func next(after epoch: Int?) -> Int {
+        max(Int(WallClock.seconds()), (epoch ?? 0) + 1)
     }
 }
 

@@ -92,6 +92,8 @@ package struct SinkReport: Codable, Sendable {
     package var spilledBytes: Int
     package var delivered: Int
     package var filtered: Int
+    /// Completed with values read from the source later than the change.
+    package var late: Int
     package var bytes: Int
     package var retries: Int
     package var p50Ms: Double?
@@ -224,6 +226,7 @@ extension SinkReport {
         spilledBytes = lane?.spilledBytes ?? 0
         delivered = lane?.statistics.delivered ?? 0
         filtered = lane?.statistics.filtered ?? 0
+        late = lane?.statistics.late ?? 0
         bytes = lane?.statistics.bytes ?? 0
         retries = lane?.statistics.retries ?? 0
         p50Ms = lane?.statistics.latencyMicros(50).map { Double($0) / 1000 }

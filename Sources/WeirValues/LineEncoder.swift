@@ -24,17 +24,9 @@ package struct LineEncoder: ~Copyable {
     private let columns: [ColumnChoice]?
     private let options: ValueOptions
 
-    private var compiled: [CompiledTable] = []
-    /// From `TableSchema.version` to `compiled`; looked at once per batch and table.
-    private var indexes: [UInt32: Int] = [:]
-    /// From the tables of the batch at hand to `compiled`.
-    private var current: [Int] = []
+    private var compiled = SchemaCache<CompiledTable>()
     var rows = RowWriter()
     var stamp = CommitStamp()
-
-    /// Above this many table versions the compiled ones are dropped and made anew as needed: it
-    /// bounds memory for sources that change their tables all day.
-    private static let compiledMax = 8192
 
     /// - Parameters:
     ///   - sourceKind: `postgres`.
@@ -95,9 +87,9 @@ package struct LineEncoder: ~Copyable {
         var index = 0
         while index < events.count {
             let tableIndex = Int(events[index].table)
-            guard tableIndex < current.count else { return events[index] }
+            guard tableIndex < compiled.count else { return events[index] }
             // Events of one table mostly come in a row; its constants are looked up once.
-            let table = compiled[current[tableIndex]]
+            let table = compiled[tableIndex]
             repeat {
                 let event = events[index]
                 index += 1
@@ -119,36 +111,11 @@ package struct LineEncoder: ~Copyable {
     }
 
     private mutating func compile(_ tables: [TableSchema]) throws(WeirError) {
-        if compiled.count > Self.compiledMax {
-            compiled = []
-            indexes = [:]
-        }
-        current.removeAll(keepingCapacity: true)
-        for schema in tables {
-            let known = indexes[schema.version]
-            // A version is unique in one process; a spilled batch may come from an earlier one.
-            if let known, compiled[known].projection.schema == schema {
-                current.append(known)
-                continue
-            }
-            let projection = try Projection(
-                schema,
-                routing: routing,
-                columns: columns,
-                options: options
-            )
-            let table = CompiledTable(
-                projection: projection,
-                constants: format.constants(of: schema, kind: sourceKind, name: sourceName)
-            )
-            if let known {
-                compiled[known] = table
-                current.append(known)
-            } else {
-                indexes[schema.version] = compiled.count
-                current.append(compiled.count)
-                compiled.append(table)
-            }
+        try compiled.prepare(tables) { (schema) throws(WeirError) in
+            CompiledTable(
+                projection: try Projection(
+                    schema, routing: routing, columns: columns, options: options),
+                constants: format.constants(of: schema, kind: sourceKind, name: sourceName))
         }
     }
 }
@@ -183,7 +150,7 @@ extension LineFormat {
 extension TableSchema {
     /// Whether the event's images have one value per column.
     @inline(__always)
-    fileprivate func explains(_ event: Event) -> Bool {
+    package func explains(_ event: Event) -> Bool {
         if isMessages { return event.operation == .message && event.after.count == 2 }
         let hasRow =
             switch event.operation {

@@ -26,6 +26,8 @@ package struct Projection: Sendable {
     /// column that is also shown has its notes in the field's slot.
     let slots: [Slice]
     let names: [UInt8]
+    /// The names of the fields, plain.
+    let outputNames: [String]
     /// Names and types of the columns no rule exists for, as `"name":"type"` with commas between.
     let opaqueTypes: [UInt8]
     /// Which columns belong to the key.
@@ -87,6 +89,7 @@ package struct Projection: Sendable {
             }
         }
         self.fields = fields
+        outputNames = chosen.map(\.output)
         self.key = key
         keyTuple = key.enumerated().map { position, field in
             Field(column: position, kind: field.kind, slot: field.slot, name: field.name)
@@ -120,16 +123,7 @@ package struct Projection: Sendable {
             if let column = schema.columns.firstIndex(where: { $0.name == choice.source }) {
                 chosen.append((choice.output, column))
             } else if isStrict {
-                let table = TableName(schema: schema.schema, name: schema.name)
-                let near = schema.columns.map(\.name).nearest(to: choice.source)
-                throw WeirError(
-                    .unknownColumn,
-                    .blocked,
-                    "column \"\(choice.source)\" does not exist in table \"\(table)\"",
-                    detail: "The sink names it under \"columns\".",
-                    hint: near.map { "Did you mean \"\($0)\"?" }
-                        ?? "The table has: \(schema.columns.map(\.name).joined(separator: ", "))."
-                )
+                throw .unknownColumn(choice.source, in: schema, namedUnder: "columns")
             }
         }
         return chosen
@@ -138,7 +132,7 @@ package struct Projection: Sendable {
 
 extension TableSchema {
     /// The stand-in for messages: no table has an empty name.
-    var isMessages: Bool { name.isEmpty }
+    package var isMessages: Bool { name.isEmpty }
 }
 
 /// Names as they stand in an object, encoded once, one behind the other.

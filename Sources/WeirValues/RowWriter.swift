@@ -1,13 +1,13 @@
-import WeirCore
+package import WeirCore
 import WeirJSON
 
 /// The bytes and values of one batch, lent for the time of one `encode`.
 @safe
-struct BatchView {
+package struct BatchView {
     let arena: UnsafeRawBufferPointer
     let values: UnsafeBufferPointer<Value>
 
-    init(arena: UnsafeRawBufferPointer, values: UnsafeBufferPointer<Value>) {
+    package init(arena: UnsafeRawBufferPointer, values: UnsafeBufferPointer<Value>) {
         unsafe self.arena = arena
         unsafe self.values = values
     }

@@ -81,9 +81,21 @@ extension PipelineConfiguration {
                         try sink.role.make(sink.config, context)
                     })
             },
+            makeRowReader: source.makeRowReader,
             makeSource: { (context) throws(WeirError) in
                 try source.role.make(source.config, context)
             })
+    }
+}
+
+extension SourceConfiguration {
+    fileprivate var makeRowReader:
+        (@Sendable (ConnectorContext) throws(WeirError) -> any RowReader)?
+    {
+        guard let make = role.makeRowReader else { return nil }
+        return { [config] (context) throws(WeirError) -> any RowReader in
+            try make(config, context)
+        }
     }
 }
 

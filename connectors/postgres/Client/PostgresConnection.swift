@@ -155,6 +155,54 @@ import Glibc
         return row
     }
 
+    // MARK: Rows one at a time
+
+    /// Sends one statement; `nextRow` returns what it finds. Neither is there a String per value
+    /// nor a second copy of all rows in memory.
+    ///
+    /// - Parameter parameters: the text of `$1`, `$2` and so on, without a NUL inside.
+    package func sendQuery(
+        _ sql: String, parameters: [[UInt8]] = [], within limit: Duration = .seconds(15)
+    ) throws(PostgresFailure) {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(parameters.reduce(0) { $0 + $1.count + 1 })
+        var starts: [Int] = []
+        for parameter in parameters {
+            starts.append(bytes.count)
+            bytes += parameter
+            bytes.append(0)
+        }
+        let sent = unsafe bytes.withUnsafeBytes { raw in
+            unsafe raw.withMemoryRebound(to: CChar.self) { chars in
+                let values = unsafe starts.map { start in
+                    unsafe chars.baseAddress.map { unsafe $0 + start }
+                }
+                return unsafe PQsendQueryParams(
+                    connection, sql, Int32(starts.count), nil, values, nil, nil, 0)
+            }
+        }
+        guard sent == 1, unsafe PQsetSingleRowMode(connection) == 1 else { throw lastFailure() }
+        try flush(by: .now + limit)
+    }
+
+    /// The next row of what `sendQuery` sent; nil behind the last, when the connection is free
+    /// again. It is free after a statement's failure too, but after no other one.
+    package func nextRow(
+        by deadline: ContinuousClock.Instant
+    ) throws(PostgresFailure) -> PostgresRow? {
+        var failure: PostgresFailure?
+        while let result = try unsafe nextResult(by: deadline) {
+            switch unsafe PQresultStatus(result) {
+            case PGRES_SINGLE_TUPLE: return unsafe PostgresRow(stealing: result)
+            case PGRES_TUPLES_OK, PGRES_COMMAND_OK: break
+            default: failure = unsafe failure ?? self.failure(of: result)
+            }
+            unsafe PQclear(result)
+        }
+        if let failure { throw failure }
+        return nil
+    }
+
     package static func literal(_ text: String) -> String {
         let escaped = text.split(separator: "'", omittingEmptySubsequences: false)
             .joined(separator: "''")
@@ -309,6 +357,27 @@ import Glibc
     /// Valid as long as this value is.
     package var bytes: UnsafeRawBufferPointer {
         unsafe UnsafeRawBufferPointer(start: start, count: count)
+    }
+}
+
+/// One row of a result, in memory libpq allocated and this value frees.
+@safe package struct PostgresRow: ~Copyable {
+    private let result: OpaquePointer
+    package let columnCount: Int
+
+    fileprivate init(stealing result: OpaquePointer) {
+        unsafe self.result = result
+        columnCount = Int(unsafe PQnfields(result))
+    }
+
+    deinit { unsafe PQclear(result) }
+
+    /// A value's text, valid as long as the row is; nil when it is NULL.
+    package subscript(column: Int) -> UnsafeRawBufferPointer? {
+        let column = Int32(column)
+        if unsafe PQgetisnull(result, 0, column) == 1 { return nil }
+        return unsafe UnsafeRawBufferPointer(
+            start: PQgetvalue(result, 0, column), count: Int(PQgetlength(result, 0, column)))
     }
 }
 

@@ -97,6 +97,13 @@ extension ErrorCode {
         meaning: "The server has no replication slot, WAL sender or connection left.",
         remedy: "Raise max_replication_slots, max_wal_senders or max_connections and restart, or "
             + "drop slots nobody uses.")
+    static let notVisible = ErrorCode(
+        "postgres.not_visible",
+        meaning: "The server sent a transaction whose changes other sessions cannot see yet, so "
+            + "rows could not be read after it. A synchronous standby that does not answer does "
+            + "that.",
+        remedy: "See whether every standby in synchronous_standby_names is connected: SELECT * "
+            + "FROM pg_stat_replication. Weir retries by itself.")
     static let protocolError = ErrorCode(
         "postgres.protocol",
         meaning: "The server sent bytes that do not follow the replication protocol.",
@@ -110,7 +117,7 @@ extension ErrorCode {
         connectionFailed, timeout, serverVersion, walLevel, permission, tableMissing,
         noReplicaIdentity, publicationMissing, publicationUnfit, publicationChanged, slotMissing,
         slotInvalidated, slotUnknown, slotUnfit, slotActive, slotAdvanced, identityChanged,
-        positionAhead, limitReached, protocolError, commandFailed,
+        positionAhead, limitReached, notVisible, protocolError, commandFailed,
     ]
 }
 
@@ -160,6 +167,23 @@ struct FailureMap {
         }
     }
 
+    /// Of reading a table's rows beside the stream, for which it needs a right of its own.
+    func error(_ failure: PostgresFailure, reading table: TableName) -> WeirError {
+        let work = "read rows of \"\(table)\""
+        switch failure.sqlState {
+        case "42501":
+            let schema = PostgresConnection.identifier(table.schema)
+            return make(
+                .permission, .blocked, failure, work,
+                hint: "GRANT USAGE ON SCHEMA \(schema) TO \(role); GRANT SELECT ON "
+                    + "\(table.sql) TO \(role); and if a policy hides "
+                    + "rows: ALTER ROLE \(role) BYPASSRLS;")
+        // Limits of our own, which the server keeps: on a lock and on the statement.
+        case "55P03", "57014": return make(.timeout, .transient, failure, work)
+        default: return error(failure, doing: work)
+        }
+    }
+
     var restartHint: String {
         "Start a new slot and declare the gap: weir position set \(pipeline) now --yes"
     }
@@ -193,5 +217,16 @@ struct FailureMap {
         return WeirError(
             code, disposition, "could not \(work) at \(place): \(failure.message)",
             detail: state.isEmpty ? nil : state.trimmedTail, hint: hint ?? failure.hint)
+    }
+}
+
+extension FailureMap {
+    init(_ config: PostgresSourceConfig, pipeline: String) {
+        place = config.connection.place
+        self.pipeline = pipeline
+        slot = config.slot
+        publication = config.publication
+        role = config.connection["user"].map(PostgresConnection.identifier) ?? "…"
+        database = config.connection["dbname"].map(PostgresConnection.identifier) ?? "…"
     }
 }

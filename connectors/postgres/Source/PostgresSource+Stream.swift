@@ -140,13 +140,7 @@ extension PostgresSource.Stream {
 
     /// CORRECTNESS 24: the relation does not say what its primary key is; the catalogue does.
     private mutating func install(_ relation: RelationMessage) throws(PostgresFailure) {
-        let rows = try sql.query(
-            "SELECT a.attname FROM pg_catalog.pg_index i, "
-                + "unnest((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]) "
-                + "WITH ORDINALITY k(attnum, place) "
-                + "JOIN pg_catalog.pg_attribute a ON a.attnum = k.attnum "
-                + "WHERE i.indrelid = \(relation.oid) AND a.attrelid = i.indrelid "
-                + "AND i.indisprimary ORDER BY k.place")
+        let rows = try sql.query(Relation.primaryKeyQuery(relation.oid))
         let names = rows.compactMap { $0[0] }
         // CORRECTNESS 30: a partition writes old rows after its own identity, and the server sends
         // what it did not write as null, under the name of a root that promises whole rows.

@@ -46,13 +46,7 @@ package actor PostgresSource: SourceConnector {
         executor = context.executor
     }
 
-    var failures: FailureMap {
-        FailureMap(
-            place: config.connection.place, pipeline: context.pipeline, slot: config.slot,
-            publication: config.publication,
-            role: config.connection["user"].map(PostgresConnection.identifier) ?? "…",
-            database: config.connection["dbname"].map(PostgresConnection.identifier) ?? "…")
-    }
+    var failures: FailureMap { FailureMap(config, pipeline: context.pipeline) }
 
     package func close() {
         guard let stream = stream.take() else { return }

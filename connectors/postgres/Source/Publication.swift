@@ -142,11 +142,11 @@ struct PublicationPlan: Equatable {
     ) throws(WeirError) {
         try Self.checkTables(wanted, facts)
         let quoted = PostgresConnection.identifier(name)
-        let list = wanted.map(Self.quoted).joined(separator: ", ")
+        let list = wanted.map(\.sql).joined(separator: ", ")
         let exposed = facts.filter { $0.exposed != nil }.sorted { $0.name < $1.name }
         warnings = facts.compactMap(\.partial).map {
             "partition \"\($0)\" has another replica identity than its root: whole old rows of it "
-                + "are not sent; ALTER TABLE \(Self.quoted($0)) REPLICA IDENTITY FULL;"
+                + "are not sent; ALTER TABLE \($0.sql) REPLICA IDENTITY FULL;"
         }
         guard let existing else {
             if !isFirstStart {
@@ -204,7 +204,7 @@ struct PublicationPlan: Equatable {
             .publicationUnfit, .blocked, "publication \"\(name)\" does not publish \(names)",
             hint: isRootMissing
                 ? alter + "SET (publish_via_partition_root = true);"
-                : alter + "ADD TABLE \(missing.map { quoted($0.name) }.joined(separator: ", "));")
+                : alter + "ADD TABLE \(missing.map { $0.name.sql }.joined(separator: ", "));")
     }
 
     private static func checkTables(
@@ -235,12 +235,14 @@ struct PublicationPlan: Equatable {
                 : "table \"\(table)\" has no primary key or replica identity",
             detail: "Publishing it would make UPDATE and DELETE fail in your application.",
             hint: facts.isGenerated
-                ? "With a primary key: ALTER TABLE \(quoted(table)) REPLICA IDENTITY DEFAULT;"
-                : "Add a primary key, or: ALTER TABLE \(quoted(table)) REPLICA IDENTITY FULL;")
+                ? "With a primary key: ALTER TABLE \(table.sql) REPLICA IDENTITY DEFAULT;"
+                : "Add a primary key, or: ALTER TABLE \(table.sql) REPLICA IDENTITY FULL;")
     }
+}
 
-    private static func quoted(_ table: TableName) -> String {
-        PostgresConnection.identifier(table.schema) + "."
-            + PostgresConnection.identifier(table.name)
+extension TableName {
+    /// As SQL has it: both parts quoted.
+    var sql: String {
+        PostgresConnection.identifier(schema) + "." + PostgresConnection.identifier(name)
     }
 }

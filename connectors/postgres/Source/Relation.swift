@@ -13,7 +13,9 @@ struct RelationMessage: Sendable, Equatable {
     /// `d` default, `n` nothing, `f` full, `i` index.
     let replicaIdentity: UInt8
     let columns: [Column]
+}
 
+extension RelationMessage {
     init(_ reader: inout ByteReader) throws(MalformedBytes) {
         oid = try reader.readInteger(UInt32.self)
         let schema = try reader.readCString()
@@ -64,6 +66,17 @@ final class Relation: Sendable {
         checksText = checkedColumns.contains(true)
     }
 
+    /// The columns of a table's primary key as they are now, in its own order: what is described
+    /// does not say so.
+    static func primaryKeyQuery(_ oid: UInt32) -> String {
+        "SELECT a.attname FROM pg_catalog.pg_index i, "
+            + "unnest((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]) "
+            + "WITH ORDINALITY k(attnum, place) "
+            + "JOIN pg_catalog.pg_attribute a ON a.attnum = k.attnum "
+            + "WHERE i.indrelid = \(oid) AND a.attrelid = i.indrelid "
+            + "AND i.indisprimary ORDER BY k.place"
+    }
+
     /// The columns that name a row (CORRECTNESS 24): the primary key if every image has it, that is
     /// if all of it belongs to the replica identity; else the identity's columns.
     ///
@@ -110,26 +123,40 @@ struct RelationCatalogue: Sendable {
         let oid = try reader.readInteger(UInt32.self)
         let schema = try reader.readCString()
         let name = try reader.readCString()
-        types[oid] = (schema.isEmpty ? "pg_catalog" : schema) + "." + name
+        addType(oid, schema: schema.isEmpty ? "pg_catalog" : schema, name: name)
+    }
+
+    mutating func addType(_ oid: UInt32, schema: String, name: String) {
+        types[oid] = schema + "." + name
     }
 
     /// CORRECTNESS 23: a repeat without a visible change keeps the schema's version.
     mutating func install(
         _ message: RelationMessage, primaryKey: [String]?, sendsWholeOldRows: Bool
     ) {
-        let key = Relation.key(message.columns, primaryKey: primaryKey)
-        let columns = message.columns.map { Column(name: $0.name, type: type(of: $0.type)) }
-        if let known = relations[message.oid], known.message == message, known.schema.key == key,
-            known.schema.columns == columns, known.sendsWholeOldRows == sendsWholeOldRows
+        let relation = relation(
+            message, primaryKey: primaryKey, sendsWholeOldRows: sendsWholeOldRows)
+        if let known = relations[message.oid], known.message == message,
+            known.schema.key == relation.schema.key,
+            known.schema.columns == relation.schema.columns,
+            known.sendsWholeOldRows == sendsWholeOldRows
         {
             return
         }
+        nextVersion += 1
+        relations[message.oid] = relation
+    }
+
+    /// What a description amounts to, under the next version.
+    func relation(
+        _ message: RelationMessage, primaryKey: [String]?, sendsWholeOldRows: Bool
+    ) -> Relation {
         let schema = TableSchema(
             version: nextVersion, database: database, schema: message.schema, name: message.name,
-            columns: columns, key: key)
-        nextVersion += 1
+            columns: message.columns.map { Column(name: $0.name, type: type(of: $0.type)) },
+            key: Relation.key(message.columns, primaryKey: primaryKey))
         let name = TableName(schema: message.schema, name: message.name)
-        relations[message.oid] = Relation(
+        return Relation(
             message, schema: schema,
             isTaken: numbers.contains(message.oid) || tables?.contains(name) ?? true,
             checkedColumns: message.columns.map { checksAllText || $0.type == Self.charType },

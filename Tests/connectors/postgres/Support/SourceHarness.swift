@@ -12,6 +12,7 @@ final class SourceHarness {
     let source: PostgresSource
     let notes: MemoryNotes
     let log = LogLines()
+    let config: PostgresSourceConfig
 
     /// Of the last `open`.
     private(set) var start: SourceStart?
@@ -44,13 +45,23 @@ final class SourceHarness {
             values: ConfigValues(config.merging(["tables": .list(names)]) { $1 }),
             connection: ConfigValues(["url": .secret(Secret(url, origin: "test"))]),
             connectionName: "db")
-        let log = log
-        source = try PostgresSource(
-            PostgresSourceConfig(scope),
-            ConnectorContext(
-                pipeline: database.pipeline, name: "source",
-                executor: QueueExecutor(), notes: notes,
-                log: { level, line in log.append("\(level.rawValue): \(line)") }))
+        self.config = try PostgresSourceConfig(scope)
+        source = try PostgresSource(self.config, Self.context(database, notes, log))
+    }
+
+    static func context(
+        _ database: TestDatabase, _ notes: MemoryNotes, _ log: LogLines
+    ) -> ConnectorContext {
+        ConnectorContext(
+            pipeline: database.pipeline, name: "source",
+            executor: QueueExecutor(), notes: notes,
+            log: { level, line in log.append("\(level.rawValue): \(line)") })
+    }
+
+    /// A reader of rows beside the stream, with the same configuration.
+    func makeRowReader(visibilityLimit: Duration = .seconds(10)) -> PostgresRowReader {
+        PostgresRowReader(
+            config, Self.context(database, notes, log), visibilityLimit: visibilityLimit)
     }
 
     /// A source that was opened for the first time.

@@ -1,0 +1,125 @@
+package import WeirCore
+package import WeirJSON
+
+/// A key template for one version of a table: rendering looks nothing up.
+package struct CompiledKey: Sendable {
+    private enum Part: Sendable {
+        case literal([UInt8])
+        case field(FieldReference)
+    }
+
+    private let parts: [Part]
+    private let tagFields: Range<Int>?
+    /// Every field is a key column of the table: their old values come with each change.
+    package let columnsAreWithinKey: Bool
+
+    /// What came of rendering.
+    package enum Outcome: Sendable {
+        case written
+        /// A field is null or absent: the row has no key.
+        case null
+        /// The source did not send a column.
+        case missing
+    }
+
+    init(_ template: KeyTemplate, _ schema: TableSchema) throws(WeirError) {
+        var parts: [Part] = []
+        var isWithinKey = true
+        for part in template.parts {
+            switch part {
+            case .literal(let bytes): parts.append(.literal(bytes))
+            case .field(let path):
+                let reference = try path.find(in: schema, namedUnder: "key")
+                isWithinKey = isWithinKey && schema.key.contains(reference.column)
+                parts.append(.field(reference))
+            }
+        }
+        self.parts = parts
+        tagFields = template.tagFields
+        columnsAreWithinKey = isWithinKey
+    }
+
+    /// Appends the key of a row image. Unless the outcome is `written`, what was appended is no key.
+    package func append(
+        row image: Slice, in batch: BatchView, using plain: inout PlainRenderer,
+        into writer: inout JSONWriter
+    ) -> Outcome {
+        var tagStart = 0
+        for index in parts.indices {
+            if index == tagFields?.lowerBound { tagStart = writer.count }
+            switch parts[index] {
+            case .literal(let bytes): writer.append(contentsOf: bytes)
+            case .field(let reference):
+                switch plain.appendEscaped(reference, of: image, in: batch, into: &writer) {
+                case .written: break
+                case .null, .absent: return .null
+                case .unchanged: return .missing
+                }
+            }
+            // An empty tag would be none. A % alone comes from nowhere else.
+            if index + 1 == tagFields?.upperBound, writer.count == tagStart { writer.append("%") }
+        }
+        return .written
+    }
+}
+
+extension PlainRenderer {
+    /// Appends a value with the bytes escaped that a key gives a meaning to.
+    fileprivate mutating func appendEscaped(
+        _ reference: FieldReference, of image: Slice, in batch: BatchView,
+        into writer: inout JSONWriter
+    ) -> Outcome {
+        let start = writer.count
+        let outcome = append(reference, of: image, in: batch, into: &writer)
+        if outcome == .written { writer.escapeKey(from: start) }
+        return outcome
+    }
+}
+
+extension JSONWriter {
+    /// Rewrites what was appended since `start` with `%XX` for the bytes that need it; almost
+    /// always none does.
+    fileprivate mutating func escapeKey(from start: Int) {
+        let escapes = unsafe withBytes { bytes in
+            unsafe bytes[start...].count(where: needsEscape)
+        }
+        if escapes == 0 { return }
+        let value = unsafe withBytes { bytes in unsafe Array(bytes[start...]) }
+        truncate(to: start)
+        reserve(value.count + 2 * escapes)
+        for byte in value {
+            if needsEscape(byte) {
+                append("%")
+                appendHex(UInt64(byte), digits: 2, uppercase: true)
+            } else {
+                append(byte)
+            }
+        }
+    }
+}
+
+extension FieldPath {
+    /// - Throws: `values.unknown_column`.
+    package func find(
+        in schema: TableSchema, namedUnder key: String
+    ) throws(WeirError) -> FieldReference {
+        guard let reference = resolve(in: schema) else {
+            throw .unknownColumn(text, in: schema, namedUnder: key)
+        }
+        return reference
+    }
+}
+
+extension WeirError {
+    static func unknownColumn(
+        _ name: String, in schema: TableSchema, namedUnder key: String
+    ) -> WeirError {
+        let table = TableName(schema: schema.schema, name: schema.name)
+        let near = schema.columns.map(\.name).nearest(to: name)
+        return WeirError(
+            .unknownColumn, .blocked, "column \"\(name)\" does not exist in table \"\(table)\"",
+            detail: "The sink names it under \"\(key)\".",
+            hint: near.map { "Did you mean \"\($0)\"?" }
+                ?? "The table has: \(schema.columns.map(\.name).joined(separator: ", ")).")
+    }
+}

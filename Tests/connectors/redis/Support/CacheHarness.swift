@@ -1,0 +1,121 @@
+import Synchronization
+import WeirCore
+import WeirRedisSink
+import WeirTesting
+
+/// A sink, its server, and what the engine would give it.
+final class CacheHarness: Sendable {
+    let server: RedisServer
+    let rows: ScriptedRows
+    private let epochBox = Mutex<UInt32>(100)
+    let log = Mutex<[String]>([])
+
+    init(_ server: RedisServer, rows: ScriptedRows = ScriptedRows()) {
+        self.server = server
+        self.rows = rows
+    }
+
+    var epoch: UInt32 {
+        get { epochBox.withLock { $0 } }
+        set { epochBox.withLock { $0 = newValue } }
+    }
+
+    static func start() async throws -> CacheHarness {
+        CacheHarness(try await RedisServer.start())
+    }
+
+    /// The configuration as the file's loader would hand it over.
+    static func config(
+        _ server: RedisServer, url: String? = nil, write: String = "json",
+        key: String = "item:{id}", _ more: [String: ConfigValue] = [:],
+        connection: [String: ConfigValue] = [:],
+        tables: [TableName] = [TableName(schema: "public", name: "items")]
+    ) throws -> RedisSinkConfig {
+        var values: [String: ConfigValue] = [
+            "write": .string(write), "key": .string(key), "tombstone": .duration(.seconds(86_400)),
+            "hold": .duration(.seconds(1)), "truncate": .string("ignore"),
+            "on_data_loss": .string("reread"), "int64": .string("number"),
+            "numeric": .string("number"),
+        ]
+        values.merge(more) { $1 }
+        var connectionValues: [String: ConfigValue] = [
+            "url": .secret(Secret(url ?? server.url(), origin: "test"))
+        ]
+        connectionValues.merge(connection) { $1 }
+        return try RedisSinkConfig(
+            ConfigScope(
+                pipeline: "shop", name: "cache", values: ConfigValues(values),
+                connection: ConfigValues(connectionValues), connectionName: "redis",
+                sourceTables: tables))
+    }
+
+    func sink(
+        write: String = "json", key: String = "item:{id}", _ more: [String: ConfigValue] = [:]
+    ) throws -> RedisSink {
+        try sink(try Self.config(server, write: write, key: key, more))
+    }
+
+    func sink(_ config: RedisSinkConfig) throws -> RedisSink {
+        let base = ConnectorContext.test("cache")
+        let rows = rows
+        return RedisSink(
+            config,
+            ConnectorContext(
+                pipeline: "shop", name: "cache", executor: base.executor, notes: base.notes,
+                epoch: { [self] in epoch }, makeRowReader: { rows },
+                log: { [self] _, line in log.withLock { $0.append(line) } }))
+    }
+
+    func get(_ key: String) throws -> String? {
+        try server.get(key).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Every key but the marker, with its text.
+    func strings() throws -> [String: String] {
+        var found: [String: String] = [:]
+        for key in try keys() {
+            guard case .simple("string") = try server.command("TYPE", key) else { continue }
+            found[key] = try get(key)
+        }
+        return found
+    }
+
+    /// Keys of values: neither side keys nor the marker.
+    func keys() throws -> [String] {
+        guard case .array(let keys) = try server.command("KEYS", "*") else { return [] }
+        return keys.compactMap(\.text).filter { !$0.hasSuffix(":v") && !$0.hasPrefix("weir:") }
+    }
+}
+
+/// A table in memory that stands behind the stream. The real reader has tests of its own; here it
+/// decides at which moment a row is read.
+actor ScriptedRows: RowReader {
+    private var rows: [[UInt8]: ItemBatch.Row] = [:]
+    private(set) var asked: [[[UInt8]]] = []
+    private(set) var scans = 0
+    private var isScanning = false
+
+    func set(_ row: ItemBatch.Row) { rows[row.id] = row }
+    func remove(_ id: [UInt8]) { rows[id] = nil }
+    func removeAll() { rows = [:] }
+
+    func rows(
+        of schema: TableSchema, keys: [[[UInt8]]], showing transactions: [UInt32]
+    ) -> EventBatch {
+        asked.append(keys.map { $0[0] })
+        return ItemBatch.of(keys.compactMap { rows[$0[0]].map(ItemBatch.Change.read) }, commit: 0)
+    }
+
+    func scan(_ table: TableName, showing transactions: [UInt32]) {
+        scans += 1
+        isScanning = true
+    }
+
+    func next() -> EventBatch? {
+        guard isScanning else { return nil }
+        isScanning = false
+        return ItemBatch.of(rows.values.map(ItemBatch.Change.read), commit: 0)
+    }
+
+    func close() {}
+}

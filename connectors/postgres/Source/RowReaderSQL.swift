@@ -1,0 +1,255 @@
+import WeirCore
+import WeirPostgresClient
+
+// The statements that read rows beside the stream, made from what the catalogue says. Pure.
+
+/// A table as it is now, for finding rows by their keys.
+struct TableNow: Sendable, Equatable {
+    struct Column: Sendable, Equatable {
+        /// As SQL, without length or precision; below a domain the type it is made of.
+        let type: String
+        /// Its array type can take the text of values. Not of an array: there are no arrays of
+        /// arrays.
+        let hasArray: Bool
+        /// The equality of an index on it. With an empty `search_path` that of an extension's type
+        /// would not be found by its name.
+        let equality: String
+    }
+    let columns: [String: Column]
+
+    static func query(_ table: TableName) -> String {
+        let equality =
+            "LEFT JOIN LATERAL (SELECT opn.nspname, op.oprname FROM pg_catalog.pg_index i, "
+            + "unnest(i.indkey::pg_catalog.int2[], i.indclass::pg_catalog.oid[]) k(attnum, class) "
+            + "JOIN pg_catalog.pg_opclass oc ON oc.oid = k.class "
+            + "JOIN pg_catalog.pg_am m ON m.oid = oc.opcmethod AND m.amname = 'btree' "
+            // The third strategy of a B-tree is equality.
+            + "JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3 "
+            + "AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype "
+            + "JOIN pg_catalog.pg_operator op ON op.oid = ao.amopopr "
+            + "JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace "
+            + "WHERE i.indrelid = c.oid AND i.indisvalid AND k.attnum = a.attnum "
+            + "ORDER BY i.indisprimary DESC, i.indisunique DESC, i.indexrelid LIMIT 1) e ON true "
+        // With -1 and not NULL: `character` would be one of length 1.
+        return "SELECT a.attname, pg_catalog.format_type(b.oid, -1), "
+            + "b.typcategory <> 'A' AND b.typarray <> 0 AND b.typdelim = ',', "
+            + "e.nspname, e.oprname \(CatalogueSQL.source) \(CatalogueSQL.baseType) \(equality)"
+            + "WHERE \(CatalogueSQL.isNamed(table)) AND c.relkind IN ('r', 'p')"
+    }
+
+    /// Nil when there is no such table.
+    init?(rows: [[String?]]) {
+        if rows.isEmpty { return nil }
+        var columns: [String: Column] = [:]
+        for row in rows where row.count == 5 {
+            guard let name = row[0], let type = row[1] else { continue }
+            let equality = row[4].map { oprname in
+                "OPERATOR(\(PostgresConnection.identifier(row[3] ?? "pg_catalog")).\(oprname))"
+            }
+            columns[name] = Column(type: type, hasArray: row[2] == "t", equality: equality ?? "=")
+        }
+        self.columns = columns
+    }
+}
+
+/// One statement that finds the rows of many keys. It takes one array literal per key column.
+struct KeyedRead: Sendable, Equatable {
+    enum Comparison {
+        /// By the column's own type, so that its index is used.
+        case byType
+        /// By the text the server writes: for types without an equality, and for keys that the
+        /// column's type of today refuses, of which there is no row. Reads the whole table.
+        case byText
+    }
+
+    let sql: String
+    /// For each column of the schema its place in the statement's result; nil when it is gone.
+    let places: [Int?]
+
+    /// Nil when the table has lost a column of the key: then no row has such a key any more.
+    init?(_ table: TableNow, _ schema: TableSchema, comparing comparison: Comparison) {
+        let key = schema.key.map { schema.columns[$0].name }
+        let types = key.compactMap { table.columns[$0] }
+        guard types.count == key.count, !key.isEmpty else { return nil }
+        var selected: [String] = []
+        places = schema.columns.map { column in
+            guard table.columns[column.name] != nil else { return nil }
+            selected.append("t." + PostgresConnection.identifier(column.name))
+            return selected.count - 1
+        }
+        let name = TableName(schema: schema.schema, name: schema.name).sql
+        // Rows of what merely inherits from the table are not its own, those of a partition are.
+        // ONLY would do, but for the moment when an ordinary table gives way to a partitioned one.
+        let isOwn =
+            "(t.tableoid = \(PostgresConnection.literal(name))::pg_catalog.regclass OR (SELECT "
+            + "c.relispartition FROM pg_catalog.pg_class c WHERE c.oid = t.tableoid))"
+        sql =
+            "SELECT \(selected.joined(separator: ", ")) FROM \(name) t "
+            + "WHERE \(Self.hasKey(key, types, comparison)) AND \(isOwn)"
+    }
+
+    private static func hasKey(
+        _ key: [String], _ types: [TableNow.Column], _ comparison: Comparison
+    ) -> String {
+        let columns = key.map { "t." + PostgresConnection.identifier($0) }
+        let isByType = comparison == .byType
+        if isByType, key.count == 1, types[0].hasArray {
+            return "\(columns[0]) \(types[0].equality) ANY ($1::\(types[0].type)[])"
+        }
+        var lists: [String] = []
+        var conditions: [String] = []
+        for (index, type) in types.enumerated() {
+            let element = "k.k\(index)"
+            lists.append(
+                "$\(index + 1)::" + (isByType && type.hasArray ? type.type : "pg_catalog.text")
+                    + "[]")
+            conditions.append(
+                isByType
+                    ? "\(columns[index]) \(type.equality) \(element)"
+                        + (type.hasArray ? "" : "::\(type.type)")
+                    : "pg_catalog.format('%s', \(columns[index])) "
+                        + "COLLATE pg_catalog.\"C\" = \(element)")
+        }
+        let names = types.indices.map { "k\($0)" }.joined(separator: ", ")
+        return "EXISTS (SELECT FROM unnest(\(lists.joined(separator: ", "))) k(\(names)) "
+            + "WHERE \(conditions.joined(separator: " AND ")))"
+    }
+
+    /// The array literal of one column of `keys`. Every element is quoted, so that none is taken
+    /// for NULL, a brace or nothing.
+    static func arrayLiteral(_ column: Int, of keys: [[[UInt8]]]) -> [UInt8] {
+        let (quote, backslash) = (UInt8(ascii: "\""), UInt8(ascii: "\\"))
+        var literal = [UInt8(ascii: "{")]
+        for (index, key) in keys.enumerated() {
+            if index > 0 { literal.append(UInt8(ascii: ",")) }
+            literal.append(quote)
+            for byte in key[column] {
+                if byte == quote || byte == backslash { literal.append(backslash) }
+                literal.append(byte)
+            }
+            literal.append(quote)
+        }
+        literal.append(UInt8(ascii: "}"))
+        return literal
+    }
+}
+
+/// A table as the stream would describe it, for reading all its rows.
+struct ScannedTable: Sendable, Equatable {
+    struct TypeName: Sendable, Equatable {
+        let oid: UInt32
+        let schema: String
+        let name: String
+    }
+
+    let database: String
+    /// `r` table, `p` partitioned table; rows of others are never streamed.
+    let kind: String
+    let isPublished: Bool
+    /// SQL, where the publication has one.
+    let rowFilter: String?
+    let message: RelationMessage
+    /// The types that the stream would name.
+    let types: [TypeName]
+
+    /// PostgreSQL's FirstGenbkiObjectId: pgoutput names only types numbered from here.
+    private static let firstNamedType: UInt32 = 10000
+
+    static func query(_ table: TableName, publication: String, serverVersion: Int) -> String {
+        let hasLists = serverVersion >= 150000
+        var isSent: [String] = []
+        if hasLists { isSent.append("a.attname = ANY (p.attnames)") }
+        // From 18 on a publication may have generated columns, and lists them.
+        if serverVersion < 180000 { isSent.append("a.attgenerated = ''") }
+        let isIdentity =
+            "c.relreplident = 'f' OR EXISTS (SELECT FROM pg_catalog.pg_index i "
+            + "WHERE i.indrelid = c.oid AND CASE c.relreplident WHEN 'd' THEN i.indisprimary "
+            + "WHEN 'i' THEN i.indisreplident ELSE false END AND i.indislive AND i.indisvalid "
+            + "AND i.indisunique AND i.indimmediate AND i.indpred IS NULL "
+            + "AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]))"
+        let columns = CatalogueSQL.source(where: isSent)
+        return "SELECT pg_catalog.current_database(), c.oid, c.relkind, c.relreplident, "
+            + "p.pubname IS NOT NULL, \(hasLists ? "p.rowfilter" : "NULL"), a.attname, a.atttypid, "
+            + "\(isIdentity), b.nspname, b.typname FROM pg_catalog.pg_class c "
+            + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            + "LEFT JOIN pg_catalog.pg_publication_tables p ON p.schemaname = n.nspname "
+            + "AND p.tablename = c.relname "
+            + "AND p.pubname = \(PostgresConnection.literal(publication)) "
+            + "\(columns) \(CatalogueSQL.baseType) "
+            + "WHERE \(CatalogueSQL.isNamed(table)) ORDER BY a.attnum"
+    }
+
+    /// Nil when there is no such table.
+    init?(_ table: TableName, rows: [[String?]]) {
+        guard let first = rows.first, first.count == 11, let oid = first[1].flatMap({ UInt32($0) })
+        else { return nil }
+        database = first[0] ?? ""
+        kind = first[2] ?? ""
+        isPublished = first[4] == "t"
+        rowFilter = first[5]
+        var columns: [RelationMessage.Column] = []
+        var types: [TypeName] = []
+        for row in rows {
+            guard let name = row[6], let type = row[7].flatMap({ UInt32($0) }) else { continue }
+            columns.append(
+                RelationMessage.Column(isIdentity: row[8] == "t", name: name, type: type))
+            if type >= Self.firstNamedType {
+                types.append(TypeName(oid: type, schema: row[9] ?? "", name: row[10] ?? ""))
+            }
+        }
+        self.types = types
+        message = RelationMessage(
+            oid: oid, schema: table.schema, name: table.name,
+            replicaIdentity: first[3]?.utf8.first ?? 0, columns: columns)
+    }
+
+    /// Made as the stream makes it, so that both have the same columns, types and key.
+    func relation(primaryKey: [String], checksAllText: Bool, version: UInt32) -> Relation {
+        var catalogue = RelationCatalogue(
+            database: database, tables: nil, checksAllText: checksAllText, firstVersion: version)
+        for type in types { catalogue.addType(type.oid, schema: type.schema, name: type.name) }
+        return catalogue.relation(message, primaryKey: primaryKey, sendsWholeOldRows: true)
+    }
+
+    /// Takes the snapshot after the lock: a table that is rewritten or truncated in between would
+    /// look empty.
+    static func begin(_ table: TableName) -> String {
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; "
+            + "LOCK TABLE \(table.sql) IN ACCESS SHARE MODE; "
+    }
+
+    /// All rows that the publication sends, with the columns of `message`.
+    var sql: String {
+        let columns = message.columns.map { PostgresConnection.identifier($0.name) }
+        let name = TableName(schema: message.schema, name: message.name).sql
+        return "SELECT \(columns.joined(separator: ", ")) "
+            + "FROM \(kind == "p" ? "" : "ONLY ")\(name)"
+            + (rowFilter.map { " WHERE (\($0))" } ?? "")
+    }
+}
+
+/// What both look-ups ask in the same words.
+private enum CatalogueSQL {
+    /// The columns of a table `c`, `a`, under further conditions.
+    static func source(where conditions: [String]) -> String {
+        let all = ["a.attrelid = c.oid", "a.attnum > 0", "NOT a.attisdropped"] + conditions
+        return "LEFT JOIN pg_catalog.pg_attribute a ON \(all.joined(separator: " AND "))"
+    }
+
+    static let source =
+        "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        + source(where: [])
+
+    /// The type `b` that a column's type is, or is a domain over.
+    static let baseType =
+        "LEFT JOIN LATERAL (WITH RECURSIVE d AS (SELECT t.* FROM pg_catalog.pg_type t "
+        + "WHERE t.oid = a.atttypid UNION ALL SELECT t.* FROM d JOIN pg_catalog.pg_type t "
+        + "ON t.oid = d.typbasetype WHERE d.typtype = 'd') SELECT d.*, tn.nspname FROM d "
+        + "JOIN pg_catalog.pg_namespace tn ON tn.oid = d.typnamespace WHERE d.typtype <> 'd') b "
+        + "ON true"
+
+    static func isNamed(_ table: TableName) -> String {
+        "n.nspname = \(PostgresConnection.literal(table.schema)) "
+            + "AND c.relname = \(PostgresConnection.literal(table.name))"
+    }
+}

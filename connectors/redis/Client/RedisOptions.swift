@@ -1,0 +1,29 @@
+package import WeirCore
+
+/// What `RedisConnection` needs to connect. Making one checks nothing and reads nothing.
+package struct RedisOptions: Sendable {
+    package var url: RedisURL
+    /// Instead of the URL's.
+    package var username: String?
+    /// Instead of the URL's.
+    package var password: Secret?
+    /// A file of PEM certificates that are trusted instead of the system's.
+    package var caFile: String?
+    /// What the server shows in CLIENT LIST; letters, digits and `-` do.
+    package var clientName: String?
+    /// For all of name lookup, TCP, TLS and the greeting.
+    package var connectTimeout: Duration = .seconds(10)
+    /// How long any reply may take, counted from the command.
+    package var replyTimeout: Duration = .seconds(30)
+
+    package init(url: RedisURL) { self.url = url }
+
+    /// Nil when no credentials are sent. A name without a password gets the empty one, which is
+    /// right for a user made with `nopass`.
+    var credentials: (username: String?, password: String)? {
+        let username = username ?? url.username
+        let password = password ?? url.password
+        if username == nil && password == nil { return nil }
+        return (username, password?.reveal() ?? "")
+    }
+}

@@ -1,0 +1,382 @@
+import WeirCore
+import WeirJSON
+import WeirValues
+
+/// What the sink has compiled for one version of a table.
+struct CachedTable: Sendable {
+    let projection: Projection
+    let key: CompiledKey
+    /// What `string` stores.
+    let value: FieldReference?
+    /// What `hash` stores: the fields' names and values.
+    let hashFields: [(name: [UInt8], value: FieldReference)]
+    /// The columns the value is made of.
+    let valueColumns: [Int]
+
+    /// Nil for a table the sink takes nothing of.
+    init?(_ schema: TableSchema, _ config: RedisSinkConfig) throws(WeirError) {
+        let isTaken = Operation.allCases.contains { config.routing.takes($0, of: schema) }
+        // Messages belong to no table and have no key.
+        guard isTaken, !schema.isMessages else { return nil }
+        projection = try Projection(
+            schema, routing: config.routing, columns: config.columns, options: config.values)
+        key = try config.key.compile(for: schema)
+        value = try config.value.map { (path) throws(WeirError) in try path.find(in: schema, namedUnder: "value") }
+        let projection = projection
+        hashFields =
+            config.form == .hash
+            ? projection.fields.map { field in
+                (projection.plainName(of: field), FieldReference(column: field.column, of: schema))
+            } : []
+        valueColumns = value.map { [$0.column] } ?? projection.fields.map(\.column)
+    }
+}
+
+/// Turns events into the keys and arguments of script calls. Decides, and does no I/O.
+struct CacheEncoder: ~Copyable {
+    private let config: RedisSinkConfig
+    private var tables = SchemaCache<CachedTable?>()
+    private var rows = RowEncoder()
+    private var plain = PlainRenderer()
+    private var key = JSONWriter(capacity: 512)
+    private var oldKey = JSONWriter(capacity: 512)
+    private var side = JSONWriter(capacity: 512)
+    private var value = JSONWriter(capacity: 4096)
+    private var nulls = JSONWriter(capacity: 512)
+    private var random: XorShift
+    /// Whether a row that lacks values may change a hash in part.
+    var takesParts = true
+
+    /// Where versions come from.
+    struct Versions {
+        let epoch: UInt32
+        /// For rows read beside the stream: the one version all of them get.
+        var fixed: CacheVersion?
+
+        func version(of event: Event) -> CacheVersion {
+            fixed ?? CacheVersion(epoch: epoch, of: event)
+        }
+    }
+
+    /// Why encoding stopped, and where it goes on.
+    enum Stop {
+        case end
+        /// The call is full.
+        case full(next: Int)
+        /// The event at `next - 1` empties its table.
+        case truncate(next: Int)
+    }
+
+    struct Counts {
+        var delivered = 0
+        var filtered = 0
+        var late = 0
+    }
+
+    /// A part of a hash whose key may turn out to be missing.
+    struct Part {
+        /// Its place in the call, from 1.
+        let place: Int
+        let event: Int
+    }
+
+    init(_ config: RedisSinkConfig, seed: UInt64) {
+        self.config = config
+        random = XorShift(seed: seed)
+    }
+
+    // MARK: Batches
+
+    /// Must be called for a batch before anything else is asked of it.
+    mutating func prepare(_ tables: [TableSchema]) throws(WeirError) {
+        let config = config
+        try self.tables.prepare(tables) { (schema) throws(WeirError) in
+            try CachedTable(schema, config)
+        }
+    }
+
+    /// The first events from `start` on whose value the stream did not send whole, at most `limit`,
+    /// and where looking ended.
+    func incomplete(
+        in batch: EventBatch, from start: Int, limit: Int
+    ) -> (events: [Int], end: Int) {
+        var found: [Int] = []
+        // A part of a hash goes as it is; the server says whether there is a whole to change.
+        guard config.form == .json || config.form == .string else {
+            return (found, batch.events.count)
+        }
+        for index in start..<batch.events.count {
+            let event = batch.events[index]
+            guard event.operation == .update, let table = tables[Int(event.table)],
+                table.projection.takes(.update)
+            else { continue }
+            let first = Int(event.after.start)
+            if table.valueColumns.contains(where: {
+                batch.values[first + $0].form == .unchanged
+            }) {
+                found.append(index)
+                if found.count == limit { return (found, index + 1) }
+            }
+        }
+        return (found, batch.events.count)
+    }
+
+    /// Appends events to the call until it is full, a table is emptied, or they end.
+    ///
+    /// - Parameter parts: gets the parts of hashes that were appended.
+    mutating func encode(
+        _ batch: borrowing EventBatch, _ range: Range<Int>, _ versions: Versions, countMax: Int,
+        into call: inout ScriptCall, parts: inout [Part], counts: inout Counts
+    ) throws(WeirError) -> Stop {
+        let events = batch.events
+        let outcome = unsafe batch.arena.withUnsafeBytes { arena in
+            unsafe batch.values.withUnsafeBufferPointer { values in
+                let view = unsafe BatchView(arena: arena, values: values)
+                return Result { () throws(WeirError) in
+                    try encode(
+                        events, range, view, versions, countMax: countMax, into: &call,
+                        parts: &parts, counts: &counts)
+                }
+            }
+        }
+        return try outcome.get()
+    }
+
+    private mutating func encode(
+        _ events: [Event], _ range: Range<Int>, _ view: BatchView, _ versions: Versions,
+        countMax: Int, into call: inout ScriptCall, parts: inout [Part], counts: inout Counts
+    ) throws(WeirError) -> Stop {
+        var index = range.lowerBound
+        while index < range.upperBound {
+            // Events of one table mostly come in a row; what belongs to it is looked up once.
+            let tableIndex = events[index].table
+            guard let table = tables[Int(tableIndex)] else {
+                counts.filtered += 1
+                index += 1
+                continue
+            }
+            repeat {
+                let event = events[index]
+                index += 1
+                guard table.projection.takes(event.operation) else {
+                    counts.filtered += 1
+                    continue
+                }
+                guard table.projection.schema.explains(event) else {
+                    let place = Position(commit: event.commit, ordinal: event.ordinal)
+                    throw WeirError(
+                        .bug, .bug, "event \(place) does not fit the table it names")
+                }
+                if event.operation == .truncate {
+                    guard config.truncates else {
+                        counts.filtered += 1
+                        continue
+                    }
+                    counts.delivered += 1
+                    return .truncate(next: index)
+                }
+                let before = call.count
+                if try append(event, table, view, versions.version(of: event), to: &call) {
+                    parts.append(Part(place: call.count, event: index - 1))
+                }
+                if call.count > before { counts.delivered += 1 } else { counts.filtered += 1 }
+                if call.isFull(countMax: countMax) { return .full(next: index) }
+            } while index < range.upperBound && events[index].table == tableIndex
+        }
+        return .end
+    }
+
+    /// Returns whether a part of a hash was appended.
+    private mutating func append(
+        _ event: Event, _ table: CachedTable, _ view: BatchView, _ version: CacheVersion,
+        to call: inout ScriptCall
+    ) throws(WeirError) -> Bool {
+        switch event.operation {
+        case .insert, .read:
+            // To a service that reads through its cache, a new row is a miss like any other. Rows
+            // are only read again after invalidations were lost.
+            if config.form == .invalidate && event.operation == .insert { return false }
+            guard try appendKey(of: event.after, event, table, view, to: .new) else { return false }
+        case .update:
+            let hasNew = try appendKey(of: event.after, event, table, view, to: .new)
+            let hasOld = try appendOldKey(event, table, view)
+            if hasOld, !hasNew || !isSameKey {
+                appendRemoval(old: true, version, into: &call)
+            }
+            if !hasNew { return false }
+        case .delete:
+            guard try appendKey(of: event.before, event, table, view, to: .old) else {
+                return false
+            }
+            appendRemoval(old: true, version, into: &call)
+            return false
+        case .truncate, .message:
+            return false
+        }
+        return appendValue(event, table, view, version, into: &call)
+    }
+
+    // MARK: Keys
+
+    private var isSameKey: Bool {
+        unsafe key.withBytes { new in
+            unsafe oldKey.withBytes { old in unsafe new.elementsEqual(old) }
+        }
+    }
+
+    private enum Image { case old, new }
+
+    /// Renders the key of a row image; false when a column of it is null: such a row has no key.
+    private mutating func appendKey(
+        of image: Slice, _ event: Event, _ table: CachedTable, _ view: BatchView, to which: Image
+    ) throws(WeirError) -> Bool {
+        let outcome: CompiledKey.Outcome
+        switch which {
+        case .new:
+            key.removeAll()
+            outcome = table.key.append(row: image, in: view, using: &plain, into: &key)
+        case .old:
+            oldKey.removeAll()
+            if image.isEmpty || event.has(Event.beforeIsKey) && !table.key.columnsAreWithinKey {
+                throw Self.keyUnknown(table)
+            }
+            outcome = table.key.append(row: image, in: view, using: &plain, into: &oldKey)
+        }
+        switch outcome {
+        case .written: return true
+        case .null: return false
+        case .missing: throw Self.keyUnknown(table)
+        }
+    }
+
+    /// Renders the key the row had before an update, when that may have been another.
+    private mutating func appendOldKey(
+        _ event: Event, _ table: CachedTable, _ view: BatchView
+    ) throws(WeirError) -> Bool {
+        if table.key.columnsAreWithinKey && !event.has(Event.keyChanged) { return false }
+        return try appendKey(of: event.before, event, table, view, to: .old)
+    }
+
+    private static func keyUnknown(_ table: CachedTable) -> WeirError {
+        let schema = table.projection.schema
+        let name = TableName(schema: schema.schema, name: schema.name)
+        return WeirError(
+            .redisKeyUnknown, .blocked,
+            "the source does not send the old values of every column that the key template names "
+                + "for table \"\(name)\"",
+            detail: "So it is not known which key a changed or deleted row had.",
+            hint: "Use columns of the primary key, or ALTER TABLE \(name) REPLICA IDENTITY FULL;")
+    }
+
+    /// Appends key and side key to the call.
+    private mutating func append(old: Bool, to call: inout ScriptCall) {
+        side.removeAll()
+        if old {
+            unsafe oldKey.withBytes { key in unsafe config.key.appendSideKey(of: key, into: &side) }
+            unsafe oldKey.withBytes { key in
+                unsafe side.withBytes { side in unsafe call.append(key: key, side: side) }
+            }
+        } else {
+            unsafe key.withBytes { key in unsafe config.key.appendSideKey(of: key, into: &side) }
+            unsafe key.withBytes { key in
+                unsafe side.withBytes { side in unsafe call.append(key: key, side: side) }
+            }
+        }
+    }
+
+    // MARK: Values
+
+    private mutating func appendRemoval(
+        old: Bool, _ version: CacheVersion, into call: inout ScriptCall
+    ) {
+        append(old: old, to: &call)
+        switch config.form {
+        case .invalidate: break
+        case .json, .string:
+            call.append(argument: version)
+            call.append(argument: config.lifetime.tombstoneMillis)
+            call.append(argument: "")
+            call.append(argument: "")
+        case .hash:
+            call.append(argument: version)
+            call.append(argument: config.lifetime.tombstoneMillis)
+            call.append(argument: "")
+            call.append(argument: "whole")
+            call.append(argument: 0)
+            call.append(argument: 0)
+        }
+    }
+
+    private mutating func appendValue(
+        _ event: Event, _ table: CachedTable, _ view: BatchView, _ version: CacheVersion,
+        into call: inout ScriptCall
+    ) -> Bool {
+        switch config.form {
+        case .invalidate:
+            append(old: false, to: &call)
+            return false
+        case .json:
+            value.removeAll()
+            rows.append(event.after, of: table.projection, in: view, into: &value)
+            appendSet(version, into: &call)
+            return false
+        case .string:
+            guard let reference = table.value else { return false }
+            value.removeAll()
+            let outcome = plain.append(reference, of: event.after, in: view, into: &value)
+            if outcome == .written {
+                appendSet(version, into: &call)
+            } else {
+                // Nothing to store: null, or no such path. Nobody shall find what was there before.
+                appendRemoval(old: false, version, into: &call)
+            }
+            return false
+        case .hash:
+            return appendHash(event, table, view, version, into: &call)
+        }
+    }
+
+    private mutating func appendSet(_ version: CacheVersion, into call: inout ScriptCall) {
+        append(old: false, to: &call)
+        let (ttl, keep) = config.lifetime.draw(&random)
+        call.append(argument: version)
+        call.append(argument: keep)
+        call.append(argument: ttl)
+        unsafe value.withBytes { bytes in unsafe call.append(argument: bytes) }
+    }
+
+    private mutating func appendHash(
+        _ event: Event, _ table: CachedTable, _ view: BatchView, _ version: CacheVersion,
+        into call: inout ScriptCall
+    ) -> Bool {
+        append(old: false, to: &call)
+        value.removeAll()
+        nulls.removeAll()
+        var fieldCount = 0
+        var nullCount = 0
+        var isPart = false
+        for field in table.hashFields {
+            side.removeAll()
+            switch plain.append(field.value, of: event.after, in: view, into: &side) {
+            case .written:
+                unsafe field.name.withUnsafeBytes { name in unsafe value.appendBulk(name) }
+                unsafe side.withBytes { bytes in unsafe value.appendBulk(bytes) }
+                fieldCount += 1
+            case .null, .absent:
+                unsafe field.name.withUnsafeBytes { name in unsafe nulls.appendBulk(name) }
+                nullCount += 1
+            case .unchanged: isPart = takesParts
+            }
+        }
+        let (ttl, keep) = config.lifetime.draw(&random)
+        call.append(argument: version)
+        call.append(argument: keep)
+        call.append(argument: ttl)
+        call.append(argument: isPart ? "part" : "whole")
+        call.append(argument: 2 * fieldCount)
+        call.append(encoded: value, count: 2 * fieldCount)
+        call.append(argument: nullCount)
+        call.append(encoded: nulls, count: nullCount)
+        return isPart
+    }
+}

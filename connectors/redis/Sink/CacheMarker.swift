@@ -1,0 +1,90 @@
+import WeirCore
+
+/// The marker: a key of this sink's own that holds the version of the last change delivered. Redis
+/// loses data from the end (what was not yet saved, or not yet replicated) or all of it; so a marker
+/// that is there and not older than we left it proves that everything before is there too.
+struct CacheMarker: Sendable, Equatable {
+    let version: CacheVersion
+    /// The server's run when it was set; empty when unknown.
+    let run: String
+
+    /// What the state store keeps, and the marker key's value.
+    var text: String { "\(version.text) \(run)" }
+
+    init(_ version: CacheVersion, run: String) {
+        self.version = version
+        self.run = run
+    }
+
+    /// Nil when the text is no marker.
+    init?(parsing text: String) {
+        let parts = text.split(separator: " ", omittingEmptySubsequences: false)
+        guard parts.count == 2, let version = CacheVersion(parsing: parts[0]) else { return nil }
+        self.init(version, run: String(parts[1]))
+    }
+
+    /// What a marker means, found at a server, for a sink that has delivered up to `expected`.
+    enum Verdict: Equatable {
+        /// Everything delivered is there.
+        case intact
+        /// Nothing was ever delivered, here or by an earlier life of the pipeline.
+        case new
+        /// Something delivered is gone.
+        case lost(String)
+        /// The server evicts keys as it was told, and the marker was among them.
+        case evicted
+        /// The pipeline's position was moved, so changes may have been left out.
+        case moved
+        /// Somebody with a newer epoch writes here.
+        case foreign
+    }
+
+    /// - Parameters:
+    ///   - found: the marker at the server; nil when the key is missing or holds something else.
+    ///   - expected: the last marker we know of; nil when no checkpoint goes with it.
+    ///   - isEvicting: the server may evict any key and has done so.
+    static func judge(
+        found: CacheMarker?, expected: CacheMarker?, epoch: UInt32, run: String, isEvicting: Bool
+    ) -> Verdict {
+        if let found, found.version.epoch > epoch { return .foreign }
+        guard let expected else { return found == nil ? .new : .moved }
+        if let found {
+            if found.version < expected.version {
+                return .lost("it was restored, or a replica that was behind took over")
+            }
+            return expected.version.epoch < epoch ? .moved : .intact
+        }
+        if isEvicting, !run.isEmpty, run == expected.run { return .evicted }
+        return .lost(
+            run == expected.run ? "it was flushed" : "it was restarted without its data")
+    }
+}
+
+/// The transactions delivered lately, for a reader of rows to wait for: those that a server has
+/// sent and not yet shown to others are among them, at most one per connection it allows.
+struct RecentTransactions: Sendable {
+    private var ring: [UInt32] = []
+    private var next = 0
+    private static let countMax = 4096
+
+    mutating func add(_ transaction: UInt32) {
+        if transaction == 0 { return }
+        if ring.count < Self.countMax {
+            ring.append(transaction)
+        } else {
+            ring[next] = transaction
+            next = (next + 1) % Self.countMax
+        }
+    }
+
+    /// Adds those of a batch; events of one transaction come in a row.
+    mutating func add(_ batch: EventBatch) {
+        var last: UInt32 = 0
+        for event in batch.events where event.transaction != last {
+            last = event.transaction
+            add(last)
+        }
+    }
+
+    var all: [UInt32] { ring }
+}

@@ -1,0 +1,189 @@
+import NIOCore
+import WeirCore
+import WeirRedisClient
+
+/// Why a call did not succeed.
+enum LinkFailure: Error {
+    case redis(RedisFailure, doing: String)
+    /// The server no longer knows a script.
+    case scriptsGone
+    case oldServer(version: String)
+
+    func weirError(_ map: RedisFailureMap) -> WeirError {
+        switch self {
+        case .redis(let failure, let work): map.error(failure, doing: work)
+        case .scriptsGone:
+            WeirError(.redisScriptsGone, .transient, "Redis at \(map.place) forgot Weir's scripts")
+        case .oldServer(let version):
+            WeirError(
+                .redisVersion, .blocked,
+                "\(map.place) runs Redis \(version); Weir needs 5 or newer")
+        }
+    }
+}
+
+/// One connection with the sink's scripts loaded, and the calls that are under way on it. Belongs
+/// to its sink's event loop.
+final class RedisLink {
+    private let connection: RedisConnection
+    private let facts: RedisServerFacts
+    private let main: CacheScript
+    private let shas: [CacheScript: String]
+    private(set) var sentBytes = 0
+
+    private struct Pending {
+        let reply: EventLoopFuture<[RESPValue]>
+        let parts: [CacheEncoder.Part]
+    }
+    private var pending: CircularBuffer<Pending> = []
+    /// The parts of hashes in the call that is being gathered.
+    var parts: [CacheEncoder.Part] = []
+    /// Parts were sent whose fate is not known, or known to be missing.
+    private(set) var hasParts = false
+    private var missing: [Int] = []
+
+    private static let majorVersionMin = 5
+
+    /// Connects and loads the scripts.
+    static func open(
+        _ options: RedisOptions, on eventLoop: any EventLoop, form: CacheForm
+    ) async throws(LinkFailure) -> RedisLink {
+        let connection: RedisConnection
+        do {
+            connection = try await RedisConnection.connect(options, on: eventLoop)
+        } catch {
+            throw .redis(error, doing: "connect")
+        }
+        let facts: RedisServerFacts
+        var shas: [CacheScript: String] = [:]
+        do {
+            facts = try await RedisServerFacts.read(from: connection)
+            for script in [form.script, .sweep, .mark] {
+                shas[script] = try await connection.command("SCRIPT", "LOAD", script.rawValue).text
+            }
+        } catch {
+            throw .redis(error, doing: "prepare")
+        }
+        if let version = facts.version, let major = version.split(separator: ".").first,
+            let number = Int(major), number < majorVersionMin
+        {
+            throw .oldServer(version: version)
+        }
+        return RedisLink(connection, facts, form.script, shas)
+    }
+
+    private init(
+        _ connection: RedisConnection, _ facts: RedisServerFacts, _ main: CacheScript,
+        _ shas: [CacheScript: String]
+    ) {
+        self.connection = connection
+        self.facts = facts
+        self.main = main
+        self.shas = shas
+    }
+
+    var isOpen: Bool { connection.isOpen }
+    /// The server's run; empty when it does not say.
+    var run: String { facts.runID ?? "" }
+    /// It may evict any key, and has evicted some.
+    var isEvicting: Bool {
+        facts.evictionPolicy?.hasPrefix("allkeys") == true && (facts.evictedKeys ?? 0) > 0
+    }
+    /// In a cluster all keys of a call must be in one slot.
+    var keysPerCall: Int { facts.mode == .cluster ? 1 : .max }
+
+    func close() async { await connection.close() }
+
+    /// Ends the connection without waiting; what is under way may still have its effect.
+    func abandon() {
+        let connection = connection
+        Task { await connection.close() }
+    }
+
+    // MARK: Calls
+
+    /// Sends the call that was gathered.
+    func submit(_ call: inout ScriptCall, _ script: CacheScript? = nil) {
+        var buffer = ByteBuffer()
+        call.finish(sha: shas[script ?? main] ?? "", into: &buffer)
+        send(buffer, parts)
+        if !parts.isEmpty { hasParts = true }
+        parts.removeAll()
+    }
+
+    /// Moves a marker forward, behind everything sent before, and returns what it was.
+    func advance(marker key: String, to text: String) async throws(LinkFailure) -> RESPValue {
+        var buffer = ByteBuffer()
+        buffer.writeCommand(["EVALSHA", shas[.mark] ?? "", "1", key, text])
+        return try await command(buffer)
+    }
+
+    private func send(_ buffer: ByteBuffer, _ parts: [CacheEncoder.Part]) {
+        sentBytes += buffer.readableBytes
+        pending.append(
+            Pending(reply: connection.submit(buffer, replies: 1), parts: parts))
+    }
+
+    /// Waits for the oldest calls until `count` are left.
+    func settle(downTo count: Int) async throws(LinkFailure) {
+        while pending.count > count { _ = try await settleFirst() }
+    }
+
+    /// Waits for all calls and returns the last reply.
+    func settleLast() async throws(LinkFailure) -> RESPValue {
+        var last = RESPValue.null
+        while !pending.isEmpty { last = try await settleFirst() }
+        return last
+    }
+
+    private func settleFirst() async throws(LinkFailure) -> RESPValue {
+        let first = pending.removeFirst()
+        let reply: RESPValue
+        do {
+            reply = try await first.reply.value()[0]
+        } catch {
+            throw .redis(error, doing: "write")
+        }
+        if let error = reply.error {
+            if error.code == "NOSCRIPT" { throw .scriptsGone }
+            throw .redis(RedisFailure(error), doing: "write")
+        }
+        if !first.parts.isEmpty, let places = reply.elements {
+            for place in places.compactMap(\.integer) {
+                if let part = first.parts.first(where: { $0.place == place }) {
+                    missing.append(part.event)
+                }
+            }
+        }
+        return reply
+    }
+
+    /// The events of parts whose hash is missing, in order.
+    func takeMissing() -> [Int] {
+        hasParts = false
+        defer { missing.removeAll() }
+        return missing
+    }
+
+    /// One command, after everything under way.
+    func command(_ parts: [String]) async throws(LinkFailure) -> RESPValue {
+        var buffer = ByteBuffer()
+        buffer.writeCommand(parts)
+        return try await command(buffer)
+    }
+
+    func command(_ bytes: ByteBuffer) async throws(LinkFailure) -> RESPValue {
+        send(bytes, [])
+        return try await settleLast()
+    }
+}
+
+extension CacheForm {
+    var script: CacheScript {
+        switch self {
+        case .json, .string: .set
+        case .hash: .hash
+        case .invalidate: .invalidate
+        }
+    }
+}
