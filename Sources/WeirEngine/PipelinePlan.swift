@@ -8,8 +8,7 @@ package struct PipelinePlan: Sendable {
     package let warnings: [String]
     package let makeSource: @Sendable (ConnectorContext) throws(WeirError) -> any SourceConnector
     /// Makes a reader of the source's rows; nil when it has none.
-    package let makeRowReader:
-        (@Sendable (ConnectorContext) throws(WeirError) -> any RowReader)?
+    package let makeRowReader: (@Sendable (ConnectorContext) throws(WeirError) -> any RowReader)?
     package let sinks: [SinkPlan]
 
     package init(

@@ -41,7 +41,8 @@ package struct KeyTemplate: Sendable, Equatable {
                     continue
                 }
                 guard byte == UInt8(ascii: "{") else {
-                    throw issue("\"}\" at character \(index + 1) closes nothing; write }} for a brace")
+                    throw issue(
+                        "\"}\" at character \(index + 1) closes nothing; write }} for a brace")
                 }
                 let rest = bytes[(index + 1)...]
                 guard let end = rest.firstIndex(of: UInt8(ascii: "}")) else {

@@ -108,13 +108,15 @@ extension PostgresSourceTests {
             ("float8", "'NaN'"), ("float4", "0.1"), ("varchar(9)", "'a b'"), ("char(5)", "'ab'"),
             ("\"char\"", "'x'"), ("name", "'n'"), ("bytea", #"'\x00ff22'"#), ("date", "'infinity'"),
             ("timestamp", "'2026-01-31 09:00:00.5'"), ("timestamptz", "'2026-01-31 09:00+00'"),
-            ("timetz", "'09:00+02'"), ("interval", "'1 mon -2 days 3 sec'"), ("inet", "'10.0.0.1/8'"),
+            ("timetz", "'09:00+02'"), ("interval", "'1 mon -2 days 3 sec'"),
+            ("inet", "'10.0.0.1/8'"),
             ("macaddr", "'08:00:2b:01:02:03'"), ("money", "1234.5"), ("bit(3)", "B'101'"),
             ("varbit", "B'1'"), ("uuid", "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"),
             ("oid", "7"), ("pg_lsn", "'1/2'"), ("jsonb", #"'{"a": [1, "x\"y"]}'"#),
             ("int4range", "'[1,5)'"), ("tsvector", "'a:1 b'"), ("int[]", "'{1,NULL,3}'"),
             ("text[]", #"'{"a,b","q\"",NULL,"NULL"}'"#), ("mood", "'so \"so\"'"),
-            ("mood[]", "'{sad}'"), ("email", "'a@b'"), ("ints", "'{1,2}'"), ("pair", "'(1,\"x y\")'"),
+            ("mood[]", "'{sad}'"), ("email", "'a@b'"), ("ints", "'{1,2}'"),
+            ("pair", "'(1,\"x y\")'"),
             ("pair[]", "ARRAY[(1,'x')::pair]"), ("oidvector", "'1 2'"),
         ]
 
@@ -202,7 +204,8 @@ extension PostgresSourceTests {
             try database.run("CREATE VIEW t AS SELECT 1 a, 7 id, 'b' b, 'c' c")
             #expect(try await images() == [])
             try database.run(
-                "DROP VIEW t; CREATE TABLE t (c int, b int, id int8); INSERT INTO t VALUES (1, 2, 7)")
+                "DROP VIEW t; CREATE TABLE t (c int, b int, id int8); INSERT INTO t VALUES (1, 2, 7)"
+            )
             #expect(try await images() == [["(unchanged)", "7", "2", "1"]])
             // Another reader of nothing is no failure, so one connection did for all.
             #expect(try database.rowReaders() == 1)

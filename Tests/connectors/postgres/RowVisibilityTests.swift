@@ -16,7 +16,8 @@ extension PostgresSourceTests {
             #expect(quiet.shows(2) && !quiet.shows(3))
 
             // Across the end of an epoch, on both sides of it.
-            let after = try #require(VisibleSnapshot(parsing: "4294967290:4294967300:4294967295,4294967298"))
+            let after = try #require(
+                VisibleSnapshot(parsing: "4294967290:4294967300:4294967295,4294967298"))
             #expect(after.shows(4_294_967_294) && !after.shows(4_294_967_295))
             #expect(after.shows(1) && !after.shows(2) && after.shows(3) && !after.shows(4))
             let before = try #require(VisibleSnapshot(parsing: "8589934580:8589934590:8589934585"))
@@ -56,7 +57,8 @@ extension PostgresSourceTests {
             let source = try await SourceHarness.open(database, tables: ["t"])
             for isScan in [false, true] {
                 let writer = try database.connect()
-                _ = try writer.query("BEGIN; DELETE FROM t; INSERT INTO t VALUES (1, 'late')")
+                _ = try writer.query(
+                    "BEGIN; DELETE FROM public.t; INSERT INTO public.t VALUES (1, 'late')")
                 let shown = try writer.queryRow("SELECT txid_current() & 4294967295")[0]
                 let xid = try #require(shown.flatMap { UInt32($0) })
                 let reader = source.makeRowReader(visibilityLimit: .seconds(60))
@@ -91,7 +93,7 @@ extension PostgresSourceTests {
             let source = try await SourceHarness.open(database, tables: ["t"])
             let reader = source.makeRowReader(visibilityLimit: .milliseconds(200))
             let writer = try database.connect()
-            _ = try writer.query("BEGIN; INSERT INTO t VALUES (1, 'never')")
+            _ = try writer.query("BEGIN; INSERT INTO public.t VALUES (1, 'never')")
             let shown = try writer.queryRow("SELECT txid_current() & 4294967295")[0]
             let xid = try #require(shown.flatMap { UInt32($0) })
             let began = ContinuousClock.now
@@ -137,7 +139,7 @@ extension PostgresSourceTests {
             try await eventually("the setting has arrived") {
                 try writer.queryRow("SHOW synchronous_standby_names") == ["nobody"]
             }
-            try writer.sendQuery("UPDATE t SET v = 'new'")
+            try writer.sendQuery("UPDATE public.t SET v = 'new'")
             try await eventually("the change is sent") {
                 try await source.readBatch().events.count == 1
             }
@@ -175,7 +177,7 @@ extension PostgresSourceTests {
             for isScan in [false, true] {
                 let writer = try database.connect()
                 let type = isScan ? "text" : "int USING v::int"
-                _ = try writer.query("BEGIN; ALTER TABLE t ALTER v TYPE \(type)")
+                _ = try writer.query("BEGIN; ALTER TABLE public.t ALTER v TYPE \(type)")
                 let reading = Task {
                     if isScan {
                         try await reader.scan(Self.name, showing: [])
@@ -232,7 +234,8 @@ extension PostgresSourceTests {
                 try connection.sendQuery(sql, parameters: lists)
                 var lines: [String] = []
                 while let row = try connection.nextRow(by: .now + .seconds(20)) {
-                    lines.append(unsafe row[0].map { unsafe String(decoding: $0, as: UTF8.self) } ?? "")
+                    lines.append(
+                        unsafe row[0].map { unsafe String(decoding: $0, as: UTF8.self) } ?? "")
                 }
                 return lines
             }

@@ -43,7 +43,8 @@ struct CachePropertyTests {
             steps[name, default: 0] += 1
             try compare(world, harness, write, "seed \(seed) step \(step): \(name)")
         }
-        for name in ["change", "replay", "evict", "leased", "refused", "filled", "voided", "epoch"] {
+        for name in ["change", "replay", "evict", "leased", "refused", "filled", "voided", "epoch"]
+        {
             #expect(steps[name, default: 0] > 0, "seed \(seed) never did \(name): \(steps)")
         }
         await live.close()

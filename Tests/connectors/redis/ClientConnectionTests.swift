@@ -247,7 +247,7 @@ struct ClientConnectionTests {
             try await RedisConnection.connect(server)
         }
         #expect(failure?.kind == .connection)
-        #expect(failure?.message.contains("max number of clients") == true)
+        #expect(failure?.message.contains("max number of clients") == true, "\(failure as Any)")
         #expect(connection.isOpen)
     }
 

@@ -35,7 +35,7 @@ import WeirTesting
     @Test func aSilentServerIsGivenUpInTime() async throws {
         let server = try await RedisServer.start()
         var options = try RedisOptions(server)
-        options.replyTimeout = .milliseconds(300)
+        options.replyTimeout = .seconds(1)
         let connection = try await RedisConnection.connect(options)
         _ = try await connection.command("PING")
         server.pause()
@@ -45,7 +45,7 @@ import WeirTesting
             #expect(try await failure { _ = try await future.value() }.kind == .timeout)
         }
         let elapsed = ContinuousClock.now - start
-        #expect(elapsed >= .milliseconds(300))
+        #expect(elapsed >= .seconds(1))
         #expect(elapsed < .seconds(5))
         #expect(!connection.isOpen)
         server.resume()
@@ -54,10 +54,10 @@ import WeirTesting
     @Test func theReplyTimeoutIsEachCommandsOwn() async throws {
         let server = try await RedisServer.start(settings: ["enable-debug-command": "yes"])
         var options = try RedisOptions(server)
-        options.replyTimeout = .milliseconds(1500)
+        options.replyTimeout = .seconds(2)
         let connection = try await RedisConnection.connect(options)
         // Together longer than the limit, one by one not; the timer is armed for the first.
-        for _ in 0..<4 {
+        for _ in 0..<5 {
             #expect(try await connection.command("DEBUG", "SLEEP", "0.5") == .simple("OK"))
         }
         #expect(connection.isOpen)

@@ -123,6 +123,13 @@ import Glibc
         unsafe PQconsumeInput(connection) == 1 && PQstatus(connection) == CONNECTION_OK
     }
 
+    /// Nothing has arrived since the last command. What a server says to an idle session is, but for
+    /// a changed setting, that it ends it.
+    package func isQuiet() -> Bool {
+        var item = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return unsafe poll(&item, 1, 0) == 0
+    }
+
     /// Runs one command and returns its rows as text.
     package func query(
         _ sql: String, within limit: Duration = .seconds(15)

@@ -84,7 +84,7 @@ package actor PostgresRowReader: RowReader {
     private var failures: FailureMap { FailureMap(config, pipeline: pipeline) }
 
     private func connect() throws(WeirError) -> PostgresConnection {
-        if let free, free.isAlive() { return free }
+        if let free, free.isQuiet() { return free }
         free = nil
         do throws(PostgresFailure) {
             let made = try PostgresConnection(

@@ -41,6 +41,7 @@ final class RedisChannelHandler: ChannelInboundHandler {
         self.onPush = onPush
     }
 
+    /// - Parameter connection: nil for the greeting, which the connect timeout limits.
     func submit(
         _ commands: ByteBuffer, replies count: Int, to promise: EventLoopPromise<[RESPValue]>,
         of connection: RedisConnection?
@@ -50,10 +51,10 @@ final class RedisChannelHandler: ChannelInboundHandler {
             return
         }
         precondition(count > 0, "Every command has a reply.")
-        let deadline = NIODeadline.now() + replyTimeout
+        let deadline = connection == nil ? .distantFuture : NIODeadline.now() + replyTimeout
         waiting.append(
             Waiting(count: count, deadline: deadline, promise: promise, connection: connection))
-        if timer == nil { arm(deadline, context) }
+        if timer == nil, connection != nil { arm(deadline, context) }
         context.writeAndFlush(wrapOutboundOut(commands), promise: nil)
     }
 

@@ -22,8 +22,13 @@ extension RedisConnection {
             promise.fail(
                 RedisFailure(.timeout, "could not connect to \(place): no answer in time"))
         }
-        let opened = open(options, tls, onPush, on: eventLoop)
-        opened.flatMap { greet($0, options) }.flatMapErrorThrowing { error in
+        let handlers = Handlers.makeBoxSendingValue([:], eventLoop: eventLoop)
+        let opened = open(options, tls, onPush, handlers, on: eventLoop)
+        opened.flatMap { channel in
+            // Each channel was given one.
+            let handler = handlers.value.removeValue(forKey: ObjectIdentifier(channel))
+            return greet(channel, handler, options)
+        }.flatMapErrorThrowing { error in
             let failure = RedisFailure(network: error)
             switch failure.kind {
             case .authentication, .reply: throw failure
@@ -62,10 +67,15 @@ extension RedisConnection {
         }
     }
 
+    /// The handlers of the channels that are tried. By the time the connected one is known it may be
+    /// closed again and its pipeline empty; its handler still knows why.
+    private typealias Handlers = NIOLoopBoundBox<[ObjectIdentifier: RedisChannelHandler]>
+
     /// The socket is connected; the TLS handshake is still to come.
     private static func open(
         _ options: RedisOptions, _ tls: NIOSSLContext?,
-        _ onPush: (@Sendable ([RESPValue]) -> Void)?, on eventLoop: any EventLoop
+        _ onPush: (@Sendable ([RESPValue]) -> Void)?, _ handlers: Handlers,
+        on eventLoop: any EventLoop
     ) -> EventLoopFuture<any Channel> {
         let replyTimeout = TimeAmount(options.replyTimeout)
         let serverName = serverName(of: options.url)
@@ -78,8 +88,9 @@ extension RedisConnection {
                         try pipeline.addHandler(
                             NIOSSLClientHandler(context: tls, serverHostname: serverName))
                     }
-                    try pipeline.addHandler(
-                        RedisChannelHandler(replyTimeout: replyTimeout, onPush: onPush))
+                    let handler = RedisChannelHandler(replyTimeout: replyTimeout, onPush: onPush)
+                    try pipeline.addHandler(handler)
+                    handlers.value[ObjectIdentifier(channel)] = handler
                 }
             }
         switch options.url.address {

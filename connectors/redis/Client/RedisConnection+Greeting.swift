@@ -13,14 +13,11 @@ extension RedisConnection {
     /// Logs in and agrees on the protocol, in one round trip: a server answers what it must, and
     /// refuses the rest one by one. On the event loop.
     static func greet(
-        _ channel: any Channel, _ options: RedisOptions
+        _ channel: any Channel, _ handler: RedisChannelHandler?, _ options: RedisOptions
     ) -> EventLoopFuture<RedisConnection> {
-        let handler: RedisChannelHandler
-        do {
-            handler = try channel.pipeline.syncOperations.handler(type: RedisChannelHandler.self)
-        } catch {
-            // The handshake failed meanwhile, and the pipeline is gone.
-            return channel.eventLoop.makeFailedFuture(error)
+        guard let handler else {
+            let failure = RedisFailure(.connection, "the connection is closed")
+            return channel.eventLoop.makeFailedFuture(failure)
         }
         var commands = ByteBuffer()
         let steps = write(greeting: options, to: &commands)

@@ -21,7 +21,9 @@ struct CachedTable: Sendable {
         projection = try Projection(
             schema, routing: config.routing, columns: config.columns, options: config.values)
         key = try config.key.compile(for: schema)
-        value = try config.value.map { (path) throws(WeirError) in try path.find(in: schema, namedUnder: "value") }
+        value = try config.value.map { (path) throws(WeirError) in
+            try path.find(in: schema, namedUnder: "value")
+        }
         let projection = projection
         hashFields =
             config.form == .hash

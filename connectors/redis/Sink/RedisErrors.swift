@@ -13,7 +13,8 @@ extension ErrorCode {
     static let redisTLS = ErrorCode(
         "redis.tls_failed",
         meaning: "The TLS handshake failed: the certificate is not trusted, or is another host's.",
-        remedy: "Name the authority in the connection's \"ca_file\", or correct the host in \"url\".")
+        remedy:
+            "Name the authority in the connection's \"ca_file\", or correct the host in \"url\".")
     static let redisAuthentication = ErrorCode(
         "redis.authentication",
         meaning: "Redis refused user or password, or asks for one.",
@@ -21,16 +22,19 @@ extension ErrorCode {
     static let redisPermission = ErrorCode(
         "redis.permission",
         meaning: "The user's ACL forbids a command or a key the sink needs.",
-        remedy: "Grant what connectors/redis/README.md lists: ACL SETUSER … Weir retries by itself.")
+        remedy: "Grant what connectors/redis/README.md lists: ACL SETUSER … Weir retries by itself."
+    )
     static let redisOutOfMemory = ErrorCode(
         "redis.out_of_memory",
         meaning: "Redis has reached maxmemory and may not evict keys to make room.",
-        remedy: "Raise maxmemory, or choose an eviction policy such as allkeys-lru. Weir retries by "
+        remedy:
+            "Raise maxmemory, or choose an eviction policy such as allkeys-lru. Weir retries by "
             + "itself; changes wait in the queue, then in the source's log.")
     static let redisReadOnly = ErrorCode(
         "redis.read_only",
         meaning: "The server is a replica and takes no writes, as after a failover.",
-        remedy: "Let the connection's host name lead to the primary. Weir connects again by itself.")
+        remedy: "Let the connection's host name lead to the primary. Weir connects again by itself."
+    )
     static let redisNotReady = ErrorCode(
         "redis.not_ready",
         meaning: "Redis is loading its data, is busy with a script, or has lost its primary.",
@@ -45,7 +49,8 @@ extension ErrorCode {
         remedy: "Bring the replicas back. Weir retries by itself.")
     static let redisCluster = ErrorCode(
         "redis.cluster_moved",
-        meaning: "The server is a node of a cluster and does not hold all slots; Weir speaks to one "
+        meaning:
+            "The server is a node of a cluster and does not hold all slots; Weir speaks to one "
             + "server.",
         remedy: "Connect to a server or proxy that takes every key.")
     static let redisVersion = ErrorCode(

@@ -228,7 +228,8 @@ struct Lifetime: Sendable, Equatable {
     fileprivate init(_ given: ConfigValues, _ form: CacheForm) throws(ConfigIssue) {
         let ttl = given.duration("ttl")?.wholeMilliseconds
         if ttl != nil, form == .invalidate {
-            throw ConfigIssue(field: "ttl", "\"write\": \"invalidate\" stores nothing that has a ttl")
+            throw ConfigIssue(
+                field: "ttl", "\"write\": \"invalidate\" stores nothing that has a ttl")
         }
         let jitter = given.duration("ttl_jitter")?.wholeMilliseconds
         if jitter != nil, ttl == nil {

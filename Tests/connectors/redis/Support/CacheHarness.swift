@@ -70,10 +70,10 @@ final class CacheHarness: Sendable {
         try server.get(key).map { String(decoding: $0, as: UTF8.self) }
     }
 
-    /// Every key but the marker, with its text.
+    /// Every key that holds text.
     func strings() throws -> [String: String] {
         var found: [String: String] = [:]
-        for key in try keys() {
+        for key in try allKeys() {
             guard case .simple("string") = try server.command("TYPE", key) else { continue }
             found[key] = try get(key)
         }
@@ -82,8 +82,12 @@ final class CacheHarness: Sendable {
 
     /// Keys of values: neither side keys nor the marker.
     func keys() throws -> [String] {
+        try allKeys().filter { !$0.hasSuffix(":v") && !$0.hasPrefix("weir:") }
+    }
+
+    private func allKeys() throws -> [String] {
         guard case .array(let keys) = try server.command("KEYS", "*") else { return [] }
-        return keys.compactMap(\.text).filter { !$0.hasSuffix(":v") && !$0.hasPrefix("weir:") }
+        return keys.compactMap(\.text)
     }
 }
 

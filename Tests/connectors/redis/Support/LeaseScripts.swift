@@ -28,7 +28,9 @@ struct LeaseScripts {
     func fill(
         _ key: String, _ token: String, _ value: [UInt8], ttl: Int = 0, asHash: Bool = false
     ) throws -> Bool {
-        var parts = ["EVAL", fillText, "2", key, "{\(key)}:v", token, "\(ttl)"].map { Array($0.utf8) }
+        var parts = ["EVAL", fillText, "2", key, "{\(key)}:v", token, "\(ttl)"].map {
+            Array($0.utf8)
+        }
         if asHash { parts.append(Array("note".utf8)) }
         let reply = try server.command(parts + [value])
         guard case .integer(let taken) = reply else {

@@ -1,0 +1,195 @@
+import Testing
+import WeirCore
+import WeirRedisClient
+import WeirTesting
+
+@testable import WeirRedisSink
+
+/// Errors of the server, each with its code; none loses or doubles anything (FAULTS, G).
+struct RedisFaultTests {
+    private let harness: CacheHarness
+    private let server: RedisServer
+
+    init() async throws {
+        harness = try await CacheHarness.start()
+        server = harness.server
+    }
+
+    private let batch = ItemBatch.of([.insert(.init("1", "n"))], commit: 16)
+
+    private func opened(_ more: [String: ConfigValue] = [:]) async throws -> RedisSink {
+        let sink = try harness.sink(more)
+        _ = try await sink.open(at: nil)
+        return sink
+    }
+
+    /// What `write` fails with, and that it works again once `heal` was done.
+    private func expect(
+        _ code: String, _ sink: RedisSink, says words: String, heal: () throws -> Void
+    ) async throws {
+        for _ in 0..<2 {
+            let error = await #expect(throws: WeirError.self) { try await sink.write([batch]) }
+            #expect(error?.code.name == code)
+            #expect(error?.disposition == .transient)
+            #expect(error?.message.contains(words) == true, "\(error?.message ?? "")")
+        }
+        try heal()
+        let outcome = try await sink.write([batch])
+        #expect(outcome.delivered == 1)
+        #expect(try harness.keys() == ["item:1"])
+        await sink.close()
+    }
+
+    @Test func outOfMemory() async throws {
+        let sink = try await opened()
+        _ = try server.command("CONFIG", "SET", "maxmemory", "1")
+        try await expect("redis.out_of_memory", sink, says: "OOM command not allowed") {
+            _ = try server.command("CONFIG", "SET", "maxmemory", "0")
+        }
+    }
+
+    @Test func readOnly() async throws {
+        let sink = try await opened()
+        _ = try server.command("REPLICAOF", "127.0.0.1", "1")
+        try await expect("redis.read_only", sink, says: "READONLY") {
+            _ = try server.command("REPLICAOF", "NO", "ONE")
+        }
+    }
+
+    @Test func tooFewReplicas() async throws {
+        let sink = try await opened()
+        _ = try server.command("CONFIG", "SET", "min-replicas-to-write", "1")
+        try await expect("redis.replicas_missing", sink, says: "NOREPLICAS") {
+            _ = try server.command("CONFIG", "SET", "min-replicas-to-write", "0")
+        }
+    }
+
+    @Test func permissionMissing() async throws {
+        _ = try server.command(
+            "ACL", "SETUSER", "weir", "on", ">secret", "~*", "&*", "+@all", "-psetex", "-set")
+        let config = try CacheHarness.config(
+            server,
+            connection: [
+                "user": .string("weir"), "password": .secret(Secret("secret", origin: "test")),
+            ])
+        let sink = try harness.sink(config)
+        // Not even the marker can be set.
+        let error = await #expect(throws: WeirError.self) { _ = try await sink.open(at: nil) }
+        #expect(error?.code.name == "redis.permission")
+        #expect(error?.hint?.contains("ACL SETUSER weir") == true)
+        #expect("\(error.map { "\($0)" } ?? "")".contains("secret") == false)
+        _ = try server.command("ACL", "SETUSER", "weir", "+psetex", "+set")
+        _ = try await sink.open(at: nil)
+        #expect(try await sink.write([batch]).delivered == 1)
+        await sink.close()
+    }
+
+    @Test func wrongPassword() async throws {
+        let server = try await RedisServer.start(password: "right")
+        let config = try CacheHarness.config(
+            server, url: "redis://127.0.0.1:\(server.port)/0",
+            connection: ["password": .secret(Secret("wrong-secret", origin: "test"))])
+        let sink = try harness.sink(config)
+        let error = await #expect(throws: WeirError.self) { _ = try await sink.open(at: nil) }
+        #expect(error?.code.name == "redis.authentication" && error?.disposition == .transient)
+        #expect("\(error.map { "\($0)" } ?? "")".contains("wrong-secret") == false)
+        await sink.close()
+    }
+
+    @Test func scriptsThatAreGoneAreLoadedAgain() async throws {
+        let sink = try await opened()
+        _ = try server.command("SCRIPT", "FLUSH")
+        #expect(try await sink.write([batch]).delivered == 1)
+        #expect(try harness.keys() == ["item:1"])
+        await sink.close()
+    }
+
+    @Test func aKilledServerIsConnectedToAgain() async throws {
+        let server = try await RedisServer.start(
+            settings: ["appendonly": "yes", "appendfsync": "always"])
+        let harness = CacheHarness(server)
+        let sink = try harness.sink()
+        _ = try await sink.open(at: nil)
+        server.kill()
+        let error = await #expect(throws: WeirError.self) { try await sink.write([batch]) }
+        #expect(error?.code.name == "redis.connection_failed")
+        try await server.restart(keepingData: true)
+        #expect(try await sink.write([batch]).delivered == 1)
+        #expect(try harness.keys() == ["item:1"])
+        await sink.close()
+    }
+
+    @Test func aSilentServerDoesNotHoldUpAnEnd() async throws {
+        let sink = try await opened()
+        server.pause()
+        let write = Task { try await sink.write([batch]) }
+        // It has been sent and waits; what cancels it is the end of the pipeline.
+        write.cancel()
+        let start = ContinuousClock.now
+        await #expect(throws: WeirError.self) { try await write.value }
+        #expect(ContinuousClock.now - start < .seconds(5))
+        server.resume()
+        #expect(try await sink.write([batch]).delivered == 1)
+        await sink.close()
+    }
+
+    /// One node with all slots: a key and its side key must be in one, or it refuses the script.
+    @Test(arguments: ["item:{id}", "{{{id}}}:item", "{{shop}}:item:{id}", "a{{x{id}}}b:{note}"])
+    func keysAreSafeInACluster(template: String) async throws {
+        let server = try await RedisServer.start(settings: ["cluster-enabled": "yes"])
+        let slots = (0..<16_384).map { "\($0)" }
+        _ = try server.command(
+            ["CLUSTER", "ADDSLOTS"].map { Array($0.utf8) } + slots.map { Array($0.utf8) })
+        try await eventually("the cluster is up") {
+            try server.cli("cluster", "info").contains("cluster_state:ok")
+        }
+        let harness = CacheHarness(server)
+        let sink = try harness.sink(key: template)
+        _ = try await sink.open(at: nil)
+        let ids = ["1", "2", "", "{", "}", "{}", "a:b", "%", "\u{1F642}"]
+        let outcome = try await sink.write([
+            ItemBatch.of(ids.map { .insert(.init($0, "n")) }, commit: 16)
+        ])
+        #expect(outcome.delivered == ids.count)
+        #expect(try harness.keys().count == ids.count)
+        await sink.close()
+    }
+
+    @Test func aSlotNobodyServesIsNamed() async throws {
+        let server = try await RedisServer.start(
+            settings: ["cluster-enabled": "yes", "cluster-require-full-coverage": "no"])
+        let harness = CacheHarness(server)
+        let sink = try harness.sink()
+        let error = await #expect(throws: WeirError.self) { _ = try await sink.open(at: nil) }
+        #expect(error?.code.name == "redis.cluster_moved")
+        await sink.close()
+    }
+
+    @Test func everyRefusalHasACode() {
+        let map = RedisFailureMap(place: "cache:6379/0", user: "weir")
+        let expected: [(String, String, Disposition)] = [
+            ("OOM", "redis.out_of_memory", .transient), ("READONLY", "redis.read_only", .transient),
+            ("LOADING", "redis.not_ready", .transient), ("BUSY", "redis.not_ready", .transient),
+            ("MASTERDOWN", "redis.not_ready", .transient),
+            ("MISCONF", "redis.persistence_failed", .transient),
+            ("NOREPLICAS", "redis.replicas_missing", .transient),
+            ("NOPERM", "redis.permission", .transient), ("MOVED", "redis.cluster_moved", .blocked),
+            ("ASK", "redis.cluster_moved", .blocked),
+            ("CROSSSLOT", "redis.cluster_moved", .blocked),
+            ("CLUSTERDOWN", "redis.cluster_moved", .transient),
+            ("ERR", "redis.command_failed", .transient), ("", "redis.command_failed", .transient),
+        ]
+        for (code, name, disposition) in expected {
+            let error = map.error(
+                RedisFailure(.reply(code: code), "\(code) said so"), doing: "write")
+            #expect(error.code.name == name && error.disposition == disposition)
+            #expect(error.message == "could not write at cache:6379/0: \(code) said so")
+        }
+        for kind in [
+            RedisFailure.Kind.connection, .timeout, .tls, .authentication, .protocolError,
+            .cancelled,
+        ] {
+            #expect(map.error(RedisFailure(kind, "m"), doing: "write").disposition == .transient)
+        }
+    }
+}

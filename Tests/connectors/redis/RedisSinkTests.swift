@@ -1,0 +1,340 @@
+import Testing
+import WeirCore
+import WeirRedisSink
+import WeirTesting
+
+/// The sink alone, against a real server.
+struct RedisSinkTests {
+    private let harness: CacheHarness
+    private let server: RedisServer
+
+    init() async throws {
+        harness = try await CacheHarness.start()
+        server = harness.server
+    }
+
+    private func opened(
+        write: String = "json", key: String = "item:{id}", _ more: [String: ConfigValue] = [:],
+        at mark: SinkMark? = nil
+    ) async throws -> RedisSink {
+        let sink = try harness.sink(write: write, key: key, more)
+        _ = try await sink.open(at: mark)
+        return sink
+    }
+
+    private func side(_ key: String) throws -> String? { try harness.get("{\(key)}:v") }
+
+    private func version(_ commit: UInt64, _ ordinal: UInt32 = 0) -> String {
+        VersionText.of(epoch: harness.epoch, commit: commit, ordinal: ordinal)
+    }
+
+    @Test func conforms() async throws {
+        let (server, rows) = (server, harness.rows)
+        let config = try CacheHarness.config(server)
+        // Places do not keep events, only the last of each key: there are no ids to compare.
+        try await SinkConformance.check(isExactlyOnce: false) {
+            _ = try server.command("FLUSHALL")
+            return SinkSubject(
+                make: { context in
+                    RedisSink(
+                        config,
+                        ConnectorContext(
+                            pipeline: context.pipeline, name: context.name,
+                            executor: context.executor, notes: context.notes,
+                            makeRowReader: { rows }, log: { _, _ in }))
+                }, ids: { nil })
+        }
+    }
+
+    // MARK: Forms
+
+    @Test func jsonIsTheRow() async throws {
+        let sink = try await opened()
+        let outcome = try await sink.write([
+            ItemBatch.of(
+                [.insert(.init("1", "a\"\u{1F642}")), .insert(.init("2", nil, stock: "7"))],
+                commit: 16)
+        ])
+        #expect(outcome.delivered == 2 && outcome.filtered == 0 && outcome.late == 0)
+        #expect(outcome.bytes > 0)
+        #expect(
+            try harness.strings() == [
+                "item:1": #"{"id":"1","note":"a\"🙂","stock":1}"#, "{item:1}:v": version(16),
+                "item:2": #"{"id":"2","note":null,"stock":7}"#, "{item:2}:v": version(16, 1),
+                "weir:{shop/cache}": try harness.get("weir:{shop/cache}") ?? "",
+            ])
+        await sink.close()
+    }
+
+    @Test func columnsAreChosenAndRenamed() async throws {
+        let sink = try await opened([
+            "columns": .columns([
+                ColumnChoice(output: "left", source: "stock"),
+                ColumnChoice(output: "id", source: "id"),
+            ])
+        ])
+        _ = try await sink.write([ItemBatch.of([.insert(.init("1", "x"))], commit: 16)])
+        #expect(try harness.get("item:1") == #"{"left":1,"id":"1"}"#)
+        await sink.close()
+    }
+
+    @Test func stringIsOneValueAndNullRemovesTheKey() async throws {
+        let sink = try await opened(write: "string", ["value": .string("note")])
+        _ = try await sink.write([
+            ItemBatch.of(
+                [.insert(.init("1", "a\r\nb")), .insert(.init("2", "")), .insert(.init("3", "c"))],
+                commit: 16)
+        ])
+        #expect(try harness.get("item:1") == "a\r\nb")
+        #expect(try harness.get("item:2") == "")
+        _ = try await sink.write([ItemBatch.of([.update(.init("3", nil))], commit: 32)])
+        #expect(try harness.get("item:3") == nil)
+        #expect(try side("item:3") == version(32) + "!")
+        await sink.close()
+    }
+
+    @Test func hashHasAFieldPerColumnAndNoneForNull() async throws {
+        let sink = try await opened(write: "hash")
+        // Somebody's string under our key, and a hash with a field no column has.
+        _ = try server.command("SET", "item:1", "text")
+        _ = try server.command("HSET", "item:2", "old", "1")
+        _ = try await sink.write([
+            ItemBatch.of([.insert(.init("1", "n")), .insert(.init("2", nil))], commit: 16)
+        ])
+        #expect(try hash("item:1") == ["id": "1", "note": "n", "stock": "1"])
+        #expect(try hash("item:2") == ["id": "2", "stock": "1"])
+        _ = try await sink.write([ItemBatch.of([.delete(Array("1".utf8))], commit: 32)])
+        #expect(try hash("item:1").isEmpty)
+        #expect(try side("item:1") == version(32) + "!")
+        await sink.close()
+    }
+
+    private func hash(_ key: String) throws -> [String: String] {
+        guard case .array(let parts) = try server.command("HGETALL", key) else { return [:] }
+        var fields: [String: String] = [:]
+        for index in stride(from: 0, to: parts.count, by: 2) {
+            fields[parts[index].text ?? ""] = parts[index + 1].text
+        }
+        return fields
+    }
+
+    // MARK: Life
+
+    @Test func valuesLiveForTheirTTLLessSomeJitterAndVersionsLonger() async throws {
+        let sink = try await opened([
+            "ttl": .duration(.seconds(3600)), "ttl_jitter": .duration(.seconds(600)),
+        ])
+        let ids = (0..<50).map(String.init)
+        _ = try await sink.write([
+            ItemBatch.of(ids.map { .insert(.init($0, "n")) }, commit: 16)
+        ])
+        var lives: Set<Int> = []
+        for id in ids {
+            guard case .integer(let life) = try server.command("PTTL", "item:\(id)"),
+                case .integer(let kept) = try server.command("PTTL", "{item:\(id)}:v")
+            else {
+                Issue.record("no TTL of item:\(id)")
+                continue
+            }
+            #expect((2_990_000...3_600_000).contains(life))
+            #expect(kept > life)
+            lives.insert(life / 1000)
+        }
+        #expect(lives.count > 20, "keys written together expire apart")
+        await sink.close()
+    }
+
+    @Test func aTombstoneExpires() async throws {
+        let sink = try await opened(["tombstone": .duration(.seconds(5))])
+        _ = try await sink.write([
+            ItemBatch.of([.insert(.init("1", "n")), .delete(Array("1".utf8))], commit: 16)
+        ])
+        guard case .integer(let life) = try server.command("PTTL", "{item:1}:v") else {
+            Issue.record("no tombstone")
+            return
+        }
+        #expect((1...5000).contains(life))
+        await sink.close()
+    }
+
+    // MARK: Keys
+
+    @Test func aChangedKeyMovesTheValue() async throws {
+        let sink = try await opened()
+        _ = try await sink.write([
+            ItemBatch.of([.insert(.init("1", "a")), .insert(.init("2", "b"))], commit: 16),
+            // A chain: 2 becomes 3, then 1 becomes 2.
+            ItemBatch.of(
+                [
+                    .move(from: Array("2".utf8), to: .init("3", "b")),
+                    .move(from: Array("1".utf8), to: .init("2", "a")),
+                ], commit: 32),
+        ])
+        #expect(try harness.keys().sorted() == ["item:2", "item:3"])
+        #expect(try harness.get("item:2") == #"{"id":"2","note":"a","stock":1}"#)
+        #expect(try side("item:1") == version(32, 1) + "!")
+        await sink.close()
+    }
+
+    @Test func aRowWithoutAKeyHasNoValue() async throws {
+        let config = try CacheHarness.config(server, key: "note:{note}")
+        let sink = try harness.sink(config)
+        _ = try await sink.open(at: nil)
+        let outcome = try await sink.write([
+            ItemBatch.of([.insert(.init("1", nil)), .insert(.init("2", "x"))], commit: 16)
+        ])
+        #expect(outcome.delivered == 1 && outcome.filtered == 1)
+        #expect(try harness.keys() == ["note:x"])
+        // The old note is not sent with an update: its key is not known.
+        let error = await #expect(throws: WeirError.self) {
+            try await sink.write([ItemBatch.of([.update(.init("2", "y"))], commit: 32)])
+        }
+        #expect(error?.code.name == "redis.key_unknown" && error?.disposition == .blocked)
+        #expect(error?.hint?.contains("REPLICA IDENTITY FULL") == true)
+        await sink.close()
+    }
+
+    @Test func anUnknownColumnIsNamed() async throws {
+        let sink = try await opened(key: "item:{idd}")
+        let error = await #expect(throws: WeirError.self) {
+            try await sink.write([ItemBatch.of([.insert(.init("1", "x"))], commit: 16)])
+        }
+        #expect(error?.code.name == "values.unknown_column")
+        #expect(error?.hint == "Did you mean \"id\"?")
+        await sink.close()
+    }
+
+    // MARK: Values the source did not send
+
+    @Test func anUnsentColumnIsReadFromTheSource() async throws {
+        let sink = try await opened()
+        _ = try await sink.write([ItemBatch.of([.insert(.init("1", "long"))], commit: 16)])
+        await harness.rows.set(.init("1", "long", stock: "99"))
+        var row = ItemBatch.Row("1", nil, stock: "2")
+        row.isNoteUnchanged = true
+        var gone = ItemBatch.Row("2", nil)
+        gone.isNoteUnchanged = true
+        let outcome = try await sink.write([
+            ItemBatch.of([.update(row), .update(gone)], commit: 32)
+        ])
+        // The event's own values stay; only what was not sent is read.
+        #expect(try harness.get("item:1") == #"{"id":"1","note":"long","stock":2}"#)
+        #expect(outcome.late == 2 && outcome.delivered == 2)
+        #expect(await harness.rows.asked == [[Array("1".utf8), Array("2".utf8)]])
+        // A row that is gone comes through the stream; until then nothing is made up.
+        #expect(try harness.get("item:2") == nil)
+        await sink.close()
+    }
+
+    @Test func aColumnNobodyAskedForIsNotRead() async throws {
+        let sink = try await opened(write: "string", ["value": .string("stock")])
+        var row = ItemBatch.Row("1", nil, stock: "2")
+        row.isNoteUnchanged = true
+        let outcome = try await sink.write([ItemBatch.of([.update(row)], commit: 32)])
+        #expect(outcome.late == 0)
+        #expect(try harness.get("item:1") == "2")
+        #expect(await harness.rows.asked.isEmpty)
+        await sink.close()
+    }
+
+    @Test func aHashIsChangedInPartUnlessItIsMissing() async throws {
+        let sink = try await opened(write: "hash")
+        await harness.rows.set(.init("1", "newer"))
+        await harness.rows.set(.init("2", "read"))
+        _ = try await sink.write([ItemBatch.of([.insert(.init("1", "sent"))], commit: 16)])
+        let parts = ["1", "2", "3"].map { id in
+            var row = ItemBatch.Row(id, nil, stock: "5")
+            row.isNoteUnchanged = true
+            return ItemBatch.Change.update(row)
+        }
+        let outcome = try await sink.write([ItemBatch.of(parts, commit: 32)])
+        #expect(try hash("item:1") == ["id": "1", "note": "sent", "stock": "5"])
+        #expect(try hash("item:2") == ["id": "2", "note": "read", "stock": "5"])
+        #expect(try hash("item:3").isEmpty)
+        #expect(try side("item:2") == version(32, 1))
+        #expect(outcome.late == 2 && outcome.delivered == 3)
+        await sink.close()
+    }
+
+    @Test func aSourceThatCannotBeAskedStopsTheSink() async throws {
+        let sink = RedisSink(try CacheHarness.config(server), .test())
+        _ = try await sink.open(at: nil)
+        var row = ItemBatch.Row("1", nil)
+        row.isNoteUnchanged = true
+        let batch = ItemBatch.of([.update(row)], commit: 32)
+        let error = await #expect(throws: WeirError.self) { try await sink.write([batch]) }
+        #expect(error?.code.name == "redis.rows_unreadable" && error?.disposition == .blocked)
+        await sink.close()
+    }
+
+    // MARK: Invalidation
+
+    @Test func invalidateRemovesAndHoldsAndPublishes() async throws {
+        let sink = try await opened(write: "invalidate", ["publish": .string("gone")])
+        let lua = try LeaseScripts(server)
+        for id in ["1", "2", "3"] { _ = try server.command("SET", "item:\(id)", "cached") }
+        #expect(try lua.lease("item:4", "t"))
+        let outcome = try await sink.write([
+            ItemBatch.of(
+                [
+                    .insert(.init("1", "n")), .update(.init("2", "n")),
+                    .move(from: Array("3".utf8), to: .init("4", "n")),
+                ], commit: 16)
+        ])
+        #expect(outcome.delivered == 2 && outcome.filtered == 1)
+        #expect(try harness.keys() == ["item:1"])
+        #expect(try !lua.fill("item:4", "t", Array("stale".utf8)), "the lease is void")
+        #expect(try !lua.lease("item:2", "u"), "replicas may not have the change yet")
+        guard case .integer(let life) = try server.command("PTTL", "{item:2}:v") else { return }
+        #expect((1...1000).contains(life))
+        await sink.close()
+    }
+
+    @Test func withoutHoldALeaseIsGivenAtOnce() async throws {
+        let sink = try await opened(write: "invalidate", ["hold": .duration(.zero)])
+        let lua = try LeaseScripts(server)
+        #expect(try lua.lease("item:1", "t"))
+        _ = try await sink.write([ItemBatch.of([.update(.init("1", "n"))], commit: 16)])
+        #expect(try !lua.fill("item:1", "t", Array("stale".utf8)))
+        #expect(try lua.lease("item:1", "u"))
+        #expect(try lua.fill("item:1", "u", Array("fresh".utf8)))
+        #expect(try harness.get("item:1") == "fresh")
+        await sink.close()
+    }
+
+    // MARK: Truncate
+
+    @Test func truncateIsIgnoredUnlessAskedFor() async throws {
+        let sink = try await opened()
+        let outcome = try await sink.write([
+            ItemBatch.of([.insert(.init("1", "n"))], commit: 16),
+            ItemBatch.of([.truncate], commit: 32),
+        ])
+        #expect(outcome.delivered == 1 && outcome.filtered == 1)
+        #expect(try harness.keys() == ["item:1"])
+        await sink.close()
+    }
+
+    @Test func truncateRemovesWhatItGoverns() async throws {
+        let sink = try await opened(["truncate": .string("delete")])
+        let lua = try LeaseScripts(server)
+        _ = try server.command("SET", "item:index", "somebody's")
+        _ = try server.command("SET", "item:9:z", "somebody's")
+        _ = try server.command("SET", "items", "somebody's")
+        #expect(try lua.lease("item:refilled", "t"))
+        #expect(try lua.fill("item:refilled", "t", Array("x".utf8)))
+        let rows = (0..<300).map { ItemBatch.Change.insert(.init("\($0)", "n")) }
+        _ = try await sink.write([
+            ItemBatch.of(rows, commit: 16),
+            ItemBatch.of([.truncate, .insert(.init("after", "n"))], commit: 32),
+        ])
+        #expect(
+            try harness.keys().sorted() == ["item:9:z", "item:after", "item:index", "items"])
+        #expect(try side("item:7") == version(32) + "!")
+        // A replay of the past changes nothing.
+        _ = try await sink.write([ItemBatch.of(rows, commit: 16)])
+        #expect(
+            try harness.keys().sorted() == ["item:9:z", "item:after", "item:index", "items"])
+        await sink.close()
+    }
+}
