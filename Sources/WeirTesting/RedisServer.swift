@@ -2,8 +2,8 @@ import Foundation
 import Glibc
 import Synchronization
 
-/// A private Redis or Valkey server on a free port of 127.0.0.1 and on a unix socket, in a temporary
-/// folder. It is killed, and the folder goes, with the last reference or with the test process.
+/// A private Redis or Valkey server on a free port of 127.0.0.1 and on a unix socket, in a folder of
+/// its own. It is killed, and the folder goes, with the last reference or with the test process.
 package final class RedisServer: Sendable {
     package let password: String?
     /// The port speaks TLS only.
@@ -224,19 +224,22 @@ package final class RedisServer: Sendable {
 
     /// `redis-server` or `redis-cli`, or Valkey's.
     private static func find(_ role: String) throws -> String {
-        let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin").split(
-            separator: ":"
-        )
+        let environment = ProcessInfo.processInfo.environment
+        if role == "server", let named = environment["WEIR_TEST_REDIS"] { return named }
+        // Where `config/setup` puts one when the machine has the tools only.
+        let folders =
+            (environment["PATH"] ?? "/usr/bin").split(separator: ":").map(String.init)
+            + [cacheFolder() + "/redis"]
         for product in ["redis", "valkey"] {
             for folder in folders {
                 let path = "\(folder)/\(product)-\(role)"
                 if FileManager.default.isExecutableFile(atPath: path) { return path }
             }
         }
-        throw TestingError("no redis-\(role) on the PATH: run config/setup tests")
+        throw TestingError("no redis-\(role) was found; Tests/run installs it")
     }
 
-    /// Starts the process and waits until it answers. Takes another port when somebody else took it.
+    /// Starts the process and waits until it answers; takes another port when this one is taken.
     private func launch(mayChangePort: Bool) async throws {
         let deadline = ContinuousClock.now + Self.startLimit
         while true {

@@ -39,7 +39,7 @@ package struct CompiledKey: Sendable {
         columnsAreWithinKey = isWithinKey
     }
 
-    /// Appends the key of a row image. Unless the outcome is `written`, what was appended is no key.
+    /// Appends the key of a row image. What was appended is a key only if the outcome is `written`.
     package func append(
         row image: Slice, in batch: BatchView, using plain: inout PlainRenderer,
         into writer: inout JSONWriter

@@ -42,9 +42,14 @@ import WeirTesting
 
     /// The variables its secrets come from, with a value each.
     private static func variables(of path: String) throws -> [String: String] {
-        let pattern = /"env"\s*:\s*"([^"]+)"/
-        return try SourceFile(path).text.matches(of: pattern).reduce(into: [:]) { names, match in
-            names[String(match.1)] = "postgres://weir:secret@localhost/shop"
+        let text = try SourceFile(path).text
+        var variables: [String: String] = [:]
+        for match in text.matches(of: /"env"\s*:\s*"([^"]+)"/) {
+            variables[String(match.1)] = "postgres://weir:secret@localhost/shop"
         }
+        for match in text.matches(of: /"redis",\s*"url"\s*:\s*{\s*"env"\s*:\s*"([^"]+)"/) {
+            variables[String(match.1)] = "redis://:secret@localhost/0"
+        }
+        return variables
     }
 }

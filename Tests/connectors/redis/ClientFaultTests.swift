@@ -185,7 +185,7 @@ import WeirTesting
         try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count
     }
 
-    /// What a peer answers to one command, and what that command and later ones get. Nil is a reply.
+    /// What a peer answers to a command, and what that command and later ones get; nil is a reply.
     @Test(
         "What is no reply to us ends the connection",
         arguments: [

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 import WeirCore
 import WeirRedisClient
@@ -65,8 +66,11 @@ struct RedisFaultTests {
     }
 
     @Test func permissionMissing() async throws {
+        // The rights that the connector's page lists, but for two.
+        let rights = try documentedRights().filter { $0 != "+set" && $0 != "+psetex" }
         _ = try server.command(
-            "ACL", "SETUSER", "weir", "on", ">secret", "~*", "&*", "+@all", "-psetex", "-set")
+            (["ACL", "SETUSER", "weir", "on", ">secret", "~item:*", "~{item:*}:v", "~weir:*"]
+                + rights).map { Array($0.utf8) })
         let config = try CacheHarness.config(
             server,
             connection: [
@@ -82,6 +86,15 @@ struct RedisFaultTests {
         _ = try await sink.open(at: nil)
         #expect(try await sink.write([batch]).delivered == 1)
         await sink.close()
+    }
+
+    private func documentedRights() throws -> [String] {
+        let page = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appending(path: "../../../connectors/redis/README.md")
+        let text = try String(contentsOf: page, encoding: .utf8)
+        let start = try #require(text.range(of: "ACL SETUSER weir"))
+        return text[start.upperBound...].prefix { $0 != "`" }
+            .split(whereSeparator: \.isWhitespace).map(String.init).filter { $0.hasPrefix("+") }
     }
 
     @Test func wrongPassword() async throws {

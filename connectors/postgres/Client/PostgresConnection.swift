@@ -123,8 +123,8 @@ import Glibc
         unsafe PQconsumeInput(connection) == 1 && PQstatus(connection) == CONNECTION_OK
     }
 
-    /// Nothing has arrived since the last command. What a server says to an idle session is, but for
-    /// a changed setting, that it ends it.
+    /// Nothing has arrived since the last command. What a server says to an idle session is that it
+    /// ends it, or that a setting changed.
     package func isQuiet() -> Bool {
         var item = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
         return unsafe poll(&item, 1, 0) == 0

@@ -55,7 +55,7 @@ package actor PostgresRowReader: RowReader {
     /// A batch of a scan ends at either.
     private static let scanEvents = 5000
     private static let scanBytes = 4 << 20
-    /// Generous: one batch's rows may be hundreds of megabytes, a row filter may find none for long.
+    /// Generous: rows may be hundreds of megabytes, and a row filter may find none for long.
     private static let readLimit: Duration = .seconds(300)
     private static let scanLimit: Duration = .seconds(1800)
 
@@ -280,8 +280,8 @@ package actor PostgresRowReader: RowReader {
     private func missing(_ table: TableName) -> WeirError {
         WeirError(
             .tableMissing, .blocked,
-            "could not read rows of \"\(table)\" at \(config.connection.place): it is no table that "
-                + "exists",
+            "could not read rows of \"\(table)\" at \(config.connection.place): it is no "
+                + "table that exists",
             hint: "Correct \"tables\", or create the table.")
     }
 

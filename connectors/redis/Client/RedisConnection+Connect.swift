@@ -67,8 +67,8 @@ extension RedisConnection {
         }
     }
 
-    /// The handlers of the channels that are tried. By the time the connected one is known it may be
-    /// closed again and its pipeline empty; its handler still knows why.
+    /// The handlers of the channels that are tried. By the time the connected one is known it may
+    /// be closed again and its pipeline empty; its handler still knows why.
     private typealias Handlers = NIOLoopBoundBox<[ObjectIdentifier: RedisChannelHandler]>
 
     /// The socket is connected; the TLS handshake is still to come.

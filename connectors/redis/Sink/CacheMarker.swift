@@ -1,8 +1,9 @@
 import WeirCore
 
-/// The marker: a key of this sink's own that holds the version of the last change delivered. Redis
-/// loses data from the end (what was not yet saved, or not yet replicated) or all of it; so a marker
-/// that is there and not older than we left it proves that everything before is there too.
+/// The marker: a key of this sink's own that holds the version of the last change delivered.
+///
+/// Redis loses data from the end (what was not yet saved, or not yet replicated) or all of it. So a
+/// marker that is there, and not older than we left it, proves that all before it is there too.
 struct CacheMarker: Sendable, Equatable {
     let version: CacheVersion
     /// The server's run when it was set; empty when unknown.

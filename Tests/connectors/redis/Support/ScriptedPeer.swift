@@ -1,7 +1,7 @@
 import NIOCore
 import NIOPosix
 
-/// What no real server does: answers the greeting with PONG, what follows with `answer`, and closes.
+/// What no real server does: it answers the greeting with PONG, the rest with `answer`, and closes.
 final class ScriptedPeer: Sendable {
     let port: Int
     private let channel: any Channel
