@@ -2,8 +2,8 @@ import Foundation
 import Glibc
 import Synchronization
 
-/// A private Redis or Valkey server on a free port of 127.0.0.1 and on a unix socket, in a folder of
-/// its own. It is killed, and the folder goes, with the last reference or with the test process.
+/// A private Redis or Valkey server on a free port of 127.0.0.1 and on a unix socket, in a folder
+/// of its own. It is killed, and the folder goes, with the last reference or the test process.
 package final class RedisServer: Sendable {
     package let password: String?
     /// The port speaks TLS only.

@@ -71,7 +71,7 @@ extension PlainRenderer {
     ) -> Outcome {
         let start = writer.count
         let outcome = append(reference, of: image, in: batch, into: &writer)
-        if outcome == .written { writer.escapeKey(from: start) }
+        if outcome == .written { writer.escapeKey(from: start, using: &scratch) }
         return outcome
     }
 }
@@ -79,20 +79,25 @@ extension PlainRenderer {
 extension JSONWriter {
     /// Rewrites what was appended since `start` with `%XX` for the bytes that need it; almost
     /// always none does.
-    fileprivate mutating func escapeKey(from start: Int) {
-        let escapes = unsafe withBytes { bytes in
-            unsafe bytes[start...].count(where: needsEscape)
+    fileprivate mutating func escapeKey(from start: Int, using scratch: inout JSONWriter) {
+        let isClean = unsafe withBytes { bytes in
+            unsafe !bytes[start...].contains(where: needsEscape)
         }
-        if escapes == 0 { return }
-        let value = unsafe withBytes { bytes in unsafe Array(bytes[start...]) }
+        if isClean { return }
+        scratch.removeAll()
+        unsafe withBytes { bytes in
+            unsafe scratch.append(raw: UnsafeRawBufferPointer(rebasing: bytes[start...]))
+        }
         truncate(to: start)
-        reserve(value.count + 2 * escapes)
-        for byte in value {
-            if needsEscape(byte) {
-                append("%")
-                appendHex(UInt64(byte), digits: 2, uppercase: true)
-            } else {
-                append(byte)
+        unsafe scratch.withBytes { value in
+            for index in value.indices {
+                let byte = unsafe value[index]
+                if needsEscape(byte) {
+                    append(UInt8(ascii: "%"))
+                    appendHex(UInt64(byte), digits: 2, uppercase: true)
+                } else {
+                    append(byte)
+                }
             }
         }
     }

@@ -147,9 +147,14 @@ struct JSONPath {
         let inner = unsafe UnsafeRawBufferPointer(
             rebasing: text[(range.lowerBound + 1)..<(range.upperBound - 1)])
         if unsafe !inner.contains(UInt8(ascii: "\\")) { return unsafe inner.elementsEqual(name) }
-        var decoded: [UInt8] = []
-        unsafe decodeJSONString(inner) { part in unsafe decoded.append(contentsOf: part) }
-        return decoded == name
+        var index = 0
+        var isSame = true
+        unsafe decodeJSONString(inner) { part in
+            let end = index + part.count
+            isSame = unsafe isSame && end <= name.count && part.elementsEqual(name[index..<end])
+            index = end
+        }
+        return isSame && index == name.count
     }
 }
 
@@ -166,9 +171,9 @@ func decodeJSONString(
             continue
         }
         if run < index { unsafe body(UnsafeRawBufferPointer(rebasing: text[run..<index])) }
-        let (bytes, count) = unsafe decodeEscape(text, at: index)
-        if let bytes {
-            unsafe bytes.withUnsafeBytes { unsafe body($0) }
+        let (scalar, count) = unsafe decodeEscape(text, at: index)
+        if let scalar {
+            unsafe withUTF8(of: scalar, body)
         } else {
             unsafe body(UnsafeRawBufferPointer(rebasing: text[index..<(index + count)]))
         }
@@ -180,18 +185,19 @@ func decodeJSONString(
     }
 }
 
-/// The bytes an escape means, nil when it means none, and how long it is written.
+/// What an escape means, nil when it means nothing, and how long it is written.
 private func decodeEscape(
     _ text: UnsafeRawBufferPointer, at index: Int
-) -> (bytes: [UInt8]?, count: Int) {
+) -> (scalar: Unicode.Scalar?, count: Int) {
     switch unsafe text[index + 1] {
-    case UInt8(ascii: "b"): return ([0x08], 2)
-    case UInt8(ascii: "f"): return ([0x0C], 2)
-    case UInt8(ascii: "n"): return ([0x0A], 2)
-    case UInt8(ascii: "r"): return ([0x0D], 2)
-    case UInt8(ascii: "t"): return ([0x09], 2)
+    case UInt8(ascii: "b"): return ("\u{8}", 2)
+    case UInt8(ascii: "f"): return ("\u{C}", 2)
+    case UInt8(ascii: "n"): return ("\n", 2)
+    case UInt8(ascii: "r"): return ("\r", 2)
+    case UInt8(ascii: "t"): return ("\t", 2)
     case UInt8(ascii: "u"): break
-    case let other: return ([other], 2)
+    case let other where other < 0x80: return (Unicode.Scalar(other), 2)
+    default: return (nil, 2)
     }
     guard let first = unsafe hexUnit(text, at: index + 2) else { return (nil, 2) }
     var scalar = first
@@ -203,8 +209,23 @@ private func decodeEscape(
         scalar = 0x10000 + (first - 0xD800) << 10 + (second - 0xDC00)
         count = 12
     }
-    guard let character = Unicode.Scalar(scalar) else { return (nil, 6) }
-    return (Array(String(Character(character)).utf8), count)
+    // Half a pair is no scalar.
+    return (Unicode.Scalar(scalar), count)
+}
+
+/// Lends the one to four bytes of a scalar.
+private func withUTF8(
+    of scalar: Unicode.Scalar, _ body: (UnsafeRawBufferPointer) -> Void
+) {
+    var word: UInt32 = 0
+    var count = 0
+    for byte in UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter {
+        word |= UInt32(byte) << UInt32(8 * count)
+        count += 1
+    }
+    unsafe withUnsafeBytes(of: word.littleEndian) { bytes in
+        unsafe body(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+    }
 }
 
 private func hexUnit(_ text: UnsafeRawBufferPointer, at index: Int) -> UInt32? {

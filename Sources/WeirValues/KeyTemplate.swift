@@ -12,11 +12,14 @@ package struct KeyTemplate: Sendable, Equatable {
         case field(FieldPath)
     }
 
+    /// As the configuration writes it.
+    private let text: String
     let parts: [Part]
     /// Only what is between the first `{` and the next `}` decides about a key's slot in a cluster.
     package let hasHashTag: Bool
-    /// The parts between the braces of a hash tag, when all of them are fields: together they may
-    /// be empty, and an empty tag is none.
+    /// The fields that decide about the slot, when nothing else does: all between the braces of a
+    /// hash tag, or all of a key without text of its own. Together they may be empty, and an empty
+    /// tag is none, be it the key's or its side key's.
     let tagFields: Range<Int>?
 
     // MARK: Parsing
@@ -30,6 +33,10 @@ package struct KeyTemplate: Sendable, Equatable {
         func issue(_ message: String) -> ConfigIssue {
             ConfigIssue(field: "key", "key template \"\(text)\": \(message)")
         }
+        func place(_ offset: Int) -> String {
+            "character \(String(decoding: bytes[..<offset], as: UTF8.self).count + 1)"
+        }
+        if let offset = bytes.firstIndex(of: 0) { throw issue("NUL at \(place(offset))") }
         while index < bytes.count {
             let byte = bytes[index]
             let isDouble = index + 1 < bytes.count && bytes[index + 1] == byte
@@ -42,15 +49,15 @@ package struct KeyTemplate: Sendable, Equatable {
                 }
                 guard byte == UInt8(ascii: "{") else {
                     throw issue(
-                        "\"}\" at character \(index + 1) closes nothing; write }} for a brace")
+                        "\"}\" at \(place(index)) closes nothing; write }} for a brace")
                 }
                 let rest = bytes[(index + 1)...]
                 guard let end = rest.firstIndex(of: UInt8(ascii: "}")) else {
-                    throw issue("\"{\" at character \(index + 1) is not closed")
+                    throw issue("\"{\" at \(place(index)) is not closed")
                 }
                 let name = String(decoding: rest[..<end], as: UTF8.self)
                 guard let path = FieldPath(name), !name.utf8.contains(UInt8(ascii: "{")) else {
-                    throw issue("\"{\(name)}\" at character \(index + 1) names no column")
+                    throw issue("\"{\(name)}\" at \(place(index)) names no column")
                 }
                 if !literal.isEmpty { parts.append(.literal(literal)) }
                 literal = []
@@ -65,12 +72,16 @@ package struct KeyTemplate: Sendable, Equatable {
         guard parts.contains(where: { if case .field = $0 { true } else { false } }) else {
             throw issue("it names no column, so all rows would have one key")
         }
+        self.text = text
         self.parts = parts
         switch Self.hashTag(of: parts) {
-        case .none: (hasHashTag, tagFields) = (false, nil)
+        case .none:
+            let isAllFields = parts.allSatisfy { if case .field = $0 { true } else { false } }
+            (hasHashTag, tagFields) = (false, isAllFields ? parts.indices : nil)
         case .tag(let fields): (hasHashTag, tagFields) = (true, fields)
         case .unfit:
-            throw issue("its literal braces enclose no hash tag; write {{…}} around a part of it")
+            throw issue(
+                "its literal braces are not one hash tag; write {{…}} once, around a part of it")
         }
     }
 
@@ -82,6 +93,12 @@ package struct KeyTemplate: Sendable, Equatable {
 
     /// Redis takes what is between the first `{` and the first `}` behind it.
     private static func hashTag(of parts: [Part]) -> HashTag {
+        let braceCount = parts.reduce(0) { count, part in
+            guard case .literal(let bytes) = part else { return count }
+            return count + bytes.count { $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}") }
+        }
+        if braceCount == 0 { return .none }
+        if braceCount != 2 { return .unfit }
         var open: (part: Int, offset: Int)?
         for (index, part) in parts.enumerated() {
             guard case .literal(let bytes) = part else { continue }
@@ -104,7 +121,7 @@ package struct KeyTemplate: Sendable, Equatable {
                 }
             }
         }
-        return open == nil ? .none : .unfit
+        return .unfit
     }
 
     // MARK: Facts
@@ -144,7 +161,7 @@ package struct KeyTemplate: Sendable, Equatable {
     package var warning: String? {
         isInjective
             ? nil
-            : "key template \"\(normalized)\" can give two rows one key; put \":\" between its columns"
+            : "key template \"\(text)\" can give two rows one key; put \":\" between its columns"
     }
 
     /// A pattern for SCAN that matches every key of the template, and others.
@@ -176,7 +193,13 @@ package struct KeyTemplate: Sendable, Equatable {
         // Where the next part may begin; a value may end at several places.
         var starts = [Bool](repeating: false, count: key.count + 1)
         starts[0] = true
-        for part in parts {
+        var tagStart = 0
+        for (index, part) in parts.enumerated() {
+            if index == tagFields?.lowerBound {
+                // No value holds a brace, so there is one place at most.
+                guard let start = starts.firstIndex(of: true) else { return false }
+                tagStart = start
+            }
             var next = [Bool](repeating: false, count: key.count + 1)
             switch part {
             case .literal(let bytes):
@@ -191,7 +214,12 @@ package struct KeyTemplate: Sendable, Equatable {
                     next[index] = true
                     let width = unsafe escapedWidth(key, at: index)
                     if width > 0 { next[index + width] = true }
-                    if hasHashTag, unsafe isEmptyTagMark(key, at: index) { next[index + 1] = true }
+                }
+            }
+            if index + 1 == tagFields?.upperBound {
+                next[tagStart] = false
+                if tagStart < key.count, unsafe key[tagStart] == UInt8(ascii: "%") {
+                    next[tagStart + 1] = true
                 }
             }
             starts = next
@@ -216,11 +244,6 @@ private func escapedWidth(_ key: UnsafeRawBufferPointer, at index: Int) -> Int {
         let low = unsafe hexDigit(key[index + 2])
     else { return 0 }
     return needsEscape(high << 4 | low) ? 3 : 0
-}
-
-private func isEmptyTagMark(_ key: UnsafeRawBufferPointer, at index: Int) -> Bool {
-    unsafe index > 0 && index + 1 < key.count && key[index] == UInt8(ascii: "%")
-        && key[index - 1] == UInt8(ascii: "{") && key[index + 1] == UInt8(ascii: "}")
 }
 
 private func hexDigit(_ byte: UInt8) -> UInt8? {

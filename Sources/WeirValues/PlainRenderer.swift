@@ -8,7 +8,8 @@ package import WeirJSON
 /// string inside JSON comes without quotes and escapes.
 package struct PlainRenderer: ~Copyable {
     private var renderer = ValueRenderer()
-    private var scratch = JSONWriter(capacity: 128)
+    /// For what is rendered once and then written in another way.
+    var scratch = JSONWriter(capacity: 128)
 
     package init() {}
 

@@ -17,7 +17,8 @@ struct Arguments {
 
         Measures the weir program that lies beside this one, each time next to what the machine
         can do at best: pg_recvlogical of the same PostgreSQL, in the same run, alternating.
-        It starts its own PostgreSQL and removes everything at the end. It needs no arguments.
+        It starts its own PostgreSQL and Redis and removes everything at the end. It needs no
+        arguments.
 
           --case NAME   only this case; may be given several times
           --rows N      changes in a backlog (default 500000; mixed: 300000)
@@ -35,6 +36,11 @@ struct Arguments {
         Weir's, the median over the rounds' pairs: 1.00 means as fast as the limit. What each
         program wrote is counted, change by change. fsync is one more fsync of the finished file,
         timed after the process ended.
+
+        A backlog to Redis: one server on the same machine, without persistence, and beside it
+        redis-benchmark -P 100, as many SETs of the mean size. Afterwards each row has its value
+        and its version, and a sample of the values is compared with PostgreSQL's own JSON. The
+        column "server" is the Redis server's CPU time meanwhile.
 
         How to read noise: compare ratios, not seconds, and run nothing else on the machine.
 

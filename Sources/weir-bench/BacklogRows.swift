@@ -3,8 +3,7 @@ extension BenchmarkCase {
         name: "backlog-rows", summary: "inserts in transactions of 1,000 rows, drained to a file"
     ) { session in
         try await Backlog(name: "backlog-rows", defaultChanges: 500_000, unit: 1_000) { changes in
-            Orders.transactions(
-                changes / 1_000, Orders.insert("generate_series(t * 1000 + 1, (t + 1) * 1000)"))
+            Orders.inserts(changes, by: 1_000)
         }
         .measure(session)
     }

@@ -6,7 +6,8 @@ struct BenchmarkCase: Sendable {
 
     /// In the order they run.
     static let all = [
-        backlogRows, backlogOne, backlogSmall, mixed, idle, start, status, latency,
+        backlogRows, backlogOne, backlogSmall, mixed, redisBacklog, idle, start, status, latency,
+        redisLatency,
     ]
 }
 

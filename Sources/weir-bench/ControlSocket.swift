@@ -26,23 +26,11 @@ struct ControlSocket: Sendable {
 
     /// Nil while nobody answers.
     func status() -> Status? {
-        let socket = Glibc.socket(
-            AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        guard socket >= 0 else { return nil }
+        guard let socket = connectUnixSocket(path) else { return nil }
         defer { close(socket) }
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        let bytes = Array(path.utf8)
-        guard bytes.count < 108 else { return nil }
-        unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
-        let isConnected = unsafe withUnsafePointer(to: &address) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                unsafe connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
-            }
-        }
         let request = Array(
             "GET /v1/status HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n".utf8)
-        guard isConnected, unsafe write(socket, request, request.count) == request.count else {
+        guard unsafe write(socket, request, request.count) == request.count else {
             return nil
         }
         var answer = Data()

@@ -1,5 +1,3 @@
-import Foundation
-import Glibc
 import WeirTesting
 
 extension BenchmarkCase {
@@ -11,17 +9,14 @@ extension BenchmarkCase {
 private let residentBytesMax = 30.0 * 1_048_576
 
 private func measureIdle(_ session: Session) async throws -> CaseReport {
-    let changes = session.rows ?? 500_000
+    let changes = max(1_000, (session.rows ?? 500_000) / 1_000 * 1_000)
     let server = try await Orders.server()
     let folder = try TemporaryDirectory()
     let pipeline = try BenchmarkPipeline("idle", server, in: folder)
     let daemon = try RunningDaemon(session.weir, pipeline)
     let fresh = ProcessMemory(daemon.pid)?.residentBytes ?? .nan
-    let transactions = max(1, changes / 1_000)
-    _ = try server.psql(
-        Orders.transactions(
-            transactions, Orders.insert("generate_series(t * 1000 + 1, (t + 1) * 1000)")))
-    try await daemon.waitUntilDelivered(transactions * 1_000)
+    _ = try server.psql(Orders.inserts(changes, by: 1_000))
+    try await daemon.waitUntilDelivered(changes)
     try await Task.sleep(for: .seconds(5))
     let ticks = processTicks(daemon.pid)
     let seconds = 10
@@ -40,13 +35,4 @@ private func measureIdle(_ session: Session) async throws -> CaseReport {
             Figure("peak RSS", .bytes, memory.peakBytes),
             Figure("CPU", .ticksPerSecond, perSecond),
         ])
-}
-
-/// User and system time so far, in clock ticks of 10 ms.
-private func processTicks(_ pid: Int32) -> Double {
-    let text = (try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)) ?? ""
-    // The second field is a name in parentheses that may hold anything.
-    let fields = text.split(separator: ")").last?.split(separator: " ") ?? []
-    guard fields.count > 12 else { return .nan }
-    return (Double(fields[11]) ?? .nan) + (Double(fields[12]) ?? .nan)
 }

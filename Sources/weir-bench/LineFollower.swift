@@ -2,9 +2,7 @@ import Glibc
 import WeirTesting
 
 /// Reads a file as it grows and notes how old the time in each line is when the line arrives.
-///
-/// It looks every 0.1 ms, so a figure may be that much too high.
-struct LineFollower: ~Copyable {
+struct LineFollower: CommitFollower, ~Copyable {
     private(set) var milliseconds: [Double] = []
     private let file: Int32
     private let marker: [UInt8]
@@ -20,14 +18,16 @@ struct LineFollower: ~Copyable {
 
     deinit { close(file) }
 
-    mutating func readNew() throws {
+    var count: Int { milliseconds.count }
+
+    mutating func look() throws {
         let count = unsafe read(file, &chunk, chunk.count)
         guard count >= 0 else { throw TestingError("could not read the followed file") }
         guard count > 0 else {
             usleep(100)
             return
         }
-        let now = Self.microsNow()
+        let now = microsNow()
         partial += chunk[..<count]
         var start = 0
         while let end = partial[start...].firstIndex(of: UInt8(ascii: "\n")) {
@@ -41,12 +41,6 @@ struct LineFollower: ~Copyable {
             start = end + 1
         }
         partial.removeFirst(start)
-    }
-
-    private static func microsNow() -> Int64 {
-        var now = timespec()
-        unsafe clock_gettime(CLOCK_REALTIME, &now)
-        return Int64(now.tv_sec) * 1_000_000 + Int64(now.tv_nsec) / 1_000
     }
 
     /// Microseconds since 1970 of `2026-11-21T02:03:04.123456`, in UTC; the server leaves out

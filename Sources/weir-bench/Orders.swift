@@ -25,6 +25,12 @@ enum Orders {
         """
     }
 
+    /// The rows 1 to `count`, a multiple of `size`, in transactions of so many.
+    static func inserts(_ count: Int, by size: Int) -> String {
+        transactions(
+            count / size, insert("generate_series(t * \(size) + 1, (t + 1) * \(size))"))
+    }
+
     /// `count` transactions, each made of these statements; `t` counts from 0.
     static func transactions(_ count: Int, _ statements: String) -> String {
         """
@@ -40,12 +46,15 @@ enum Orders {
     }
 
     /// A server as in production, but that no checkpoint or vacuum disturbs the measurement.
-    static func server(slots: Int = 4) async throws -> PostgresServer {
-        let server = try await PostgresServer.start(settings: [
+    static func server(
+        slots: Int = 4, settings: [String: String] = [:]
+    ) async throws -> PostgresServer {
+        let usual = [
             "fsync": "on", "shared_buffers": "256MB", "max_wal_size": "32GB",
             "checkpoint_timeout": "1h", "autovacuum": "off",
             "max_replication_slots": "\(slots)", "max_wal_senders": "\(slots + 4)",
-        ])
+        ]
+        let server = try await PostgresServer.start(settings: usual.merging(settings) { $1 })
         _ = try server.psql(table)
         return server
     }

@@ -19,29 +19,38 @@ struct WeirProgram: Sendable {
     }
 }
 
-/// One pipeline that writes a table's changes to a file, with a state directory of its own.
+/// One pipeline that writes a table's changes to a destination, with a state directory of its own.
 struct BenchmarkPipeline: Sendable {
     let name: String
-    let output: OutputFile
     private let configPath: String
     private let statePath: String
 
-    init(_ name: String, _ server: PostgresServer, in folder: TemporaryDirectory) throws {
+    init(
+        _ name: String, _ server: PostgresServer, to destination: some Destination,
+        in folder: TemporaryDirectory
+    ) throws {
         self.name = name
-        output = OutputFile(path: folder.file("\(name).jsonl"))
         statePath = folder.file("\(name).state")
         configPath = try folder.write(
             """
             {
-              "connections": { "bench": { "type": "postgres", "url": "\(server.url())" } },
+              "connections": {
+                "bench": { "type": "postgres", "url": "\(server.url())" }\(destination.connections)
+              },
               "pipelines": {
                 "\(name)": {
                   "source": { "connection": "bench", "tables": ["public.orders"] },
-                  "sinks": { "out": { "type": "file", "path": "\(output.path)" } }
+                  "sinks": { "out": \(destination.sink) }
                 }
               }
             }
             """, to: "\(name).json")
+    }
+
+    /// To a file in the folder that nobody looks at.
+    init(_ name: String, _ server: PostgresServer, in folder: TemporaryDirectory) throws {
+        let file = OutputFile(path: folder.file("\(name).jsonl"))
+        try self.init(name, server, to: file, in: folder)
     }
 
     /// The arguments of `weir` for one of its commands.

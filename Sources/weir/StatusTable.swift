@@ -71,12 +71,27 @@ struct StatusTable {
                 when.append("next in \(Self.seconds(next))")
             }
             if !when.isEmpty { lines.append("    " + when.joined(separator: ", ") + ".") }
+            if let sink = pipeline.sinks.first(where: { $0.name == problem.component }),
+                let waiting = waiting(sink)
+            {
+                lines.append("    \(waiting)")
+            }
             lines += [problem.detail, problem.hint].compactMap { $0.map { "    \($0)" } }
         }
         if let risk = risk(pipeline), !pipeline.problems.isEmpty { lines.append("    \(risk)") }
         for warning in pipeline.warnings { lines += ["", "! \(pipeline.name)  \(warning)"] }
         if !pipeline.problems.isEmpty { lines.append("  Next: weir status \(pipeline.name)") }
         return lines
+    }
+
+    /// What a sink that fails has not taken yet; the rest is still in the source's log.
+    private func waiting(_ sink: SinkReport) -> String? {
+        guard sink.queuedEvents > 0 || sink.spilledBytes > 0 else { return nil }
+        let events =
+            sink.queuedEvents == 1
+            ? "1 event waits" : "\(Self.grouped(sink.queuedEvents)) events wait"
+        let spilled = sink.spilledBytes > 0 ? ", \(Self.bytes(sink.spilledBytes)) on disk" : ""
+        return events + " in memory (\(Self.bytes(sink.queuedBytes)))\(spilled)."
     }
 
     /// Will the database's disk fill because of us?
@@ -161,6 +176,10 @@ struct StatusTable {
                     ], widths))
             if sink.spilledBytes > 0 {
                 lines.append("             \(Self.bytes(sink.spilledBytes)) wait on disk (spill)")
+            }
+            if sink.late > 0 {
+                lines.append(
+                    "             \(Self.grouped(sink.late)) completed with values read later")
             }
         }
         return lines

@@ -198,6 +198,20 @@ struct RedisFaultTests {
             #expect(error.code.name == name && error.disposition == disposition)
             #expect(error.message == "could not write at cache:6379/0: \(code) said so")
         }
+        let quoted = [
+            "ERR Error running script (call to f_6b): @user_script:4: @user_script: 4: -OOM command "
+                + "not allowed": "redis.out_of_memory",
+            "ERR Error running script (call to f_6b): @user_script:4: @user_script: 4: -READONLY You":
+                "redis.read_only",
+            "ERR Error running script (call to f_6b): @user_script:4: bad argument -1 X":
+                "redis.command_failed",
+            "ERR The user executing the script can't run this command or subcommand":
+                "redis.permission",
+        ]
+        for (text, name) in quoted {
+            let error = map.error(RedisFailure(.reply(code: "ERR"), text), doing: "write")
+            #expect(error.code.name == name, "\(text)")
+        }
         for kind in [
             RedisFailure.Kind.connection, .timeout, .tls, .authentication, .protocolError,
             .cancelled,

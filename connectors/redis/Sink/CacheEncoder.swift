@@ -45,7 +45,6 @@ struct CacheEncoder: ~Copyable {
     private var side = JSONWriter(capacity: 512)
     private var value = JSONWriter(capacity: 4096)
     private var nulls = JSONWriter(capacity: 512)
-    private var random: XorShift
     /// Whether a row that lacks values may change a hash in part.
     var takesParts = true
 
@@ -82,10 +81,7 @@ struct CacheEncoder: ~Copyable {
         let event: Int
     }
 
-    init(_ config: RedisSinkConfig, seed: UInt64) {
-        self.config = config
-        random = XorShift(seed: seed)
-    }
+    init(_ config: RedisSinkConfig) { self.config = config }
 
     // MARK: Batches
 
@@ -295,14 +291,10 @@ struct CacheEncoder: ~Copyable {
         switch config.form {
         case .invalidate: break
         case .json, .string:
-            call.append(argument: version)
-            call.append(argument: config.lifetime.tombstoneMillis)
-            call.append(argument: "")
+            call.append(side: version, isTombstone: true)
             call.append(argument: "")
         case .hash:
-            call.append(argument: version)
-            call.append(argument: config.lifetime.tombstoneMillis)
-            call.append(argument: "")
+            call.append(side: version, isTombstone: true)
             call.append(argument: "whole")
             call.append(argument: 0)
             call.append(argument: 0)
@@ -340,10 +332,7 @@ struct CacheEncoder: ~Copyable {
 
     private mutating func appendSet(_ version: CacheVersion, into call: inout ScriptCall) {
         append(old: false, to: &call)
-        let (ttl, keep) = config.lifetime.draw(&random)
-        call.append(argument: version)
-        call.append(argument: keep)
-        call.append(argument: ttl)
+        call.append(side: version)
         unsafe value.withBytes { bytes in unsafe call.append(argument: bytes) }
     }
 
@@ -370,10 +359,7 @@ struct CacheEncoder: ~Copyable {
             case .unchanged: isPart = takesParts
             }
         }
-        let (ttl, keep) = config.lifetime.draw(&random)
-        call.append(argument: version)
-        call.append(argument: keep)
-        call.append(argument: ttl)
+        call.append(side: version)
         call.append(argument: isPart ? "part" : "whole")
         call.append(argument: 2 * fieldCount)
         call.append(encoded: value, count: 2 * fieldCount)

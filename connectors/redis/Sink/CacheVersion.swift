@@ -21,6 +21,9 @@ struct CacheVersion: Sendable, Equatable, Comparable {
         self.init(epoch: epoch, commit: event.commit, ordinal: event.ordinal)
     }
 
+    /// Of a key that Weir has not written.
+    static let none = CacheVersion(epoch: 0, commit: 0, ordinal: 0)
+
     /// Older than every change of the epoch.
     static func start(of epoch: UInt32) -> CacheVersion {
         CacheVersion(epoch: epoch, commit: 0, ordinal: 0)

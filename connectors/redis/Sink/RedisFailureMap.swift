@@ -16,8 +16,22 @@ struct RedisFailureMap {
         case .tls: return make(.redisTLS, failure, work)
         case .authentication: return make(.redisAuthentication, failure, work)
         case .protocolError: return make(.redisProtocol, failure, work)
-        case .reply(let code): return refusal(code, failure, work)
+        case .reply(let code): return refusal(Self.inner(code, failure.message), failure, work)
         }
+    }
+
+    /// What a command inside of a script was refused with. Redis 7 answers with that itself, but
+    /// for an ACL's refusal; older servers quote it:
+    ///
+    ///     ERR Error running script (call to f_…): @user_script:4: @user_script: 4: -OOM command …
+    private static func inner(_ code: String, _ message: String) -> String {
+        guard code == "ERR" else { return code }
+        if message.hasPrefix("ERR The user executing the script can't") { return "NOPERM" }
+        guard message.hasPrefix("ERR Error running script") else { return code }
+        let quoted = message.split(separator: " ").first { word in
+            word.count > 2 && word.first == "-" && word.dropFirst().allSatisfy(\.isUppercase)
+        }
+        return quoted.map { String($0.dropFirst()) } ?? code
     }
 
     private func refusal(_ code: String, _ failure: RedisFailure, _ work: String) -> WeirError {

@@ -46,7 +46,7 @@ final class RedisLink {
 
     /// Connects and loads the scripts.
     static func open(
-        _ options: RedisOptions, on eventLoop: any EventLoop, form: CacheForm
+        _ options: RedisOptions, on eventLoop: any EventLoop, script main: CacheScript
     ) async throws(LinkFailure) -> RedisLink {
         let connection: RedisConnection
         do {
@@ -58,8 +58,8 @@ final class RedisLink {
         var shas: [CacheScript: String] = [:]
         do {
             facts = try await RedisServerFacts.read(from: connection)
-            for script in [form.script, .sweep, .mark] {
-                shas[script] = try await connection.command("SCRIPT", "LOAD", script.rawValue).text
+            for script in [main, .sweep, .mark] {
+                shas[script] = try await connection.command("SCRIPT", "LOAD", script.text).text
             }
         } catch {
             throw .redis(error, doing: "prepare")
@@ -69,7 +69,7 @@ final class RedisLink {
         {
             throw .oldServer(version: version)
         }
-        return RedisLink(connection, facts, form.script, shas)
+        return RedisLink(connection, facts, main, shas)
     }
 
     private init(
@@ -102,10 +102,10 @@ final class RedisLink {
 
     // MARK: Calls
 
-    /// Sends the call that was gathered.
-    func submit(_ call: inout ScriptCall, _ script: CacheScript? = nil) {
+    /// Sends the call that was gathered, to the sink's own script or another.
+    func submit(_ call: inout ScriptCall, _ script: CacheScript? = nil, lead: [String]) {
         var buffer = ByteBuffer()
-        call.finish(sha: shas[script ?? main] ?? "", into: &buffer)
+        call.finish(sha: shas[script ?? main] ?? "", lead: lead, into: &buffer)
         send(buffer, parts)
         if !parts.isEmpty { hasParts = true }
         parts.removeAll()
@@ -175,15 +175,5 @@ final class RedisLink {
     func command(_ bytes: ByteBuffer) async throws(LinkFailure) -> RESPValue {
         send(bytes, [])
         return try await settleLast()
-    }
-}
-
-extension CacheForm {
-    var script: CacheScript {
-        switch self {
-        case .json, .string: .set
-        case .hash: .hash
-        case .invalidate: .invalidate
-        }
     }
 }

@@ -51,15 +51,11 @@ extension RedisSink {
         below version: CacheVersion, _ link: RedisLink
     ) async throws(WeirError) {
         if call.isEmpty { return }
-        call.append(argument: version)
-        if config.form == .invalidate {
-            call.append(argument: "!")
-            call.append(argument: max(1, config.holdMillis))
-        } else {
-            call.append(argument: version.text + "!")
-            call.append(argument: config.lifetime.tombstoneMillis)
-        }
-        link.submit(&call, .sweep)
+        let side = config.form == .invalidate ? CacheVersion.none : version
+        let millis =
+            config.form == .invalidate
+            ? max(1, config.holdMillis) : config.lifetime.tombstoneMillis
+        link.submit(&call, .sweep, lead: [version.text, side.text + "!", "\(millis)"])
         try await settle(link, downTo: 0)
     }
 

@@ -16,6 +16,7 @@ package actor RedisSink: SinkConnector {
     }
 
     var encoder: CacheEncoder
+    private var random = XorShift(seed: UInt64.random(in: 1...UInt64.max))
     var call = ScriptCall()
     private var link: RedisLink?
     private var rowReader: (any RowReader)?
@@ -42,7 +43,7 @@ package actor RedisSink: SinkConnector {
         self.config = config
         self.context = context
         eventLoop = MultiThreadedEventLoopGroup.singleton.next()
-        encoder = CacheEncoder(config, seed: UInt64.random(in: 1...UInt64.max))
+        encoder = CacheEncoder(config)
         delivered = .start(of: context.epoch())
         boundary = delivered
     }
@@ -103,7 +104,7 @@ package actor RedisSink: SinkConnector {
     private func connect() async throws(WeirError) -> RedisLink {
         do {
             let link = try await RedisLink.open(
-                config.options, on: eventLoop, form: config.form)
+                config.options, on: eventLoop, script: config.script)
             if let run = marker?.run, !run.isEmpty, run != link.run {
                 context.log(.info, "Redis at \(config.options.url.place) was restarted or replaced")
             }
@@ -345,11 +346,8 @@ package actor RedisSink: SinkConnector {
     /// Sends the call that was gathered, and waits for earlier ones when too many are under way.
     func submit(_ link: RedisLink) async throws(WeirError) {
         if call.isEmpty { return }
-        if config.form == .invalidate {
-            call.append(argument: config.holdMillis)
-            call.append(argument: config.channel ?? "")
-        }
-        link.submit(&call)
+        let count = call.count
+        link.submit(&call, lead: config.lead(keys: count, &random))
         try await settle(link, downTo: Self.callsMax - 1)
     }
 

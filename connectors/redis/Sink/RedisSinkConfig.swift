@@ -82,7 +82,7 @@ package struct RedisSinkConfig: ConnectorConfig {
                 example: #""1h""#),
             ConfigField(
                 "ttl_jitter", .duration(.zero...(.seconds(315_360_000))),
-                "Up to so much is taken off each ttl at random, so that keys written together do not "
+                "Up to so much is taken off ttl at random, so that keys written together do not "
                     + "expire together. Without it, a tenth of ttl.",
                 example: #""5m""#),
             ConfigField(
@@ -206,6 +206,28 @@ package struct RedisSinkConfig: ConnectorConfig {
         }
         if let warning = key.warning { warnings.append(warning) }
         return warnings
+    }
+}
+
+extension RedisSinkConfig {
+    var script: CacheScript {
+        switch form {
+        case .json, .string: lifetime.ttlMillis > 0 ? .set : .setForever
+        case .hash: .hash
+        case .invalidate: .invalidate
+        }
+    }
+
+    /// What the script takes once for a call of so many keys.
+    func lead(keys: Int, _ random: inout XorShift) -> [String] {
+        if form == .invalidate { return ["\(holdMillis)", channel ?? ""] }
+        var lead = ["\(lifetime.tombstoneMillis)"]
+        if script == .setForever { return lead }
+        for _ in 0..<min(keys, CacheScript.livesMax) {
+            let (ttl, keep) = lifetime.draw(&random)
+            lead += ["\(ttl)", "\(keep)"]
+        }
+        return lead
     }
 }
 

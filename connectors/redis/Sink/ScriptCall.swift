@@ -44,15 +44,11 @@ struct ScriptCall: ~Copyable {
         argumentCount += 1
     }
 
-    mutating func append(argument text: String) {
-        var text = text
-        text.withUTF8 { bytes in unsafe arguments.appendBulk(UnsafeRawBufferPointer(bytes)) }
-        argumentCount += 1
-    }
-
-    mutating func append(argument version: CacheVersion) {
-        arguments.append("$32\r\n")
+    /// The text of a side key.
+    mutating func append(side version: CacheVersion, isTombstone: Bool = false) {
+        arguments.append(isTombstone ? "$33\r\n" : "$32\r\n")
         arguments.append(version)
+        if isTombstone { arguments.append(UInt8(ascii: "!")) }
         arguments.append("\r\n")
         argumentCount += 1
     }
@@ -74,16 +70,19 @@ struct ScriptCall: ~Copyable {
 
     // MARK: The command
 
-    /// Appends `EVALSHA sha 2n key… side… argument…` and begins anew.
-    mutating func finish(sha: String, into buffer: inout ByteBuffer) {
+    /// Appends `EVALSHA sha 2n key… side… lead… argument…` and begins anew.
+    ///
+    /// - Parameter lead: what the script takes once and not per key.
+    mutating func finish(sha: String, lead: [String], into buffer: inout ByteBuffer) {
         buffer.reserveCapacity(
-            buffer.writerIndex + keys.count + sides.count + arguments.count + 128)
-        buffer.writeCommand(partCount: 3 + 2 * count + argumentCount)
+            buffer.writerIndex + keys.count + sides.count + arguments.count + 512)
+        buffer.writeCommand(partCount: 3 + 2 * count + lead.count + argumentCount)
         buffer.writeBulk("EVALSHA")
         buffer.writeBulk(sha)
         buffer.writeBulk(2 * count)
         buffer.append(keys)
         buffer.append(sides)
+        for text in lead { buffer.writeBulk(text) }
         buffer.append(arguments)
         removeAll()
     }

@@ -3,7 +3,7 @@
 -- Returns 1: read the database and fill. 0: read the database and do not fill, because the key is
 -- there again, or another has the lease, or the row was deleted.
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-local side = redis.call('GET', KEYS[2]) or ''
+local side = redis.call('GET', KEYS[2]) or string.rep('0', 32)
 local version, state = string.match(side, '^(%x*)(.*)$')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
