@@ -101,9 +101,9 @@ let package = Package(
             name: "weir-bench", dependencies: ["WeirTesting"], swiftSettings: strict),
 
         tests("WeirCoreTests", ["WeirCore"]),
-        tests("WeirJSONTests", ["WeirJSON"]),
-        tests("WeirValuesTests", ["WeirCore", "WeirJSON", "WeirValues"]),
-        tests("WeirConfigTests", ["WeirConfig", "WeirCore", "WeirJSON"]),
+        tests("WeirJSONTests", ["WeirJSON", "WeirTesting"]),
+        tests("WeirValuesTests", ["WeirCore", "WeirJSON", "WeirTesting", "WeirValues"]),
+        tests("WeirConfigTests", ["WeirConfig", "WeirCore", "WeirJSON", "WeirTesting"]),
         tests(
             "WeirEngineTests",
             [

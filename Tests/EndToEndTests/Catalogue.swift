@@ -73,6 +73,9 @@ enum Catalogue {
                 ON CONFLICT (product_id) DO UPDATE SET amount = prices.amount + 0.01;
             ELSIF kind < 0.96 THEN
                 UPDATE prices SET amount = NULL WHERE product_id = fixed;
+            ELSIF kind < 0.98 THEN
+                UPDATE prices SET product_id = one WHERE product_id = fixed
+                AND NOT EXISTS (SELECT FROM prices WHERE product_id = one) AND one IS NOT NULL;
             ELSE
                 DELETE FROM prices WHERE product_id = fixed;
             END IF;

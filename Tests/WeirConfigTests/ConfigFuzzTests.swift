@@ -1,6 +1,7 @@
 import Testing
 import WeirConfig
 import WeirJSON
+import WeirTesting
 
 /// Files nobody wrote: none may trap, and each ends either as a configuration or with an error.
 @Suite struct ConfigFuzzTests {

@@ -1,5 +1,6 @@
 import Testing
 import WeirJSON
+import WeirTesting
 
 /// Inputs nobody wrote: none may trap, and what is refused says so properly.
 @Suite struct JSONParserFuzzTests {

@@ -1,5 +1,6 @@
 import Testing
 import WeirJSON
+import WeirTesting
 
 @Suite struct JSONWriterStringsTests {
     /// `escape_json` of PostgreSQL, one byte at a time.

@@ -1,5 +1,6 @@
 import Testing
 import WeirJSON
+import WeirTesting
 
 @Suite struct JSONWriterTimestampTests {
     private func timestamp(_ micros: Int64) -> String {

@@ -1,5 +1,6 @@
 import Testing
 import WeirJSON
+import WeirTesting
 
 @Suite struct SourceTextTests {
     @Test func positionsCountLinesAndScalars() {

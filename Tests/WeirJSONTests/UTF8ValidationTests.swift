@@ -1,5 +1,6 @@
 import Testing
 import WeirJSON
+import WeirTesting
 
 /// The standard library's own validation is the oracle.
 @Suite struct UTF8ValidationTests {

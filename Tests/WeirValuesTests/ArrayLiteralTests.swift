@@ -1,6 +1,7 @@
 import Testing
 import WeirCore
 import WeirJSON
+import WeirTesting
 import WeirValues
 
 struct ArrayLiteralTests {
@@ -96,7 +97,7 @@ struct ArrayLiteralTests {
     /// Bytes that mean something to the parser are frequent, so that most inputs get deep.
     @Test(arguments: [1, 2, 3, 4] as [UInt64])
     func noInputTrapsOrMakesInvalidJSON(seed: UInt64) throws {
-        var random = SeededRandom(seed)
+        var random = SeededGenerator(seed: seed)
         let alphabet = Array(#"{}{},;"\[]:=-01 NULa"#.utf8)
         let types: [ColumnType] = [
             .array(.text), .array(.numeric), .array(.text, delimiter: ";"), .array(.timestampTZ),
@@ -111,7 +112,7 @@ struct ArrayLiteralTests {
 
     @Test(arguments: [5, 6] as [UInt64])
     func writtenArraysAreReadBack(seed: UInt64) throws {
-        var random = SeededRandom(seed)
+        var random = SeededGenerator(seed: seed)
         let alphabet = Array("ab{},\"\\ N\u{1}é😀\n;'")
         for _ in 0..<5_000 {
             let elements = (0..<Int.random(in: 1...4, using: &random)).map { _ in
@@ -147,20 +148,5 @@ struct ArrayLiteralTests {
             #expect(json.hasPrefix("[") && json.hasSuffix("]"))
         }
         _ = try JSONDocument.parse(Array(json.utf8))
-    }
-}
-
-/// SplitMix64: the same numbers for the same seed, everywhere.
-struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(_ seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ mixed >> 31
     }
 }

@@ -1,6 +1,7 @@
 import Testing
 import WeirCore
 import WeirJSON
+import WeirTesting
 import WeirValues
 
 /// Values inside JSON columns. PostgreSQL 15's `->` and `->>` gave the expected values.

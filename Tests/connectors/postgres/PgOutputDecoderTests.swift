@@ -1,6 +1,7 @@
 import Testing
 import WeirCore
 import WeirPostgresClient
+import WeirTesting
 
 @testable import WeirPostgresSource
 
@@ -226,7 +227,7 @@ struct PgOutputDecoderTests {
     }
 
     @Test func mutatedMessagesNeverTrap() throws {
-        var random = SeededRandom(seed: 20_261_121)
+        var random = SeededGenerator(seed: 20_261_121)
         var refused = 0
         for round in 0..<30_000 {
             let transcript = transcripts[round % transcripts.count].messages
@@ -256,19 +257,5 @@ struct PgOutputDecoderTests {
             }
         }
         #expect(refused > 5000)
-    }
-}
-
-/// A small generator whose sequence is the same everywhere.
-private struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        // splitmix64
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-        return value ^ (value >> 31)
     }
 }

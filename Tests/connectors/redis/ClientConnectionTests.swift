@@ -132,7 +132,7 @@ struct ClientConnectionTests {
         let server = try await RedisServer.start()
         let connection = try await RedisConnection.connect(
             server, query: "?protocol=\(protocolVersion)")
-        var random = SeededRandom(seed: 5)
+        var random = SeededGenerator(seed: 5)
         let value = (0..<(5 << 20)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
         var bytes = ByteBuffer()
         bytes.writeCommand(partCount: 3)

@@ -1,6 +1,7 @@
 import NIOCore
 import Testing
 import WeirRedisClient
+import WeirTesting
 
 struct ClientDecoderTests {
     private static let values: [(wire: String, value: RESPValue)] = [
@@ -176,7 +177,7 @@ struct ClientDecoderTests {
 
     @Test("No bytes crash or hang the decoder", arguments: [1, 2, 3, 4] as [UInt64])
     func mutatedBytes(seed: UInt64) {
-        var random = SeededRandom(seed: seed)
+        var random = SeededGenerator(seed: seed)
         let seeds = Self.values.map { Array($0.wire.utf8) }
         let marks = Array("+-:$*_,#(!=%~>|\r\n0123456789".utf8)
         var refused = 0

@@ -223,7 +223,7 @@ struct DataLossTests {
     }
 
     @Test func versionsAreOrderedAsTextAndAsNumbers() throws {
-        var random = TestRandom(seed: 1)
+        var random = SeededGenerator(seed: 1)
         var versions: [CacheVersion] = []
         for _ in 0..<200 {
             versions.append(

@@ -226,6 +226,49 @@ struct RedisSinkTests {
         await sink.close()
     }
 
+    /// A row that was completed has a batch and a list of tables of its own.
+    @Test(arguments: ["json", "hash"])
+    func tablesKeepTheirPlacesBehindACompletedRow(write: String) async throws {
+        let sink = try await opened(
+            write: write, ["tables": .list([.table(TableName(schema: "public", name: "items"))])])
+        _ = try await sink.write([
+            ItemBatch.of([.insert(.init("1", "a")), .insert(.init("2", "b"))], commit: 16)
+        ])
+        await harness.rows.set(.init("3", "read"))
+        var row = ItemBatch.Row("3", nil)
+        row.isNoteUnchanged = true
+        var batch = ItemBatch()
+        batch.addForeign(commit: 32)
+        // More than are read at once.
+        for ordinal in 1...150 {
+            batch.add(.update(row), commit: 32, ordinal: UInt32(ordinal))
+        }
+        batch.add(.delete(Array("1".utf8)), commit: 32, ordinal: 151)
+        batch.addForeign(commit: 32, ordinal: 152)
+        batch.add(.delete(Array("2".utf8)), commit: 32, ordinal: 153)
+        let outcome = try await sink.write([batch.seal()])
+        #expect(outcome.delivered == 152 && outcome.filtered == 2)
+        #expect(try harness.keys() == ["item:3"])
+        await sink.close()
+    }
+
+    /// Its row is gone, but the key it left behind is known and must not stay.
+    @Test(arguments: ["json", "string", "hash"])
+    func aMovedRowThatIsGoneLeavesNoKeyBehind(write: String) async throws {
+        let sink = try await opened(
+            write: write, write == "string" ? ["value": .string("note")] : [:])
+        _ = try await sink.write([ItemBatch.of([.insert(.init("1", "a"))], commit: 16)])
+        var row = ItemBatch.Row("2", nil)
+        row.isNoteUnchanged = true
+        let outcome = try await sink.write([
+            ItemBatch.of([.move(from: Array("1".utf8), to: row)], commit: 32)
+        ])
+        #expect(outcome.delivered == 1)
+        #expect(try harness.keys().isEmpty)
+        #expect(try side("item:1") == version(32) + "!")
+        await sink.close()
+    }
+
     @Test func aColumnNobodyAskedForIsNotRead() async throws {
         let sink = try await opened(write: "string", ["value": .string("stock")])
         var row = ItemBatch.Row("1", nil, stock: "2")

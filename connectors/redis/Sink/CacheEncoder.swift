@@ -45,8 +45,16 @@ struct CacheEncoder: ~Copyable {
     private var side = JSONWriter(capacity: 512)
     private var value = JSONWriter(capacity: 4096)
     private var nulls = JSONWriter(capacity: 512)
-    /// Whether a row that lacks values may change a hash in part.
-    var takesParts = true
+    /// What to do about a row whose values were not all sent.
+    enum IncompleteRows {
+        /// A hash that exists is changed in part; others are not encoded before they are completed.
+        case changeInPart
+        /// Nobody has more of it: the columns are gone from the table.
+        case takeAsTheyAre
+        /// The row is gone; only the key it had before is removed.
+        case leaveOut
+    }
+    var incompleteRows = IncompleteRows.changeInPart
 
     /// Where versions come from.
     struct Versions {
@@ -85,8 +93,7 @@ struct CacheEncoder: ~Copyable {
 
     // MARK: Batches
 
-    /// Must be called for a batch before anything else is asked of it.
-    mutating func prepare(_ tables: [TableSchema]) throws(WeirError) {
+    private mutating func prepare(_ tables: [TableSchema]) throws(WeirError) {
         let config = config
         try self.tables.prepare(tables) { (schema) throws(WeirError) in
             try CachedTable(schema, config)
@@ -95,9 +102,10 @@ struct CacheEncoder: ~Copyable {
 
     /// The first events from `start` on whose value the stream did not send whole, at most `limit`,
     /// and where looking ended.
-    func incomplete(
+    mutating func incomplete(
         in batch: EventBatch, from start: Int, limit: Int
-    ) -> (events: [Int], end: Int) {
+    ) throws(WeirError) -> (events: [Int], end: Int) {
+        try prepare(batch.tables)
         var found: [Int] = []
         // A part of a hash goes as it is; the server says whether there is a whole to change.
         guard config.form == .json || config.form == .string else {
@@ -126,6 +134,8 @@ struct CacheEncoder: ~Copyable {
         _ batch: borrowing EventBatch, _ range: Range<Int>, _ versions: Versions, countMax: Int,
         into call: inout ScriptCall, parts: inout [Part], counts: inout Counts
     ) throws(WeirError) -> Stop {
+        // Another batch may have come in between.
+        try prepare(batch.tables)
         let events = batch.events
         let outcome = unsafe batch.arena.withUnsafeBytes { arena in
             unsafe batch.values.withUnsafeBufferPointer { values in
@@ -201,7 +211,7 @@ struct CacheEncoder: ~Copyable {
             if hasOld, !hasNew || !isSameKey {
                 appendRemoval(old: true, version, into: &call)
             }
-            if !hasNew { return false }
+            if !hasNew || incompleteRows == .leaveOut { return false }
         case .delete:
             guard try appendKey(of: event.before, event, table, view, to: .old) else {
                 return false
@@ -356,7 +366,7 @@ struct CacheEncoder: ~Copyable {
             case .null, .absent:
                 unsafe field.name.withUnsafeBytes { name in unsafe nulls.appendBulk(name) }
                 nullCount += 1
-            case .unchanged: isPart = takesParts
+            case .unchanged: isPart = incompleteRows == .changeInPart
             }
         }
         call.append(side: version)

@@ -223,10 +223,9 @@ package actor RedisSink: SinkConnector {
         _ batch: EventBatch, _ versions: CacheEncoder.Versions,
         _ counts: inout CacheEncoder.Counts, _ link: RedisLink
     ) async throws(WeirError) {
-        try encoder.prepare(batch.tables)
         var start = 0
         while start < batch.events.count {
-            let (late, end) = encoder.incomplete(
+            let (late, end) = try encoder.incomplete(
                 in: batch, from: start, limit: Self.completedMax)
             if late.isEmpty {
                 try await send(batch, start..<end, versions, &counts, link)
@@ -234,7 +233,7 @@ package actor RedisSink: SinkConnector {
                 var next = start
                 for (index, whole) in try await complete(late, of: batch) {
                     try await send(batch, next..<index, versions, &counts, link)
-                    try await sendWhole(whole, versions, &counts, link)
+                    try await sendLate(index, of: batch, whole, versions, &counts, link)
                     next = index + 1
                 }
                 try await send(batch, next..<end, versions, &counts, link)
@@ -245,30 +244,31 @@ package actor RedisSink: SinkConnector {
         try await mendParts(batch, versions, &counts, link)
     }
 
-    /// Sends an event that was completed; nil when its row is gone meanwhile.
-    private func sendWhole(
-        _ whole: EventBatch?, _ versions: CacheEncoder.Versions,
-        _ counts: inout CacheEncoder.Counts, _ link: RedisLink
+    /// Sends an event that was completed. When its row is gone, what became of that comes through the
+    /// stream; only the key that this very event left is known now and never named again.
+    private func sendLate(
+        _ index: Int, of batch: EventBatch, _ whole: EventBatch?,
+        _ versions: CacheEncoder.Versions, _ counts: inout CacheEncoder.Counts, _ link: RedisLink
     ) async throws(WeirError) {
-        counts.late += 1
-        guard let whole else {
-            // What became of the row comes through the stream.
-            counts.delivered += 1
-            return
+        defer { encoder.incompleteRows = .changeInPart }
+        var sent = CacheEncoder.Counts()
+        if let whole {
+            encoder.incompleteRows = .takeAsTheyAre
+            try await send(whole, 0..<1, versions, &sent, link)
+        } else {
+            encoder.incompleteRows = .leaveOut
+            try await send(batch, index..<(index + 1), versions, &sent, link)
         }
-        encoder.takesParts = false
-        defer { encoder.takesParts = true }
-        try await send(whole, 0..<1, versions, &counts, link)
+        counts.delivered += 1
+        counts.late += 1
     }
 
     private func send(
         _ batch: EventBatch, _ range: Range<Int>, _ versions: CacheEncoder.Versions,
         _ counts: inout CacheEncoder.Counts, _ link: RedisLink
     ) async throws(WeirError) {
-        if range.isEmpty { return }
-        try encoder.prepare(batch.tables)
         var range = range
-        while true {
+        while !range.isEmpty {
             switch try encoder.encode(
                 batch, range, versions, countMax: link.keysPerCall, into: &call,
                 parts: &link.parts, counts: &counts)
@@ -297,11 +297,10 @@ package actor RedisSink: SinkConnector {
         var start = 0
         while start < missing.count {
             let end = min(start + Self.completedMax, missing.count)
-            for (_, whole) in try await complete(Array(missing[start..<end]), of: batch) {
-                // Counted when the part was sent.
-                var again = CacheEncoder.Counts()
-                try await sendWhole(whole, versions, &again, link)
-                counts.late += 1
+            for (index, whole) in try await complete(Array(missing[start..<end]), of: batch) {
+                try await sendLate(index, of: batch, whole, versions, &counts, link)
+                // It was counted when the part was sent.
+                counts.delivered -= 1
             }
             start = end
         }

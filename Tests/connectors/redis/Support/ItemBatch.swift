@@ -90,6 +90,23 @@ struct ItemBatch: ~Copyable {
         last = (commit, ordinal)
     }
 
+    /// An insert into a table the sink does not take.
+    mutating func addForeign(commit: UInt64, ordinal: UInt32 = 0) {
+        let schema = TableSchema(
+            version: 4, database: "shop", schema: "public", name: "others",
+            columns: [Column(name: "n", type: ColumnType(.integer, name: "int4"))], key: [0])
+        let table = builder.table(schema)
+        let value = text(Array("1".utf8))
+        let start = builder.valueCount
+        for _ in 0..<2 { builder.append(value) }
+        builder.append(
+            Event(
+                operation: .insert, table: table, commit: commit, ordinal: ordinal, transaction: 7,
+                change: commit, commitMicros: 1_795_226_584_123_456,
+                key: Slice(start: start, count: 1), after: Slice(start: start + 1, count: 1)))
+        last = (commit, ordinal)
+    }
+
     private mutating func keyTuple(_ id: [UInt8]) -> Slice {
         let start = builder.valueCount
         builder.append(text(id))
