@@ -185,7 +185,7 @@ extension EndToEnd {
         }
 
         @Test func aFlushWhileTheRowsAreReadAgainIsNoticed() async throws {
-            let rows = 60_000
+            let rows = 20_000
             let (home, daemon) = try await cached(rows: rows)
             try redis.command("FLUSHALL")
             try await eventually("a part is there again", poll: .microseconds(500)) {

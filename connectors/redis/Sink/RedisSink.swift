@@ -65,8 +65,13 @@ package actor RedisSink: SinkConnector {
             marker = marker ?? stored
             boundary = delivered
         }
-        let link = try await ready()
-        return SinkMark(CacheMarker(boundary, run: link.run).text)
+        do throws(WeirError) {
+            let link = try await ready()
+            return SinkMark(CacheMarker(boundary, run: link.run).text)
+        } catch {
+            abandon()
+            throw error
+        }
     }
 
     package func close() async {
@@ -110,7 +115,7 @@ package actor RedisSink: SinkConnector {
             }
             return link
         } catch {
-            throw error.weirError(failures)
+            throw failed(error)
         }
     }
 
@@ -179,10 +184,23 @@ package actor RedisSink: SinkConnector {
         do throws(WeirError) {
             return try await deliver(batches)
         } catch {
-            // The server was emptied of scripts; versions make the second try harmless.
+            abandon()
             guard error.code == .redisScriptsGone else { throw error }
-            return try await deliver(batches)
         }
+        // A new connection loads them again; versions make the second try harmless.
+        do throws(WeirError) {
+            return try await deliver(batches)
+        } catch {
+            abandon()
+            throw error
+        }
+    }
+
+    /// After any failure nothing is known of the calls that were gathered or under way. All of it
+    /// is written again, on a new connection, which also a server that became a replica asks for.
+    private func abandon() {
+        link.take()?.abandon()
+        call.removeAll()
     }
 
     private func deliver(_ batches: [EventBatch]) async throws(WeirError) -> WriteOutcome {
@@ -359,13 +377,7 @@ package actor RedisSink: SinkConnector {
         }
     }
 
-    /// After a failure nothing is known of the calls under way: they are written again, on a new
-    /// connection, as also a server that turned into a replica asks for.
-    func failed(_ error: LinkFailure) -> WeirError {
-        link.take()?.abandon()
-        call.removeAll()
-        return error.weirError(failures)
-    }
+    func failed(_ error: LinkFailure) -> WeirError { error.weirError(failures) }
 
     // MARK: Marker
 
