@@ -12,7 +12,7 @@ package final class Pipeline: Sendable {
     let monitor = PipelineMonitor()
     private let currentLanes = Mutex<[Lane]>([])
     /// The epoch of the positions that are being delivered.
-    let epoch = Mutex<Int>(0)
+    let epoch = EpochNow()
     private let stopping = Mutex(false)
     private let stopBell = Doorbell()
 
@@ -113,7 +113,7 @@ package final class Pipeline: Sendable {
         _ source: any SourceConnector, _ threads: Threads, isOnce: Bool
     ) async throws(WeirError) {
         let start = try await resolveStart(source)
-        epoch.withLock { $0 = start.epoch }
+        epoch.value = start.epoch
         let room = Doorbell()
         let lanes = try makeLanes(start.rows, threads, room: room, isOnce: isOnce)
         currentLanes.withLock { $0 = lanes.lanes }
@@ -273,8 +273,12 @@ package final class Pipeline: Sendable {
         for sink: String, _ threads: Threads
     ) -> (@Sendable () throws(WeirError) -> any RowReader)? {
         guard let make = plan.makeRowReader else { return nil }
-        return { [self] () throws(WeirError) -> any RowReader in
-            try make(context(name: sink, on: threads.addRowReader(plan.name)))
+        // Lanes keep sinks, and sinks keep this: it must not keep us.
+        return { [weak self] () throws(WeirError) -> any RowReader in
+            guard let self else {
+                throw WeirError(.cancelled, .transient, "the pipeline has ended")
+            }
+            return try make(context(name: sink, on: threads.addRowReader(plan.name)))
         }
     }
 
@@ -287,7 +291,7 @@ package final class Pipeline: Sendable {
         return ConnectorContext(
             pipeline: plan.name, name: name, executor: executor,
             notes: StoredNotes(store: store, pipeline: plan.name),
-            epoch: { [self] in UInt32(clamping: epoch.withLock { $0 }) },
+            epoch: { [epoch] in UInt32(clamping: epoch.value) },
             makeRowReader: makeRowReader,
             log: { [logger] level, message in logger.log(level: level.logging, "\(message)") })
     }

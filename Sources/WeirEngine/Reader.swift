@@ -1,5 +1,4 @@
 import Logging
-import Synchronization
 import WeirCore
 
 /// Pulls batches from the source into the lanes, connects again after an outage, writes markers and
@@ -121,7 +120,7 @@ final class Reader: Sendable {
                     name: pipeline.plan.name, identity: now.identity, epoch: progress.epoch),
                 checkpoints: [])
             // Before the first batch of the new life reaches a lane.
-            pipeline.epoch.withLock { $0 = progress.epoch }
+            pipeline.epoch.value = progress.epoch
         }
         let before = pipeline.monitor.now
         pipeline.monitor.update {

@@ -1,4 +1,5 @@
 import GRDB
+import Synchronization
 package import WeirCore
 
 // The tables of the state store. Rows a start depends on end in a checksum over their other
@@ -125,6 +126,16 @@ package struct PipelineRow: Sendable, Equatable {
 enum Epoch {
     static func next(after epoch: Int?) -> Int {
         max(Int(WallClock.seconds()), (epoch ?? 0) + 1)
+    }
+}
+
+/// The epoch of the positions a pipeline is delivering; its sinks look at it.
+final class EpochNow: Sendable {
+    private let epoch = Mutex(0)
+
+    var value: Int {
+        get { epoch.withLock { $0 } }
+        set { epoch.withLock { $0 = newValue } }
     }
 }
 

@@ -174,7 +174,29 @@ package struct KeyTemplate: Sendable, Equatable {
         }
     }
 
+    /// The same for the keys beside them.
+    package var sideGlobPattern: [UInt8] {
+        hasHashTag
+            ? globPattern + Array(":v".utf8)
+            : Array("{".utf8) + globPattern + Array("}:v".utf8)
+    }
+
     // MARK: Keys
+
+    /// Where in a side key its key stands; nil when it is no side key of the template's.
+    package func key(ofSide side: UnsafeRawBufferPointer) -> Range<Int>? {
+        let head = hasHashTag ? 0 : 1
+        let tail: StaticString = hasHashTag ? ":v" : "}:v"
+        guard side.count >= head + tail.utf8CodeUnitCount else { return nil }
+        let range = head..<(side.count - tail.utf8CodeUnitCount)
+        let hasTail = tail.withUTF8Buffer { expected in
+            unsafe side[range.upperBound...].elementsEqual(expected)
+        }
+        guard hasTail, unsafe head == 0 || side[0] == UInt8(ascii: "{"),
+            unsafe matches(UnsafeRawBufferPointer(rebasing: side[range]))
+        else { return nil }
+        return range
+    }
 
     /// Appends the key beside `key`: in its slot, and of no other row.
     package func appendSideKey(of key: UnsafeRawBufferPointer, into writer: inout JSONWriter) {

@@ -41,8 +41,10 @@ struct RedisFaultTests {
         await sink.close()
     }
 
-    @Test func outOfMemory() async throws {
-        let sink = try await opened()
+    @Test(arguments: ["json", "hash"])
+    func outOfMemory(write: String) async throws {
+        let sink = try harness.sink(write: write)
+        _ = try await sink.open(at: nil)
         _ = try server.command("CONFIG", "SET", "maxmemory", "1")
         try await expect("redis.out_of_memory", sink, says: "OOM command not allowed") {
             _ = try server.command("CONFIG", "SET", "maxmemory", "0")

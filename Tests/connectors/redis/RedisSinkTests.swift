@@ -299,6 +299,21 @@ struct RedisSinkTests {
         await sink.close()
     }
 
+    /// Between a part that found no hash and the row that comes whole, no service may fill it.
+    @Test func aMissingHashVoidsALease() async throws {
+        let sink = try await opened(write: "hash")
+        let lua = try LeaseScripts(server)
+        _ = try await sink.write([ItemBatch.of([.insert(.init("1", "a"))], commit: 16)])
+        _ = try server.command("DEL", "item:1")
+        #expect(try lua.lease("item:1", "t"))
+        // Its row is gone, so nothing comes whole either.
+        var row = ItemBatch.Row("1", nil)
+        row.isNoteUnchanged = true
+        _ = try await sink.write([ItemBatch.of([.update(row)], commit: 32)])
+        #expect(try !lua.fill("item:1", "t", Array("stale".utf8), asHash: true))
+        await sink.close()
+    }
+
     @Test func aSourceThatCannotBeAskedStopsTheSink() async throws {
         let sink = RedisSink(try CacheHarness.config(server), .test())
         _ = try await sink.open(at: nil)
@@ -366,6 +381,7 @@ struct RedisSinkTests {
         _ = try server.command("SET", "items", "somebody's")
         #expect(try lua.lease("item:refilled", "t"))
         #expect(try lua.fill("item:refilled", "t", Array("x".utf8)))
+        #expect(try lua.lease("item:missing", "t"))
         let rows = (0..<300).map { ItemBatch.Change.insert(.init("\($0)", "n")) }
         _ = try await sink.write([
             ItemBatch.of(rows, commit: 16),
@@ -374,6 +390,9 @@ struct RedisSinkTests {
         #expect(
             try harness.keys().sorted() == ["item:9:z", "item:after", "item:index", "items"])
         #expect(try side("item:7") == version(32) + "!")
+        #expect(
+            try !lua.fill("item:missing", "t", Array("a row that is gone".utf8)),
+            "a lease from before is void")
         // A replay of the past changes nothing.
         _ = try await sink.write([ItemBatch.of(rows, commit: 16)])
         #expect(

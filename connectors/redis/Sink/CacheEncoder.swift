@@ -166,7 +166,8 @@ struct CacheEncoder: ~Copyable {
             repeat {
                 let event = events[index]
                 index += 1
-                guard table.projection.takes(event.operation) else {
+                // Rows that are read again are the sink's own wish, whatever operations it takes.
+                guard versions.fixed != nil || table.projection.takes(event.operation) else {
                     counts.filtered += 1
                     continue
                 }

@@ -24,6 +24,23 @@ struct CacheMarker: Sendable, Equatable {
         self.init(version, run: String(parts[1]))
     }
 
+    /// What stands at the server while rows are read again: older than anything, so that whoever
+    /// finds it knows the work is not done, and of this very attempt.
+    static func repair(since version: CacheVersion) -> CacheMarker {
+        let token = UInt64.random(in: .min ... .max)
+        return CacheMarker(
+            .none, run: repairPrefix + version.text + String(token, radix: 16))
+    }
+
+    private static let repairPrefix = "repair-"
+
+    /// The newest change delivered when this was set.
+    private var delivered: CacheVersion {
+        guard run.hasPrefix(Self.repairPrefix) else { return version }
+        let text = run.dropFirst(Self.repairPrefix.count).prefix(CacheVersion.digits)
+        return CacheVersion(parsing: text) ?? version
+    }
+
     /// What a marker means, found at a server, for a sink that has delivered up to `expected`.
     enum Verdict: Equatable {
         /// Everything delivered is there.
@@ -34,8 +51,9 @@ struct CacheMarker: Sendable, Equatable {
         case lost(String)
         /// The server evicts keys as it was told, and the marker was among them.
         case evicted
-        /// The pipeline's position was moved, so changes may have been left out.
-        case moved
+        /// The pipeline's position was moved, or its source failed over, so changes may have been
+        /// left out since.
+        case moved(since: CacheVersion)
         /// Somebody with a newer epoch writes here.
         case foreign
     }
@@ -48,12 +66,12 @@ struct CacheMarker: Sendable, Equatable {
         found: CacheMarker?, expected: CacheMarker?, epoch: UInt32, run: String, isEvicting: Bool
     ) -> Verdict {
         if let found, found.version.epoch > epoch { return .foreign }
-        guard let expected else { return found == nil ? .new : .moved }
+        guard let expected else { return found.map { .moved(since: $0.delivered) } ?? .new }
         if let found {
             if found.version < expected.version {
                 return .lost("it was restored, or a replica that was behind took over")
             }
-            return expected.version.epoch < epoch ? .moved : .intact
+            return expected.version.epoch < epoch ? .moved(since: found.delivered) : .intact
         }
         if isEvicting, !run.isEmpty, run == expected.run { return .evicted }
         return .lost(

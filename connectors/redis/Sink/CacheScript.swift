@@ -14,25 +14,30 @@
 /// Several keys of one call share a lifetime: LIVES is up to eight pairs, of milliseconds a value
 /// lives and its side key lives, taken in turn. Strings cost a script more than anything else.
 enum CacheScript: CaseIterable {
-    /// Tombstone's milliseconds, LIVES; per key: side key's text, value. Returns how many keys
-    /// there were.
+    /// Tombstone's milliseconds, LIVES; per key: side key's text, value. Returns how many keys were
+    /// refused because they have a version of a later epoch.
     case set
     /// The same without LIVES, for values that live for ever.
     case setForever
     /// Tombstone's milliseconds, LIVES or two times 0; per key: side key's text, `whole` or `part`,
     /// the number of arguments that follow, field and value in turn; the number of fields that are
     /// null, their names. A whole row replaces the hash; a part changes one that exists. Returns
-    /// the places, from 1, of parts whose hash is missing: those rows must come whole.
+    /// what `set` does, then the places, from 1, of parts whose hash is missing: those rows must
+    /// come whole. The side key is written first, because a server that is out of memory refuses
+    /// only the first write of a script.
     case hash
     /// Milliseconds during which no lease is given, and the channel to publish each key on, or
     /// nothing. The lease goes first: what a service read before must not come after.
     case invalidate
     /// Version, what the side keys become, and their milliseconds. Deletes what is older than the
-    /// version and has a side key, so what Weir never governed stays. Returns how many that were.
+    /// version; what has no side key was never Weir's and stays. Returns how many that were.
     case sweep
-    /// The marker's new text. It only goes forward: writes of a life that was cut short may come
-    /// late. Returns what it was.
+    /// The marker's new text and the version it must have at least. It only goes forward, because
+    /// writes of a life that was cut short may come late; and a marker that is missing or too old
+    /// stays so until what was lost is back. Returns what it was.
     case mark
+    /// The marker's text that must be there, and the new one. Returns 1 if it was replaced.
+    case replace
 
     static let livesMax = 8
 
@@ -44,6 +49,7 @@ enum CacheScript: CaseIterable {
         case .invalidate: Self.invalidateText
         case .sweep: Self.sweepText
         case .mark: Self.markText
+        case .replace: Self.replaceText
         }
     }
 
@@ -52,7 +58,7 @@ enum CacheScript: CaseIterable {
         local n = #KEYS / 2
         local lives = n < 8 and n or 8
         local seen = call('MGET', unpack(KEYS, n + 1))
-        local a = 2 + 2 * lives
+        local a, foreign = 2 + 2 * lives, 0
         for i = 1, n do
           local side = ARGV[a]
           local old = seen[i]
@@ -65,17 +71,19 @@ enum CacheScript: CaseIterable {
               call('PSETEX', KEYS[i], ARGV[2 + life], ARGV[a + 1])
               call('PSETEX', KEYS[n + i], ARGV[3 + life], side)
             end
+          elseif string.sub(old, 1, 8) > string.sub(side, 1, 8) then
+            foreign = foreign + 1
           end
           a = a + 2
         end
-        return n
+        return foreign
         """
 
     private static let setForeverText = """
         local call, KEYS, ARGV = redis.call, KEYS, ARGV
         local n = #KEYS / 2
         local seen = call('MGET', unpack(KEYS, n + 1))
-        local a, set, m = 2, {}, 0
+        local a, set, m, foreign = 2, {}, 0, 0
         local function flush()
           if m > 0 then call('MSET', unpack(set, 1, m)) end
           m = 0
@@ -93,11 +101,13 @@ enum CacheScript: CaseIterable {
                 KEYS[i], ARGV[a + 1], KEYS[n + i], side
               m = m + 4
             end
+          elseif string.sub(old, 1, 8) > string.sub(side, 1, 8) then
+            foreign = foreign + 1
           end
           a = a + 2
         end
         flush()
-        return n
+        return foreign
         """
 
     private static let hashText = """
@@ -105,7 +115,7 @@ enum CacheScript: CaseIterable {
         local n = #KEYS / 2
         local lives = n < 8 and n or 8
         local seen = call('MGET', unpack(KEYS, n + 1))
-        local a, missing = 2 + 2 * lives, {}
+        local a, result = 2 + 2 * lives, {0}
         for i = 1, n do
           local side, form = ARGV[a], ARGV[a + 1]
           local first = a + 3
@@ -115,12 +125,24 @@ enum CacheScript: CaseIterable {
           a = firstNull + nulls
           local key, old = KEYS[i], seen[i]
           if old and not (old < side) then
+            if string.sub(old, 1, 8) > string.sub(side, 1, 8) then
+              result[1] = result[1] + 1
+            end
           elseif #side > 32 then
-            call('UNLINK', key)
             call('PSETEX', KEYS[n + i], ARGV[1], side)
+            call('UNLINK', key)
           elseif form == 'part' and call('TYPE', key).ok ~= 'hash' then
-            missing[#missing + 1] = i
+            if old and #old > 32 then
+              call('PSETEX', KEYS[n + i], ARGV[1], string.sub(old, 1, 32))
+            end
+            result[#result + 1] = i
           else
+            local life = 2 * (i % lives)
+            if ARGV[2] ~= '0' then
+              call('PSETEX', KEYS[n + i], ARGV[3 + life], side)
+            else
+              call('SET', KEYS[n + i], side)
+            end
             if form == 'whole' then
               call('UNLINK', key)
             elseif nulls > 0 then
@@ -129,17 +151,14 @@ enum CacheScript: CaseIterable {
             if count > 0 then
               call('HSET', key, unpack(ARGV, first, first + count - 1))
             end
-            local life = 2 * (i % lives)
             if ARGV[2] ~= '0' then
               call('PEXPIRE', key, ARGV[2 + life])
-              call('PSETEX', KEYS[n + i], ARGV[3 + life], side)
             else
               call('PERSIST', key)
-              call('SET', KEYS[n + i], side)
             end
           end
         end
-        return missing
+        return result
         """
 
     private static let invalidateText = """
@@ -167,9 +186,10 @@ enum CacheScript: CaseIterable {
         local seen = call('MGET', unpack(KEYS, n + 1))
         local removed = 0
         for i = 1, n do
-          if seen[i] and seen[i] < ARGV[1] then
-            call('UNLINK', KEYS[i])
+          local old = seen[i]
+          if old and old < ARGV[1] and string.sub(old, 33) ~= '!' then
             call('PSETEX', KEYS[n + i], ARGV[3], ARGV[2])
+            call('UNLINK', KEYS[i])
             removed = removed + 1
           end
         end
@@ -178,9 +198,15 @@ enum CacheScript: CaseIterable {
 
     private static let markText = """
         local was = redis.call('GET', KEYS[1])
-        if not was or was < ARGV[1] then
+        if was and not (was < ARGV[2]) and was < ARGV[1] then
           redis.call('SET', KEYS[1], ARGV[1])
         end
         return was
+        """
+
+    private static let replaceText = """
+        if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+        redis.call('SET', KEYS[1], ARGV[2])
+        return 1
         """
 }

@@ -17,6 +17,12 @@ struct CacheVersion: Sendable, Equatable, Comparable {
         self.ordinal = ordinal
     }
 
+    /// The version right behind it. A change that has this very version belongs to the same
+    /// transaction, so a row read after that was visible holds it already.
+    var next: CacheVersion {
+        CacheVersion(epoch: epoch, commit: commit, ordinal: ordinal &+ 1)
+    }
+
     init(epoch: UInt32, of event: Event) {
         self.init(epoch: epoch, commit: event.commit, ordinal: event.ordinal)
     }

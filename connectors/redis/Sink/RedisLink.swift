@@ -8,6 +8,8 @@ enum LinkFailure: Error {
     /// The server no longer knows a script.
     case scriptsGone
     case oldServer(version: String)
+    /// Keys have versions of a later epoch than ours.
+    case foreignKeys(Int)
 
     func weirError(_ map: RedisFailureMap) -> WeirError {
         switch self {
@@ -18,6 +20,12 @@ enum LinkFailure: Error {
             WeirError(
                 .redisVersion, .blocked,
                 "\(map.place) runs Redis \(version); Weir needs 5 or newer")
+        case .foreignKeys(let count):
+            WeirError(
+                .redisOtherWriter, .blocked,
+                "\(count) keys at \(map.place) have versions of a later epoch than this sink's",
+                detail: "Another pipeline or another Weir wrote them; they were left as they are.",
+                hint: ErrorCode.redisOtherWriter.remedy)
         }
     }
 }
@@ -26,13 +34,15 @@ enum LinkFailure: Error {
 /// to its sink's event loop.
 final class RedisLink {
     private let connection: RedisConnection
-    private let facts: RedisServerFacts
+    private var facts: RedisServerFacts
     private let main: CacheScript
     private let shas: [CacheScript: String]
     private(set) var sentBytes = 0
 
     private struct Pending {
         let reply: EventLoopFuture<[RESPValue]>
+        /// The first number of the reply counts keys of a later epoch.
+        let isVersioned: Bool
         let parts: [CacheEncoder.Part]
     }
     private var pending: CircularBuffer<Pending> = []
@@ -58,16 +68,24 @@ final class RedisLink {
         var shas: [CacheScript: String] = [:]
         do {
             facts = try await RedisServerFacts.read(from: connection)
-            for script in [main, .sweep, .mark] {
-                shas[script] = try await connection.command("SCRIPT", "LOAD", script.text).text
-            }
         } catch {
-            throw .redis(error, doing: "prepare")
+            throw .redis(error, doing: "ask for facts")
         }
         if let version = facts.version, let major = version.split(separator: ".").first,
             let number = Int(major), number < majorVersionMin
         {
             throw .oldServer(version: version)
+        }
+        do throws(RedisFailure) {
+            for script in [main, .sweep, .mark, .replace] {
+                let reply = try await connection.command("SCRIPT", "LOAD", script.text)
+                guard let sha = reply.text else {
+                    throw RedisFailure(.protocolError, "SCRIPT LOAD was not answered by a digest")
+                }
+                shas[script] = sha
+            }
+        } catch {
+            throw .redis(error, doing: "load scripts")
         }
         return RedisLink(connection, facts, main, shas)
     }
@@ -106,22 +124,36 @@ final class RedisLink {
     func submit(_ call: inout ScriptCall, _ script: CacheScript? = nil, lead: [String]) {
         var buffer = ByteBuffer()
         call.finish(sha: shas[script ?? main] ?? "", lead: lead, into: &buffer)
-        send(buffer, parts)
+        let isVersioned = script == nil && main != .invalidate
+        send(buffer, isVersioned: isVersioned, parts)
         if !parts.isEmpty { hasParts = true }
         parts.removeAll()
     }
 
-    /// Moves a marker forward, behind everything sent before, and returns what it was.
-    func advance(marker key: String, to text: String) async throws(LinkFailure) -> RESPValue {
+    /// Runs one of the scripts for the marker, behind everything sent before.
+    func run(
+        _ script: CacheScript, on key: String, _ arguments: String...
+    ) async throws(LinkFailure) -> RESPValue {
         var buffer = ByteBuffer()
-        buffer.writeCommand(["EVALSHA", shas[.mark] ?? "", "1", key, text])
+        buffer.writeCommand(["EVALSHA", shas[script] ?? "", "1", key] + arguments)
         return try await command(buffer)
     }
 
-    private func send(_ buffer: ByteBuffer, _ parts: [CacheEncoder.Part]) {
+    /// Asks the server for its facts again.
+    func refreshFacts() async throws(LinkFailure) {
+        do {
+            facts = try await RedisServerFacts.read(from: connection)
+        } catch {
+            throw .redis(error, doing: "ask for facts")
+        }
+    }
+
+    private func send(
+        _ buffer: ByteBuffer, isVersioned: Bool = false, _ parts: [CacheEncoder.Part] = []
+    ) {
         sentBytes += buffer.readableBytes
-        pending.append(
-            Pending(reply: connection.submit(buffer, replies: 1), parts: parts))
+        let reply = connection.submit(buffer, replies: 1)
+        pending.append(Pending(reply: reply, isVersioned: isVersioned, parts: parts))
     }
 
     /// Waits for the oldest calls until `count` are left.
@@ -148,8 +180,11 @@ final class RedisLink {
             if error.code == "NOSCRIPT" { throw .scriptsGone }
             throw .redis(RedisFailure(error), doing: "write")
         }
-        if !first.parts.isEmpty, let places = reply.elements {
-            for place in places.compactMap(\.integer) {
+        guard first.isVersioned else { return reply }
+        let numbers = reply.elements?.compactMap(\.integer) ?? [reply.integer ?? 0]
+        if let foreign = numbers.first, foreign > 0 { throw .foreignKeys(Int(foreign)) }
+        if !first.parts.isEmpty {
+            for place in numbers.dropFirst() {
                 if let part = first.parts.first(where: { $0.place == place }) {
                     missing.append(part.event)
                 }
@@ -173,7 +208,7 @@ final class RedisLink {
     }
 
     func command(_ bytes: ByteBuffer) async throws(LinkFailure) -> RESPValue {
-        send(bytes, [])
+        send(bytes)
         return try await settleLast()
     }
 }

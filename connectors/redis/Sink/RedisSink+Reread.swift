@@ -1,14 +1,14 @@
 import NIOCore
 import WeirCore
-import WeirJSON
 import WeirRedisClient
 import WeirValues
 
 extension RedisSink {
-    /// Writes every row of the sink's tables, then removes the keys that no row has.
+    /// Writes every row of the sink's tables, then removes the keys that no row has. Returns the
+    /// number of rows.
     ///
-    /// All of them get the version of the newest change delivered: whatever the stream brings later
-    /// is newer and wins, also where a row read now holds it already. Returns the number of rows.
+    /// All get the version right behind the newest change delivered. The stream's next changes are
+    /// newer and win, also where a row read now holds them already.
     func reread(_ link: RedisLink) async throws(WeirError) -> Int {
         let reader = try rows()
         let versions = CacheEncoder.Versions(epoch: delivered.epoch, fixed: delivered)
@@ -22,22 +22,24 @@ extension RedisSink {
             }
         }
         try await settle(link, downTo: 0)
-        // Invalidated keys have no version to tell stale ones by. And a template that does not
-        // begin with text of its own may match keys of others.
-        if config.form != .invalidate, !config.key.literalPrefix.isEmpty {
+        // A sink that takes no deletes keeps what it once wrote.
+        if config.routing.operations.contains(.delete) {
             try await sweep(below: delivered, link)
         }
         return rowCount
     }
 
     /// Deletes the keys of the template whose version is older: their rows are gone.
+    ///
+    /// Found by their side keys, so that a lease on a key without a value is voided too, and nothing
+    /// is touched that Weir did not write.
     func sweep(below version: CacheVersion, _ link: RedisLink) async throws(WeirError) {
         var cursor = "0"
         repeat {
-            let (next, keys) = try await scan(from: cursor, link)
+            let (next, sides) = try await scan(from: cursor, link)
             cursor = next
-            for key in keys {
-                guard call.append(sweeping: key, of: config.key) else { continue }
+            for side in sides {
+                guard call.append(sweeping: side, of: config.key) else { continue }
                 if call.isFull(countMax: link.keysPerCall) {
                     try await submitSweep(below: version, link)
                 }
@@ -64,7 +66,7 @@ extension RedisSink {
     ) async throws(WeirError) -> (next: String, keys: [ByteBuffer]) {
         let reply: RESPValue
         do {
-            reply = try await link.scan(from: cursor, matching: config.key.globPattern)
+            reply = try await link.scan(from: cursor, matching: config.key.sideGlobPattern)
         } catch {
             throw failed(error)
         }
@@ -79,13 +81,11 @@ extension RedisSink {
 }
 
 extension ScriptCall {
-    /// Appends a key that was found, unless the template cannot make it.
-    fileprivate mutating func append(sweeping key: ByteBuffer, of template: KeyTemplate) -> Bool {
-        unsafe key.withUnsafeReadableBytes { key in
-            guard unsafe template.matches(key) else { return false }
-            var side = JSONWriter(capacity: key.count + 8)
-            unsafe template.appendSideKey(of: key, into: &side)
-            unsafe side.withBytes { side in unsafe append(key: key, side: side) }
+    /// Appends the key of a side key that was found, unless the template cannot make it.
+    fileprivate mutating func append(sweeping side: ByteBuffer, of template: KeyTemplate) -> Bool {
+        unsafe side.withUnsafeReadableBytes { side in
+            guard let key = unsafe template.key(ofSide: side) else { return false }
+            unsafe append(key: UnsafeRawBufferPointer(rebasing: side[key]), side: side)
             return true
         }
     }

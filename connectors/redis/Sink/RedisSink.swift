@@ -36,8 +36,10 @@ package actor RedisSink: SinkConnector {
     private static let checkInterval = Duration.seconds(1)
     /// Calls under way: enough that Redis never waits for us.
     private static let callsMax = 4
-    /// Rows read beside the stream at once: each may be large.
+    /// How many rows are read beside the stream at once: few where they are large.
+    private var completedMax = 8
     private static let completedMax = 64
+    private static let completedBytes = 4 << 20
 
     package init(_ config: RedisSinkConfig, _ context: ConnectorContext) {
         self.config = config
@@ -93,15 +95,10 @@ package actor RedisSink: SinkConnector {
         } else {
             self.link = nil
             link = try await connect()
-            let verdict = CacheMarker.judge(
-                found: try await read(markerOf: link), expected: marker, epoch: context.epoch(),
-                run: link.run, isEvicting: link.isEvicting)
-            try await act(on: verdict, link)
+            try await look(at: try await read(markerOf: link), link)
             self.link = link
         }
-        if let expected = marker, expected.version.epoch < context.epoch(), loss == nil {
-            try await act(on: .moved, link)
-        }
+        if let marker, marker.version.epoch < context.epoch() { try await look(at: marker, link) }
         if loss != nil { try await mend(link) }
         return link
     }
@@ -119,12 +116,19 @@ package actor RedisSink: SinkConnector {
         }
     }
 
-    private func act(
-        on verdict: CacheMarker.Verdict, _ link: RedisLink
-    ) async throws(WeirError) {
+    /// Decides what a marker means that was found at the server, and notes what is to be done.
+    /// Returns whether all is well.
+    @discardableResult
+    private func look(at found: CacheMarker?, _ link: RedisLink) async throws(WeirError) -> Bool {
+        if found == nil, marker != nil {
+            do { try await link.refreshFacts() } catch { throw failed(error) }
+        }
         let place = config.options.url.place
-        switch verdict {
-        case .intact: break
+        switch CacheMarker.judge(
+            found: found, expected: marker, epoch: context.epoch(), run: link.run,
+            isEvicting: link.isEvicting)
+        {
+        case .intact: return true
         case .new: try await set(CacheMarker(delivered, run: link.run), link)
         case .evicted:
             context.log(.warning, "Redis at \(place) evicts keys, Weir's marker among them")
@@ -132,12 +136,14 @@ package actor RedisSink: SinkConnector {
         case .lost(let reason):
             guard config.onDataLoss != .stop else { throw dataLost(reason, .blocked) }
             loss = loss ?? (reason, false)
-        case .moved:
-            // Versions of the new epoch are newer than all there are.
-            delivered = max(delivered, .start(of: context.epoch()))
+        case .moved(let since):
+            // Above everything that was written, in whatever epoch; transactions of another life of
+            // the source say nothing now.
+            delivered = max(delivered, since, .start(of: context.epoch()))
             boundary = delivered
+            recent = RecentTransactions()
             // Nothing was lost by Redis: this is no error, and only said.
-            loss = ("the pipeline's position was moved", true)
+            loss = ("the pipeline's position was moved, or its source failed over", true)
         case .foreign:
             throw WeirError(
                 .redisOtherWriter, .blocked,
@@ -145,6 +151,7 @@ package actor RedisSink: SinkConnector {
                 detail: "Another Weir writes there, or this state directory is an old copy.",
                 hint: ErrorCode.redisOtherWriter.remedy)
         }
+        return false
     }
 
     private func dataLost(_ reason: String, _ disposition: Disposition) -> WeirError {
@@ -166,16 +173,30 @@ package actor RedisSink: SinkConnector {
             // The engine counts and shows it, and comes back.
             throw dataLost(loss.reason, .transient)
         }
-        if config.onDataLoss == .reread {
-            let tables = config.tables.map(\.description).joined(separator: ", ")
-            context.log(.warning, "reading all rows of \(tables) again: \(loss.reason)")
-            let rows = try await reread(link)
-            context.log(.info, "read \(rows) rows again")
-        } else {
+        guard config.onDataLoss == .reread else {
             context.log(.warning, "going on with what Redis holds: \(loss.reason)")
+            try await set(CacheMarker(delivered, run: link.run), link)
+            self.loss = nil
+            return
         }
-        try await set(CacheMarker(delivered, run: link.run), link)
+        let tables = config.tables.map(\.description).joined(separator: ", ")
+        context.log(.warning, "reading all rows of \(tables) again: \(loss.reason)")
+        let repair = CacheMarker.repair(since: delivered)
+        try await set(repair, link, isOurs: false)
+        delivered = delivered.next
+        let rows = try await reread(link)
+        let mended = CacheMarker(delivered, run: link.run)
+        let replaced: RESPValue
+        do {
+            replaced = try await link.run(.replace, on: markerKey, repair.text, mended.text)
+        } catch {
+            throw failed(error)
+        }
+        // Lost again meanwhile: all of it anew.
+        guard replaced.integer == 1 else { throw dataLost(loss.reason, .transient) }
+        marker = mended
         self.loss = nil
+        context.log(.info, "read \(rows) rows again")
     }
 
     // MARK: Writing
@@ -219,16 +240,16 @@ package actor RedisSink: SinkConnector {
                 try await deliver(batch, versions, &counts, link)
             }
             if batch.resume != nil {
-                boundary = newest
+                boundary = max(boundary, newest)
                 hasBoundary = true
             }
         }
         if newest != delivered || ContinuousClock.now >= nextCheck {
             nextCheck = .now + Self.checkInterval
-            try await advanceMarker(to: CacheMarker(newest, run: link.run), link)
+            try await advanceMarker(to: newest, link)
         }
         bytes = link.sentBytes - before
-        delivered = newest
+        delivered = max(delivered, newest)
         self.boundary = boundary
         return WriteOutcome(
             .durable, delivered: counts.delivered, filtered: counts.filtered, late: counts.late,
@@ -244,14 +265,15 @@ package actor RedisSink: SinkConnector {
         var start = 0
         while start < batch.events.count {
             let (late, end) = try encoder.incomplete(
-                in: batch, from: start, limit: Self.completedMax)
+                in: batch, from: start, limit: completedMax)
             if late.isEmpty {
                 try await send(batch, start..<end, versions, &counts, link)
             } else {
                 var next = start
-                for (index, whole) in try await complete(late, of: batch) {
+                let rows = try await complete(late, of: batch)
+                for index in late {
                     try await send(batch, next..<index, versions, &counts, link)
-                    try await sendLate(index, of: batch, whole, versions, &counts, link)
+                    try await sendLate(index, of: batch, rows, versions, &counts, link)
                     next = index + 1
                 }
                 try await send(batch, next..<end, versions, &counts, link)
@@ -265,12 +287,13 @@ package actor RedisSink: SinkConnector {
     /// Sends an event that was completed. When its row is gone, what became of that comes through the
     /// stream; only the key that this very event left is known now and never named again.
     private func sendLate(
-        _ index: Int, of batch: EventBatch, _ whole: EventBatch?,
+        _ index: Int, of batch: EventBatch, _ rows: [UInt32: RowCompletion],
         _ versions: CacheEncoder.Versions, _ counts: inout CacheEncoder.Counts, _ link: RedisLink
     ) async throws(WeirError) {
         defer { encoder.incompleteRows = .changeInPart }
         var sent = CacheEncoder.Counts()
-        if let whole {
+        let event = batch.events[index]
+        if let whole = rows[event.table]?.complete(event, of: batch) {
             encoder.incompleteRows = .takeAsTheyAre
             try await send(whole, 0..<1, versions, &sent, link)
         } else {
@@ -314,9 +337,10 @@ package actor RedisSink: SinkConnector {
         let missing = link.takeMissing()
         var start = 0
         while start < missing.count {
-            let end = min(start + Self.completedMax, missing.count)
-            for (index, whole) in try await complete(Array(missing[start..<end]), of: batch) {
-                try await sendLate(index, of: batch, whole, versions, &counts, link)
+            let end = min(start + completedMax, missing.count)
+            let rows = try await complete(Array(missing[start..<end]), of: batch)
+            for index in missing[start..<end] {
+                try await sendLate(index, of: batch, rows, versions, &counts, link)
                 // It was counted when the part was sent.
                 counts.delivered -= 1
             }
@@ -327,23 +351,32 @@ package actor RedisSink: SinkConnector {
 
     // MARK: Rows beside the stream
 
-    /// Reads the rows of events the stream did not send whole.
+    /// Reads the rows of events the stream did not send whole, by table.
     private func complete(
         _ events: [Int], of batch: EventBatch
-    ) async throws(WeirError) -> [(index: Int, whole: EventBatch?)] {
+    ) async throws(WeirError) -> [UInt32: RowCompletion] {
         let reader = try rows()
         var completions: [UInt32: RowCompletion] = [:]
+        var bytes = 0
         for table in Set(events.map { batch.events[$0].table }) {
             let wanted = events.map { batch.events[$0] }.filter { $0.table == table }
-            let rows = try await reader.rows(
-                of: batch.tables[Int(table)], keys: wanted.map(batch.keyBytes(of:)),
-                showing: Array(Set(wanted.map(\.transaction))))
+            let rows: EventBatch
+            do throws(WeirError) {
+                rows = try await reader.rows(
+                    of: batch.tables[Int(table)], keys: wanted.map(batch.keyBytes(of:)),
+                    showing: Array(Set(wanted.map(\.transaction))))
+            } catch {
+                // Perhaps they are too much for one answer.
+                completedMax = max(1, completedMax / 2)
+                throw error
+            }
+            bytes += rows.byteCount
             completions[table] = RowCompletion(rows)
         }
-        return events.map { index in
-            let event = batch.events[index]
-            return (index, completions[event.table]?.complete(event, of: batch))
-        }
+        completedMax =
+            bytes > Self.completedBytes
+            ? max(1, completedMax / 2) : min(Self.completedMax, completedMax * 2)
+        return completions
     }
 
     func rows() throws(WeirError) -> any RowReader {
@@ -363,6 +396,8 @@ package actor RedisSink: SinkConnector {
     /// Sends the call that was gathered, and waits for earlier ones when too many are under way.
     func submit(_ link: RedisLink) async throws(WeirError) {
         if call.isEmpty { return }
+        // A part builds on what the calls before it wrote: none of them may still be refused.
+        if !link.parts.isEmpty { try await settle(link, downTo: 0) }
         let count = call.count
         link.submit(&call, lead: config.lead(keys: count, &random))
         try await settle(link, downTo: Self.callsMax - 1)
@@ -392,35 +427,37 @@ package actor RedisSink: SinkConnector {
         }
     }
 
-    private func set(_ marker: CacheMarker, _ link: RedisLink) async throws(WeirError) {
+    /// - Parameter isOurs: whether the sink counts on finding it.
+    private func set(
+        _ marker: CacheMarker, _ link: RedisLink, isOurs: Bool = true
+    ) async throws(WeirError) {
         do {
             _ = try await link.command(["SET", markerKey, marker.text])
         } catch {
             throw failed(error)
         }
-        self.marker = marker
+        if isOurs { self.marker = marker }
     }
 
-    /// Sets the marker behind everything sent before it, and looks at what it was.
+    /// Moves the marker behind everything sent before, and looks at what it was.
     private func advanceMarker(
-        to new: CacheMarker, _ link: RedisLink
+        to newest: CacheVersion, _ link: RedisLink
     ) async throws(WeirError) {
+        guard let expected = marker else {
+            throw WeirError(.bug, .bug, "the sink is written to before it was opened")
+        }
+        let new = CacheMarker(newest, run: link.run)
         let was: CacheMarker?
         do {
-            was = try await link.advance(marker: markerKey, to: new.text).text.flatMap(
-                CacheMarker.init(parsing:))
+            was = try await link.run(.mark, on: markerKey, new.text, expected.version.text)
+                .text.flatMap(CacheMarker.init(parsing:))
         } catch {
             throw failed(error)
         }
-        let verdict = CacheMarker.judge(
-            found: was, expected: marker, epoch: context.epoch(), run: link.run,
-            isEvicting: link.isEvicting)
-        if case .evicted = verdict {
-            marker = new
-            return
+        if try await look(at: was, link) {
+            if expected.version < newest { marker = new }
+        } else if loss != nil {
+            try await mend(link)
         }
-        if verdict != .intact { try await act(on: verdict, link) }
-        if loss != nil { try await mend(link) }
-        marker = new
     }
 }

@@ -98,6 +98,10 @@ actor ScriptedRows: RowReader {
     private(set) var asked: [[[UInt8]]] = []
     private(set) var scans = 0
     private var isScanning = false
+    private var onScanned: (@Sendable () -> Void)?
+
+    /// What happens when all rows were handed out.
+    func whenScanned(_ body: (@Sendable () -> Void)?) { onScanned = body }
 
     func set(_ row: ItemBatch.Row) { rows[row.id] = row }
     func remove(_ id: [UInt8]) { rows[id] = nil }
@@ -116,7 +120,10 @@ actor ScriptedRows: RowReader {
     }
 
     func next() -> EventBatch? {
-        guard isScanning else { return nil }
+        guard isScanning else {
+            onScanned?()
+            return nil
+        }
         isScanning = false
         return ItemBatch.of(rows.values.map(ItemBatch.Change.read), commit: 0)
     }
