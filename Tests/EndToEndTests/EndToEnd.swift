@@ -78,22 +78,16 @@ struct TestDatabase: Sendable {
 
 /// Random numbers of a seed that is printed, so that a run can be repeated (`WEIR_E2E_SEED`).
 struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
+    private var generator: SeededGenerator
 
     init(_ test: String) {
         let given = ProcessInfo.processInfo.environment["WEIR_E2E_SEED"].flatMap(UInt64.init)
-        state = given ?? UInt64.random(in: 0...UInt64(UInt32.max))
-        print("\(test): seed \(state)")
+        let seed = given ?? UInt64.random(in: 0...UInt64(UInt32.max))
+        generator = SeededGenerator(seed: seed)
+        print("\(test): seed \(seed)")
     }
 
-    /// SplitMix64.
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
+    mutating func next() -> UInt64 { generator.next() }
 
     mutating func milliseconds(_ range: ClosedRange<Int>) -> Duration {
         .milliseconds(Int.random(in: range, using: &self))

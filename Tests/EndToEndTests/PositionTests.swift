@@ -212,13 +212,15 @@ extension EndToEnd {
             let full = try home.weir("run", "--once")
             #expect(full.code == 0, "\(full.err)")
             #expect(lines(of: home.output).count == 50_000)
+            // What vacuum writes meanwhile lies behind it.
+            let head = try database.sql("SELECT pg_current_wal_lsn()")
             let idle = try home.weir("run", "--once", within: .seconds(10))
             #expect(idle.code == 0, "\(idle.err)")
             #expect(lines(of: home.output).count == 50_000)
             let left = try database.number(
-                "SELECT pg_current_wal_lsn() - confirmed_flush_lsn FROM pg_replication_slots "
+                "SELECT '\(head)'::pg_lsn - confirmed_flush_lsn FROM pg_replication_slots "
                     + "WHERE slot_name = 'weir_shop'")
-            #expect(left < 10_000, "acknowledged before it ended")
+            #expect(left <= 0, "acknowledged before it ended")
         }
 
         @Test func onceGivesUpOnASourceItCannotReach() async throws {

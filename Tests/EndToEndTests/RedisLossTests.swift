@@ -122,8 +122,8 @@ extension EndToEnd {
             #expect(log.contains("it was restarted without its data"))
         }
 
-        /// As after a restored backup, or a failover to a replica that was behind: rows that are gone
-        /// are there again, and Weir's own marker is old.
+        /// As after a restored backup, or a failover to a replica that was behind: rows that are
+        /// gone are there again, and Weir's own marker is old.
         @Test(arguments: [false, true])
         func anOlderCopyIsMended(isKilled: Bool) async throws {
             let (home, daemon) = try await cached()

@@ -64,10 +64,11 @@ extension ErrorCode {
         remedy: "Nothing: Weir reads the tables again and writes every key (\"on_data_loss\").")
     static let redisOtherWriter = ErrorCode(
         "redis.other_writer",
-        meaning: "Redis holds a newer epoch of this pipeline and sink than this Weir has: another "
-            + "Weir writes there, or this one has an old state directory.",
+        meaning: "Keys or the marker of this sink are of a later epoch than this Weir has: another "
+            + "Weir or pipeline writes there, or this one has an old state directory.",
         remedy: "Stop the other one. If there is none: weir position set PIPELINE confirmed --yes "
-            + "begins a newer epoch.")
+            + "begins a newer epoch. If that does not help, a clock stood in the future: remove the "
+            + "side keys ({KEY}:v) and the marker weir:{PIPELINE/SINK} first.")
     static let redisKeyUnknown = ErrorCode(
         "redis.key_unknown",
         meaning: "The key template names a column whose old value the source does not send, so the "

@@ -31,8 +31,8 @@ extension RedisSink {
 
     /// Deletes the keys of the template whose version is older: their rows are gone.
     ///
-    /// Found by their side keys, so that a lease on a key without a value is voided too, and nothing
-    /// is touched that Weir did not write.
+    /// Found by their side keys, so that a lease on a key without a value is voided too, and
+    /// nothing is touched that Weir did not write.
     func sweep(below version: CacheVersion, _ link: RedisLink) async throws(WeirError) {
         var cursor = "0"
         repeat {

@@ -284,8 +284,8 @@ package actor RedisSink: SinkConnector {
         try await mendParts(batch, versions, &counts, link)
     }
 
-    /// Sends an event that was completed. When its row is gone, what became of that comes through the
-    /// stream; only the key that this very event left is known now and never named again.
+    /// Sends an event that was completed. When its row is gone, what became of that comes through
+    /// the stream; only the key that this very event left is known now and never named again.
     private func sendLate(
         _ index: Int, of batch: EventBatch, _ rows: [UInt32: RowCompletion],
         _ versions: CacheEncoder.Versions, _ counts: inout CacheEncoder.Counts, _ link: RedisLink
