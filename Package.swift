@@ -67,6 +67,9 @@ let package = Package(
             "WeirPostgresSource", path: "connectors/postgres/Source",
             ["WeirCore", "WeirJSON", "WeirValues", "WeirPostgresClient"]),
         library(
+            "WeirPostgresSink", path: "connectors/postgres/Sink",
+            ["WeirCore", "WeirJSON", "WeirValues", "WeirPostgresClient"]),
+        library(
             "WeirRedisClient", path: "connectors/redis/Client",
             [
                 "WeirCore",
@@ -90,8 +93,8 @@ let package = Package(
             name: "weir",
             dependencies: [
                 "CMalloc",
-                "WeirConfig", "WeirEngine", "WeirPostgresSource", "WeirRedisSink",
-                "WeirBuiltinSink",
+                "WeirConfig", "WeirEngine", "WeirPostgresClient", "WeirPostgresSink",
+                "WeirPostgresSource", "WeirRedisSink", "WeirBuiltinSink",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -115,8 +118,8 @@ let package = Package(
         tests(
             "PostgresTests", path: "Tests/connectors/postgres",
             [
-                "WeirCore", "WeirJSON", "WeirValues", "WeirPostgresClient", "WeirPostgresSource",
-                "WeirTesting",
+                "WeirCore", "WeirJSON", "WeirValues", "WeirPostgresClient", "WeirPostgresSink",
+                "WeirPostgresSource", "WeirTesting",
             ]),
         tests(
             "RedisTests", path: "Tests/connectors/redis",

@@ -199,26 +199,41 @@ extension ConfigChecker {
         return config
     }
 
-    /// Finds the place an issue is about: a key of the connector, or of its connection.
+    /// Says an issue at the place it is about: a key of the connector, or of its connection.
     private mutating func report(
         _ issue: ConfigIssue, _ scope: ObjectScope, _ resolved: ResolvedConnector,
         _ failed: Set<String>
     ) {
-        let node = issue.field.flatMap {
-            (scope[$0] ?? resolved.connection?.scope?[$0])?.value
-        }
+        let names = issue.field?.split(separator: ".").map(String.init) ?? []
+        let member = names.first.flatMap { scope[$0] ?? resolved.connection?.scope?[$0] }
+        let node = member.flatMap { Self.value(at: names.dropFirst(), in: $0.value) }
         // With keys missing a connector may find fault with what is right in the file. Only what is
         // about another key, and a key that is there, is worth saying then.
         if !failed.isEmpty {
-            let mentionsFailed = failed.contains { issue.message.contains($0) || issue.field == $0 }
+            let mentionsFailed = failed.contains {
+                issue.message.contains($0) || names.first == $0
+            }
             if node == nil || mentionsFailed { return }
         }
         let span = node.map { node in
             issue.index.flatMap { Self.element($0, of: node) } ?? node.span
         }
         log.error(
-            ConfigErrorCode.invalidValue, issue.message, at: span ?? scope.anchor,
+            ConfigErrorCode.invalidValue, issue.message,
+            at: span ?? member?.keySpan ?? scope.anchor,
             note: issue.suggestion.map { "did you mean \"\($0)\"?" })
+    }
+
+    /// What nested objects hold under these keys; nil when one of them is not there.
+    private static func value(at keys: some Sequence<String>, in node: JSONNode) -> JSONNode? {
+        var node = node
+        for key in keys {
+            guard case .object(let members) = node.value,
+                let member = members.first(where: { $0.key == key })
+            else { return nil }
+            node = member.value
+        }
+        return node
     }
 
     private static func element(_ index: Int, of node: JSONNode) -> SourceSpan? {

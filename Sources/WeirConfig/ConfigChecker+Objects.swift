@@ -71,7 +71,7 @@ extension ConfigChecker {
             if let nearest { meant.insert(nearest) }
             // A misspelt "password" is still one. Where nothing is looked up any more, any may be.
             let isSecret = nearest.map { secrets.contains($0) } ?? log.isFull
-            if isSecret || scope.path == "connections.*" { mask(member.value) }
+            if isSecret || scope.path.hasPrefix("connections.*") { mask(member.value) }
             log.error(
                 ConfigErrorCode.unknownField, "unknown field \(quoted(member.key))",
                 at: member.keySpan, note: nearest.map { "did you mean \"\($0)\"?" },
@@ -99,7 +99,11 @@ extension ConfigChecker {
                 }
                 continue
             }
-            if let value = value(member.value, field.type, label: "\"\(field.name)\"", field.name) {
+            let value = value(
+                member.value, field.type, label: "\"\(field.name)\"", field.name,
+                anchor: member.keySpan,
+                path: scope.path.isEmpty ? field.name : "\(scope.path).\(field.name)")
+            if let value {
                 checked.values[field.name] = value
             } else {
                 checked.failed.insert(field.name)

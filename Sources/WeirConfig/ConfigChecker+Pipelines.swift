@@ -138,7 +138,7 @@ extension ConfigChecker {
     private mutating func refuseUnknown(
         in scope: ObjectScope, _ fields: [ConfigField], _ resolved: ResolvedConnector
     ) -> Set<String> {
-        let secrets = fields.filter { if case .secret = $0.type { true } else { false } }
+        let secrets = fields.filter(\.type.holdsSecret)
         // "type" beside "connection" is an error of its own.
         let selectors = scope["connection"] != nil ? ["connection", "type"] : ["type"]
         return refuseUnknown(

@@ -7,8 +7,11 @@ extension ConfigChecker {
     /// - Parameters:
     ///   - label: what messages call it, such as `"queue"` or `an element of "tables"`.
     ///   - key: the key it belongs to.
+    ///   - anchor: what a key that an object lacks is shown at.
+    ///   - path: as `ObjectScope` has it, if the value is an object.
     mutating func value(
-        _ node: JSONNode, _ type: ConfigType, label: String, _ key: String
+        _ node: JSONNode, _ type: ConfigType, label: String, _ key: String, anchor: SourceSpan,
+        path: String
     ) -> ConfigValue? {
         switch type {
         case .string: text(node, label, expected: "text").map { .string($0) }
@@ -18,9 +21,10 @@ extension ConfigChecker {
         case .duration(let range): duration(node, range, label)
         case .size(let range): size(node, range, label)
         case .choice(let choices): choice(node, choices, label)
-        case .list(let element): list(node, element, label, key)
+        case .list(let element): list(node, element, label, key, path)
         case .table: table(node, label)
         case .columns: columns(node, label)
+        case .object(let fields): object(node, fields, label, anchor, path)
         }
     }
 
@@ -37,7 +41,10 @@ extension ConfigChecker {
             variable: { $0 }, readFile: { .success(Array($0.utf8)) })
         var scratch = ConfigChecker(
             descriptors: [], environment: environment, source: SourceText(bytes))
-        return scratch.value(node, field.type, label: "", field.name)
+        let value = scratch.value(
+            node, field.type, label: "", field.name, anchor: node.span, path: "")
+        // An object is a value in spite of keys that it should not have.
+        return scratch.log.hasErrors ? nil : value
     }
 
     // MARK: Text
@@ -166,7 +173,7 @@ extension ConfigChecker {
     // MARK: Lists
 
     private mutating func list(
-        _ node: JSONNode, _ type: ConfigType, _ label: String, _ key: String
+        _ node: JSONNode, _ type: ConfigType, _ label: String, _ key: String, _ path: String
     ) -> ConfigValue? {
         guard case .array(let elements) = node.value else {
             var note: String?
@@ -180,9 +187,30 @@ extension ConfigChecker {
             log.error(ConfigErrorCode.empty, "\(label) is an empty list", at: node.span)
             return nil
         }
-        let values = elements.map { value($0, type, label: "an element of \(label)", key) }
+        let values = elements.map {
+            value(
+                $0, type, label: "an element of \(label)", key, anchor: $0.span, path: path)
+        }
         let good = values.compactMap(\.self)
         return good.count == values.count ? .list(good) : nil
+    }
+
+    // MARK: Objects
+
+    private mutating func object(
+        _ node: JSONNode, _ fields: [ConfigField], _ label: String, _ anchor: SourceSpan,
+        _ path: String
+    ) -> ConfigValue? {
+        guard let scope = object(node, label: label, anchor: anchor, path: path) else {
+            // What stands here in place of the object may be the secret that belongs into it.
+            if fields.contains(where: \.type.holdsSecret) { mask(node) }
+            return nil
+        }
+        let meant = refuseUnknown(
+            in: scope, known: fields.map(\.name),
+            secrets: Set(fields.filter(\.type.holdsSecret).map(\.name)))
+        let checked = self.fields(fields, in: scope, meant: meant)
+        return checked.isComplete ? .object(ConfigValues(checked.values)) : nil
     }
 
     private mutating func columns(_ node: JSONNode, _ label: String) -> ConfigValue? {

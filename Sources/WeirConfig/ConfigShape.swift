@@ -22,7 +22,8 @@ struct ConfigShape {
         let usesConnection: Bool
         let fields: [ConfigField]
 
-        var keys: [Key] { fields.map { Key($0) } }
+        /// Those of nested objects follow their object, under names with dots.
+        var keys: [Key] { fields.flatMap { Key.all(of: $0) } }
     }
 
     struct Entry {
@@ -143,13 +144,15 @@ struct ConfigShape {
         if let entry = entries.first(where: { Self.matches($0.path, parts) }) {
             return (entry, nil)
         }
-        guard let key = parts.last else { return nil }
-        let owner = entries.first {
-            Self.matches($0.path, Array(parts.dropLast()))
-                && ($0.keys.contains { $0.name == key }
-                    || $0.variants.contains { $0.fields.contains { $0.name == key } })
+        for count in parts.indices.reversed() {
+            let key = parts[count...].joined(separator: ".")
+            let owner = entries.first {
+                Self.matches($0.path, Array(parts[..<count]))
+                    && ($0.keys + $0.variants.flatMap(\.keys)).contains { $0.name == key }
+            }
+            if let owner { return (owner, key) }
         }
-        return owner.map { ($0, key) }
+        return nil
     }
 
     private static func parts(_ path: String) -> [String] {
@@ -170,10 +173,17 @@ extension ConfigShape.Key {
             summary: summary)
     }
 
-    init(_ field: ConfigField) {
+    init(_ field: ConfigField, prefix: String = "") {
         self.init(
-            name: field.name, type: field.type.words, isRequired: field.isRequired,
+            name: prefix + field.name, type: field.type.words, isRequired: field.isRequired,
             defaultJSON: field.defaultJSON, exampleJSON: field.exampleJSON, summary: field.summary)
+    }
+
+    /// A field and, behind it, what is inside.
+    static func all(of field: ConfigField, prefix: String = "") -> [Self] {
+        let inner = "\(prefix)\(field.name)."
+        return [Self(field, prefix: prefix)]
+            + field.type.fields.flatMap { all(of: $0, prefix: inner) }
     }
 
     /// The default, `required`, or nothing.
@@ -181,6 +191,25 @@ extension ConfigShape.Key {
 }
 
 extension ConfigType {
+    /// The keys of the object it is, or of the objects it lists.
+    var fields: [ConfigField] {
+        switch self {
+        case .object(let fields): fields
+        case .list(let element): element.fields
+        default: []
+        }
+    }
+
+    /// Whether a value has a secret in it.
+    var holdsSecret: Bool {
+        switch self {
+        case .secret: true
+        case .object(let fields): fields.contains(where: \.type.holdsSecret)
+        case .list(let element): element.holdsSecret
+        default: false
+        }
+    }
+
     /// For people.
     var words: String {
         switch self {
@@ -199,6 +228,7 @@ extension ConfigType {
         case .list(let element): "list of \(element.pluralWords)"
         case .table: "table"
         case .columns: "columns"
+        case .object: "object"
         }
     }
 
@@ -207,6 +237,7 @@ extension ConfigType {
         case .string: "texts"
         case .secret: "secrets"
         case .table: "tables"
+        case .object: "objects"
         default: "(\(words))"
         }
     }

@@ -34,7 +34,7 @@ package struct JSONSchemaWriter {
         switch path {
         case "": return file(entry)
         case "daemon":
-            return object(entry.summary, DaemonFields.all.map { property($0) }, required: [])
+            return object(entry.summary, DaemonFields.all.map(\.property), required: [])
         case "connections.*": return connection(entry)
         case "pipelines.*": return pipeline(entry)
         default: return entry.kind.map { connector(entry, $0) }
@@ -84,10 +84,11 @@ package struct JSONSchemaWriter {
             [
                 ("description", .text(summary)), ("type", .text("object")),
                 ("properties", .object(properties)),
-            ] + rest(required))
+            ] + Self.rest(required))
     }
 
-    private func rest(_ required: [String]) -> [SchemaNode.Member] {
+    /// How the schema of an object ends: what it must have, and that it has nothing else.
+    fileprivate static func rest(_ required: [String]) -> [SchemaNode.Member] {
         var members: [SchemaNode.Member] = []
         if !required.isEmpty {
             members.append(("required", .list(required.map { .text($0) })))
@@ -104,7 +105,7 @@ package struct JSONSchemaWriter {
         let field = ConnectorFields.type(.connection, types, isRequired: true)
         let whole: [SchemaNode.Member] = [
             ("description", .text(entry.summary)), ("type", .text("object")),
-            ("properties", .object([property(field)])),
+            ("properties", .object([field.property])),
             ("required", .list([.text("type")])),
         ]
         return .object(whole + branches(entry.variants.map { ($0, branch(typed: $0, field, [])) }))
@@ -125,15 +126,15 @@ package struct JSONSchemaWriter {
                     ("description", .text(variant.summary)),
                     (
                         "properties",
-                        .object(([connection] + variant.fields + common).map { property($0) })
+                        .object(([connection] + variant.fields + common).map(\.property))
                     ),
-                ] + rest(["connection"] + variant.fields.filter(\.isRequired).map(\.name)))
+                ] + Self.rest(["connection"] + variant.fields.filter(\.isRequired).map(\.name)))
         }
         var members: [SchemaNode.Member] = [
             ("description", .text(entry.summary)), ("type", .text("object")),
         ]
         let selectors = (connected.isEmpty ? [] : [connection]) + (typed.isEmpty ? [] : [type])
-        members.append(("properties", .object(selectors.map { property($0) })))
+        members.append(("properties", .object(selectors.map(\.property))))
         let connectedNode =
             alternatives.count == 1
             ? alternatives[0] : SchemaNode.object([("anyOf", .list(alternatives))])
@@ -172,32 +173,31 @@ package struct JSONSchemaWriter {
     ) -> SchemaNode {
         let properties: [SchemaNode.Member] =
             [("type", .object([("const", .text(variant.type))]))]
-            + (variant.fields + common).map { property($0) }
+            + (variant.fields + common).map(\.property)
         return .object(
             [
                 ("description", .text(variant.summary)), ("properties", .object(properties)),
-            ] + rest(["type"] + variant.fields.filter(\.isRequired).map(\.name)))
+            ] + Self.rest(["type"] + variant.fields.filter(\.isRequired).map(\.name)))
     }
+}
 
-    // MARK: Fields
-
-    private func property(_ field: ConfigField) -> SchemaNode.Member {
-        var members: [SchemaNode.Member] = [
-            ("description", .text(describe(field)))
-        ]
-        members += field.type.schema
-        if let json = field.defaultJSON { members.append(("default", .raw(json))) }
-        if let json = field.exampleJSON { members.append(("examples", .list([.raw(json)]))) }
-        return (field.name, .object(members))
+extension ConfigField {
+    /// The member of `properties` that describes it.
+    fileprivate var property: SchemaNode.Member {
+        var members: [SchemaNode.Member] = [("description", .text(description))]
+        members += type.schema
+        if let json = defaultJSON { members.append(("default", .raw(json))) }
+        if let json = exampleJSON { members.append(("examples", .list([.raw(json)]))) }
+        return (name, .object(members))
     }
 
     /// A pattern cannot hold the limits of a duration or size, so the description does.
-    private func describe(_ field: ConfigField) -> String {
-        switch field.type {
+    private var description: String {
+        switch type {
         case .duration, .size:
-            let words = field.type.words
-            return "\(field.summary) (\(words.prefix(1).uppercased())\(words.dropFirst()).)"
-        default: return field.summary
+            let words = type.words
+            return "\(summary) (\(words.prefix(1).uppercased())\(words.dropFirst()).)"
+        default: return summary
         }
     }
 }
@@ -231,6 +231,11 @@ extension ConfigType {
                 ("additionalProperties", .object(ConfigType.string.schema)),
             ]
             return [("anyOf", .list([.object(list), .object(object)]))]
+        case .object(let fields):
+            let required = fields.filter(\.isRequired).map(\.name)
+            return [
+                ("type", .text("object")), ("properties", .object(fields.map(\.property))),
+            ] + JSONSchemaWriter.rest(required)
         }
     }
 

@@ -99,7 +99,9 @@ package struct ReferenceWriter {
         var lines = [entry.path.isEmpty ? "." : entry.path]
         lines += Self.wrapped(entry.summary, indent: 2, width)
         for section in sections {
-            let keys = section.keys.filter { only == nil || $0.name == only }
+            let keys = section.keys.filter { key in
+                only.map { key.name == $0 || key.name.hasPrefix("\($0).") } ?? true
+            }
             if keys.isEmpty && (only != nil || section.title == nil) { continue }
             lines.append("")
             if let title = section.title { lines.append(title) }

@@ -45,6 +45,8 @@ public indirect enum ConfigType: Sendable {
     case table
     /// A list of column names, or an object from output name to source column.
     case columns
+    /// An object with these keys.
+    case object([ConfigField])
 }
 
 /// A checked value of the configuration.
@@ -57,6 +59,7 @@ public enum ConfigValue: Sendable, Equatable {
     case list([ConfigValue])
     case table(TableName)
     case columns([ColumnChoice])
+    case object(ConfigValues)
 }
 
 /// One chosen column: where its value comes from and what it is called in the output.
@@ -89,7 +92,7 @@ public struct Secret: Sendable, Equatable, CustomStringConvertible {
 
 /// The checked keys of one object of the configuration. Keys that were left out and have a default
 /// are present with it, so that a connector's `init` reads like its list of fields.
-public struct ConfigValues: Sendable {
+public struct ConfigValues: Sendable, Equatable {
     public let values: [String: ConfigValue]
 
     public init(_ values: [String: ConfigValue]) {
@@ -120,14 +123,23 @@ public struct ConfigValues: Sendable {
         guard case .list(let items)? = values[key] else { return nil }
         return items.compactMap { if case .table(let name) = $0 { name } else { nil } }
     }
+    public func table(_ key: String) -> TableName? {
+        if case .table(let name)? = values[key] { name } else { nil }
+    }
     public func columns(_ key: String) -> [ColumnChoice]? {
         if case .columns(let choices)? = values[key] { choices } else { nil }
+    }
+    /// The keys of a nested object, with the defaults of those it leaves out; nil when the object
+    /// itself was left out and has no default.
+    public func object(_ key: String) -> ConfigValues? {
+        if case .object(let values)? = values[key] { values } else { nil }
     }
 }
 
 /// A fault of the configuration that a connector found, at one of its own keys.
 public struct ConfigIssue: Error, Sendable {
-    /// The key it is about; nil means the whole object.
+    /// The key it is about, with a dot before each key of a nested object, as in `text.config`;
+    /// nil means the whole object.
     public let field: String?
     /// An element of the key's list, where one is at fault.
     public let index: Int?

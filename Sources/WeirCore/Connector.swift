@@ -169,6 +169,9 @@ public protocol SinkConnector: Connector {
     /// Takes all that waited, in order. Idempotent: after a throwing call the engine calls again
     /// with at least the same batches, and their effect is there once. A sink with a connection
     /// makes a new one by itself.
+    ///
+    /// - Throws: `rewind` when events it had accepted are lost; `flush` throws as well from then
+    ///   on, so that no checkpoint counts on them.
     func write(_ batches: [EventBatch]) async throws(WeirError) -> WriteOutcome
 
     /// Turns everything accepted before the call durable. May run beside a `write`. A throwing
@@ -218,6 +221,9 @@ public struct ConnectorContext: Sendable {
     /// The epoch of the source's positions now: it rises when the source's identity changes or an
     /// operator moves the position, never falls, and versions that a sink keeps begin with it.
     public let epoch: @Sendable () -> UInt32
+    /// Whose positions are being delivered; nil before it is known. It changes with the epoch,
+    /// before the first batch of the source's new life arrives.
+    public let source: @Sendable () -> SourceIdentity?
     /// For a sink: makes a reader of the source's rows; nil when the source has none. Whoever
     /// makes one closes it.
     public let makeRowReader: (@Sendable () throws(WeirError) -> any RowReader)?
@@ -230,6 +236,7 @@ public struct ConnectorContext: Sendable {
         executor: any SerialExecutor,
         notes: any ConnectorNotes,
         epoch: @escaping @Sendable () -> UInt32 = { 1 },
+        source: @escaping @Sendable () -> SourceIdentity? = { nil },
         makeRowReader: (@Sendable () throws(WeirError) -> any RowReader)? = nil,
         log: @escaping @Sendable (LogLevel, String) -> Void
     ) {
@@ -238,6 +245,7 @@ public struct ConnectorContext: Sendable {
         self.executor = executor
         self.notes = notes
         self.epoch = epoch
+        self.source = source
         self.makeRowReader = makeRowReader
         self.log = log
     }

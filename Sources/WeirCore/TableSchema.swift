@@ -70,6 +70,9 @@ public struct TableSchema: Sendable, Equatable {
     public let columns: [Column]
     /// Indexes of the key columns in `columns`; empty when the table has no key.
     public let key: [Int]
+    /// Two rows never have the same key. False where the whole row stands for a missing key
+    /// (PostgreSQL: REPLICA IDENTITY FULL without a primary key).
+    public let isKeyUnique: Bool
 
     public init(
         version: UInt32,
@@ -77,7 +80,8 @@ public struct TableSchema: Sendable, Equatable {
         schema: String,
         name: String,
         columns: [Column],
-        key: [Int]
+        key: [Int],
+        isKeyUnique: Bool = true
     ) {
         self.version = version
         self.database = database
@@ -85,6 +89,7 @@ public struct TableSchema: Sendable, Equatable {
         self.name = name
         self.columns = columns
         self.key = key
+        self.isKeyUnique = isKeyUnique
     }
 
     /// The stand-in for events of no table: messages, with the columns `prefix` and `content`.

@@ -2,6 +2,9 @@
 public enum Disposition: String, Sendable {
     /// Retry with back-off.
     case transient
+    /// Transient, but the sink lost events it had accepted: the pipeline goes back to its last
+    /// checkpoint.
+    case rewind
     /// Needs an operator: this pipeline stops, the others go on.
     case blocked
     /// The sink refuses some events; without a dead-letter store the pipeline stops.

@@ -11,8 +11,7 @@ package final class Pipeline: Sendable {
     let pace: Pace
     let monitor = PipelineMonitor()
     private let currentLanes = Mutex<[Lane]>([])
-    /// The epoch of the positions that are being delivered.
-    let epoch = EpochNow()
+    let sourceNow = SourceNow()
     private let stopping = Mutex(false)
     private let stopBell = Doorbell()
 
@@ -62,7 +61,7 @@ package final class Pipeline: Sendable {
                     monitor.update { $0.state = .stopped }
                     return .stopped
                 }
-                if error.disposition != .transient {
+                if error.disposition != .transient, error.disposition != .rewind {
                     await record(error, component: error.component ?? "source")
                     monitor.update {
                         $0.state = .stopped
@@ -74,8 +73,9 @@ package final class Pipeline: Sendable {
                 // Only what became safe is progress: events that come again in every life are not.
                 if let before, let now = monitor.now.passed, now > before { backoff.succeed() }
                 let delay = backoff.next()
-                // A sink has had its own attempts.
-                if isOnce && (error.component != nil || backoff.attempts >= Self.onceAttemptsMax) {
+                // A sink has had its own attempts, but for what only going back can mend.
+                let isSpent = error.component != nil && error.disposition != .rewind
+                if isOnce && (isSpent || backoff.attempts >= Self.onceAttemptsMax) {
                     return .failed(error)
                 }
                 await failed(error, attempt: backoff.attempts, retryIn: delay)
@@ -113,7 +113,7 @@ package final class Pipeline: Sendable {
         _ source: any SourceConnector, _ threads: Threads, isOnce: Bool
     ) async throws(WeirError) {
         let start = try await resolveStart(source)
-        epoch.value = start.epoch
+        sourceNow.value = SourceNow.Facts(epoch: start.epoch, identity: start.stored.identity)
         let room = Doorbell()
         let lanes = try makeLanes(start.rows, threads, room: room, isOnce: isOnce)
         currentLanes.withLock { $0 = lanes.lanes }
@@ -291,7 +291,8 @@ package final class Pipeline: Sendable {
         return ConnectorContext(
             pipeline: plan.name, name: name, executor: executor,
             notes: StoredNotes(store: store, pipeline: plan.name),
-            epoch: { [epoch] in UInt32(clamping: epoch.value) },
+            epoch: { [sourceNow] in UInt32(clamping: sourceNow.value.epoch) },
+            source: { [sourceNow] in sourceNow.value.identity },
             makeRowReader: makeRowReader,
             log: { [logger] level, message in logger.log(level: level.logging, "\(message)") })
     }

@@ -120,7 +120,8 @@ final class Reader: Sendable {
                     name: pipeline.plan.name, identity: now.identity, epoch: progress.epoch),
                 checkpoints: [])
             // Before the first batch of the new life reaches a lane.
-            pipeline.epoch.value = progress.epoch
+            pipeline.sourceNow.value = SourceNow.Facts(
+                epoch: progress.epoch, identity: now.identity)
         }
         let before = pipeline.monitor.now
         pipeline.monitor.update {

@@ -105,7 +105,7 @@ enum SpillCodec {
             case .vector: body.append(UInt32(2))
             }
         }
-        body.append(UInt32(table.key.count))
+        body.append(UInt32(table.key.count) | (table.isKeyUnique ? 0 : Self.sharedKey))
         for index in table.key { body.append(UInt32(index)) }
     }
 
@@ -133,7 +133,8 @@ enum SpillCodec {
                 Column(name: column, type: ColumnType(valueClass, array: shape, name: typeName)))
         }
         var key: [Int] = []
-        for _ in 0..<(try source.count(minimumBytes: 4)) {
+        let keyCount = try source.integer(UInt32.self)
+        for _ in 0..<(keyCount & ~Self.sharedKey) {
             let index = Int(try source.integer(UInt32.self))
             guard index < columns.count else {
                 throw MalformedBytes("key column out of range", at: source.offset)
@@ -142,8 +143,11 @@ enum SpillCodec {
         }
         return TableSchema(
             version: version, database: database, schema: schema, name: name, columns: columns,
-            key: key)
+            key: key, isKeyUnique: keyCount & Self.sharedKey == 0)
     }
+
+    /// In a key's number of columns: rows may share it.
+    private static let sharedKey: UInt32 = 1 << 31
 }
 
 /// Appends little-endian integers, counted strings and raw memory.

@@ -129,13 +129,18 @@ enum Epoch {
     }
 }
 
-/// The epoch of the positions a pipeline is delivering; its sinks look at it.
-final class EpochNow: Sendable {
-    private let epoch = Mutex(0)
+/// Whose positions a pipeline is delivering, and of which epoch; its connectors look at it.
+final class SourceNow: Sendable {
+    struct Facts: Sendable {
+        var epoch = 0
+        var identity: SourceIdentity?
+    }
 
-    var value: Int {
-        get { epoch.withLock { $0 } }
-        set { epoch.withLock { $0 = newValue } }
+    private let facts = Mutex(Facts())
+
+    var value: Facts {
+        get { facts.withLock { $0 } }
+        set { facts.withLock { $0 = newValue } }
     }
 }
 

@@ -11,6 +11,8 @@ package enum SinkFault: Sendable {
     case failHalfway(Disposition)
     /// Waits until `SinkDisk.release`, or until the task is cancelled.
     case hold
+    /// Loses what was accepted since the last flush, and says so; opened again, it works.
+    case lose
     case slow(Duration)
 }
 
@@ -85,6 +87,14 @@ package final class SinkDisk: Sendable {
                 (state.durable + keeping(state.kept.count - state.durable))...)
         }
         heal()
+    }
+
+    /// As a crash in which nothing that was not flushed is kept, but nobody ends.
+    func lose() {
+        state.withLock { state in
+            state.generation += 1
+            state.kept.removeSubrange(state.durable...)
+        }
     }
 
     func hold() async {
@@ -219,6 +229,9 @@ package actor FaultySink: SinkConnector {
         case nil: return
         case .slow(let duration): try? await Task.sleep(for: duration)
         case .hold: await disk.hold()
+        case .lose:
+            disk.lose()
+            throw .fault("what was accepted is lost", .rewind)
         case .reject(let disposition), .failAfterWrite(let disposition),
             .failHalfway(let disposition):
             throw .fault("the sink refuses", disposition)

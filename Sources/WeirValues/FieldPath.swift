@@ -46,6 +46,9 @@ package struct FieldReference: Sendable {
     let path: [[UInt8]]
     let kind: ValueKind
 
+    /// It names a column and nothing inside its value.
+    package var isWholeColumn: Bool { path.isEmpty }
+
     package init(
         column: Int, path: [[UInt8]] = [], of schema: TableSchema,
         options: ValueOptions = ValueOptions()

@@ -4,27 +4,41 @@ import WeirJSON
 /// The bytes and values of one batch, lent for the time of one `encode`.
 @safe
 package struct BatchView {
-    let arena: UnsafeRawBufferPointer
-    let values: UnsafeBufferPointer<Value>
+    @usableFromInline let arena: UnsafeRawBufferPointer
+    @usableFromInline let values: UnsafeBufferPointer<Value>
 
-    package init(arena: UnsafeRawBufferPointer, values: UnsafeBufferPointer<Value>) {
+    @inlinable package init(arena: UnsafeRawBufferPointer, values: UnsafeBufferPointer<Value>) {
         unsafe self.arena = arena
         unsafe self.values = values
     }
 
     /// The bytes of a value. Valid as long as the view.
-    @inline(__always)
-    func bytes(of value: Value) -> UnsafeRawBufferPointer {
+    @inlinable @inline(__always)
+    package func bytes(of value: Value) -> UnsafeRawBufferPointer {
         let range = value.bytes.range
         unsafe precondition(range.upperBound <= arena.count, "a value lies in its batch's arena")
         return unsafe UnsafeRawBufferPointer(rebasing: arena[range])
     }
 
     @inline(__always)
-    func value(_ index: Int, of image: Slice) -> Value {
-        let index = index + Int(image.start)
+    func value(_ index: Int, of image: Slice) -> Value { value(at: index + Int(image.start)) }
+
+    /// A value by its place among the batch's.
+    @inlinable @inline(__always)
+    package func value(at index: Int) -> Value {
         unsafe precondition(index < values.count, "an image lies in its batch's values")
         return unsafe values[index]
+    }
+}
+
+extension EventBatch {
+    /// Lends the batch's bytes and values.
+    package func withView<R>(_ body: (BatchView) -> R) -> R {
+        unsafe arena.withUnsafeBytes { arena in
+            unsafe values.withUnsafeBufferPointer { values in
+                body(unsafe BatchView(arena: arena, values: values))
+            }
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 import WeirBuiltinSink
 import WeirCore
+import WeirPostgresClient
+import WeirPostgresSink
 import WeirPostgresSource
 import WeirRedisSink
 
@@ -8,3 +10,12 @@ let connectors: [ConnectorDescriptor] =
     [
         postgresConnector, redisConnector,
     ] + builtinConnectors
+
+/// Source and sink know nothing of each other.
+private let postgresConnector = ConnectorDescriptor(
+    type: "postgres",
+    summary: "PostgreSQL 14 or newer: read by logical replication, written in transactions.",
+    connectionFields: ConnectionString.fields,
+    source: SourceRole(PostgresSource.self),
+    sink: SinkRole(PostgresSink.self),
+    errorCodes: ErrorCode.postgresClient + ErrorCode.postgresSource + ErrorCode.postgresSink)

@@ -34,7 +34,7 @@ struct Failure: Error {
 extension WeirExit {
     init(_ error: WeirError) {
         switch error.disposition {
-        case .transient: self = .temporary
+        case .transient, .rewind: self = .temporary
         case .bug: self = .bug
         case .rejected: self = .badData
         case .blocked, .positionLost:

@@ -13,7 +13,8 @@ import WeirTesting
             "source": { "connection": "shop", "tables": ["orders", "s.\\"a.b\\""], "fetch": 5 },
             "sinks": { "out": { "type": "lines", "path": "a", "queue": "64KiB",
                 "columns": { "é": "name" }, "operations": ["insert"] },
-              "bus": { "connection": "events", "topic": "t", "ttl": "5m" } } } } }
+              "bus": { "connection": "events", "topic": "t", "ttl": "5m",
+                "text": { "A": ["a"], "rank": { "scale": "log" } } } } } } }
         """
     private static let environment = ConfigEnvironment.fake(
         ["SHOP_URL": "shop://x"], files: ["/s": [0x78]])

@@ -34,6 +34,64 @@ import WeirJSON
         }
     }
 
+    @Test func aNestedObjectIsDescribedWithItsKeys() throws {
+        let part = try #require(schema.schema(path: "pipelines.*.sinks.*"))
+        #expect(
+            part.contains(
+                """
+                      "limits": {
+                        "description": "How much is taken.",
+                        "type": "object",
+                        "properties": {
+                          "rows": {
+                            "description": "How many rows.",
+                            "type": "integer",
+                            "minimum": 1,
+                            "maximum": 100,
+                            "default": 10
+                          },
+                          "pause": {
+                            "description": "How long between them. (Duration, 1s to 10s.)",
+                            "type": "string",
+                            "pattern": "^[0-9]+(ms|s|m|h)$",
+                            "default": "2s"
+                          }
+                        },
+                        "additionalProperties": false,
+                        "default": {}
+                      },
+
+                """))
+        #expect(part.contains(#""required": ["A"],"#))
+        #expect(
+            reference.page().contains(
+                """
+                | `text` | object |  | What is searched. Example: `{ "A": ["title"] }` |
+                | `text.config` | text | `"simple"` | The language. |
+                | `text.A` | list of texts | **required** | What weighs most. Example: `["title"]` |
+                | `text.B` | list of texts |  | What weighs less. |
+                | `text.rank` | object |  | How hits are ordered. |
+                | `text.rank.scale` | "log", "none" |  | The scale. |
+                | `text.pass` | secret |  | What opens the index. |
+                | `limits` | object | `{}` | How much is taken. |
+
+                """))
+        #expect(
+            reference.fields(path: "pipelines.*.sinks.*.text.rank") == """
+                pipelines.*.sinks.*
+                  One place events go to. Sinks do not wait for one another.
+
+                with a connection of type "bus"
+                  text.rank  (object)
+                      How hits are ordered.
+                  text.rank.scale  ("log", "none")
+                      The scale.
+
+                """)
+        #expect(reference.fields(path: "pipelines.p.sinks.s.text.rank.scale") != nil)
+        #expect(reference.fields(path: "pipelines.p.sinks.s.text.scale") == nil)
+    }
+
     @Test func aPartOfTheSchemaIsFoundByItsPath() throws {
         let daemon = try #require(schema.schema(path: "daemon"))
         #expect(
@@ -93,6 +151,7 @@ import WeirJSON
         let faulty = [
             "{}", file(connection: #""type": "bus", "url": "x", "y": 1"#),
             file(source: #""connection": "shop""#), file(sink: "\"connect\": 1"),
+            searched(#""B": ["body"]"#), searched(#""A": ["title"], "rank": { "skale": "log" }"#),
             #"{ "pipelines": { "p": {} } }"#, #"{ "daemon": { "x": 1 }, "pipelines": {} }"#,
         ]
         for text in faulty {
@@ -136,6 +195,29 @@ import WeirJSON
             ])
         let faults = ConfigLoader(descriptors: [faulty]).descriptorFaults()
         #expect(faults.count == 7, "\(faults)")
+    }
+
+    @Test func faultsOfNestedFieldsAreFoundWithTheirPath() {
+        let inner = [
+            ConfigField("A", .list(of: .string), "Fine in here."),
+            ConfigField("Ab", .string, "Not snake."), ConfigField("type", .string, "Free in here."),
+            ConfigField("flag", .boolean, "Bad default.", default: "1"),
+            ConfigField("flag", .boolean, "Taken."),
+        ]
+        let faulty = ConnectorDescriptor(
+            type: "nested", summary: "",
+            connectionFields: [
+                ConfigField("A", .string, "A letter says nothing out here."),
+                ConfigField("text", .object(inner), "Nested.", example: #"{ "b": 1 }"#),
+            ])
+        #expect(
+            ConfigLoader(descriptors: [faulty]).descriptorFaults() == [
+                "nested connection: \"A\" is not snake_case",
+                "nested connection: \"text\" does not take its own default or example { \"b\": 1 }",
+                "nested connection: \"text.Ab\" is not snake_case",
+                "nested connection: \"text.flag\" does not take its own default or example 1",
+                "nested connection: \"text.flag\" is taken",
+            ])
     }
 
     private func checkUnique(_ node: JSONNode) throws {

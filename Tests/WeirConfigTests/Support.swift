@@ -80,6 +80,8 @@ struct WholeConfig: ConnectorConfig {
 struct BusConfig: ConnectorConfig {
     let routing: Routing
     let timeToLive: Duration?
+    let text: ConfigValues?
+    let limits: ConfigValues?
 
     static let fields =
         Routing.fields + [
@@ -88,11 +90,47 @@ struct BusConfig: ConnectorConfig {
                 "ttl", .duration(.milliseconds(100) ... .seconds(86_400)), "How long it stays.",
                 example: #""1h""#),
             ConfigField("columns", .columns, "The columns to send.", example: #"["id"]"#),
+            ConfigField(
+                "text", .object(textFields), "What is searched.", example: #"{ "A": ["title"] }"#),
+            ConfigField(
+                "limits", .object(limitFields), "How much is taken.", default: "{}"),
         ]
+
+    private static let textFields = [
+        ConfigField("config", .string, "The language.", default: #""simple""#),
+        ConfigField(
+            "A", .list(of: .string), "What weighs most.", required: true,
+            example: #"["title"]"#),
+        ConfigField("B", .list(of: .string), "What weighs less."),
+        ConfigField(
+            "rank", .object([ConfigField("scale", .choice(["log", "none"]), "The scale.")]),
+            "How hits are ordered."),
+        ConfigField("pass", .secret, "What opens the index."),
+    ]
+
+    private static let limitFields = [
+        ConfigField("rows", .integer(1...100), "How many rows.", default: "10"),
+        ConfigField(
+            "pause", .duration(.seconds(1) ... .seconds(10)), "How long between them.",
+            default: #""2s""#),
+    ]
 
     init(_ scope: ConfigScope) throws(ConfigIssue) {
         routing = try Routing(scope)
         timeToLive = scope.values.duration("ttl")
+        text = scope.values.object("text")
+        limits = scope.values.object("limits")
+        let first = text?.strings("A") ?? []
+        for (index, name) in (text?.strings("B") ?? []).enumerated() where first.contains(name) {
+            throw ConfigIssue(
+                field: "text.B", index: index, "\"\(name)\" has a weight already")
+        }
+        if text?.object("rank")?.string("scale") == "none" {
+            throw ConfigIssue(field: "text.rank.scale", "hits need an order", suggestion: "log")
+        }
+        if text?.string("config") == "simple", first.contains("body") {
+            throw ConfigIssue(field: "text.config", "a body needs a language")
+        }
     }
 }
 

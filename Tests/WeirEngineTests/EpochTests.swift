@@ -41,6 +41,52 @@ import WeirTesting
         #expect(seen.withLock { $0 }.map(Int.init) == [stored, stored])
     }
 
+    @Test func sinksSeeWhosePositionsAreDelivered() async throws {
+        let state = try TestState()
+        let server = ScriptedServer()
+        let disk = SinkDisk()
+        let contexts = Mutex<[ConnectorContext]>([])
+        let seen = Mutex<[SourceIdentity?]>([])
+        let sink = SinkPlan(name: "a", type: "faulty") { context in
+            contexts.withLock { $0.append(context) }
+            seen.withLock { $0.append(context.source()) }
+            return FaultySink(FaultySink.Config(disk: disk), context)
+        }
+        let plan = PipelinePlan(
+            name: "p", sourceType: "scripted", connection: "test", sinks: [sink]
+        ) { context in
+            seen.withLock { $0.append(context.source()) }
+            return ScriptedSource(ScriptedSource.Config(server: server), context)
+        }
+        func run() async throws -> PipelineRow? {
+            try await state.withStore { store in
+                let pipeline = Pipeline(
+                    plan, store: store, directory: state.directory, logger: TestPipeline.logger,
+                    pace: TestPipeline.pace)
+                let ending = await pipeline.run(isOnce: true)
+                #expect(ending.error == nil)
+                return try await store.pipeline("p")
+            }
+        }
+        server.commit(3)
+        _ = try await run()
+        // The same source in another life, as after a failover.
+        let earlier = SourceIdentity([("system", "1"), ("timeline", "1")])
+        let epoch = try await state.withStore { store in
+            let epoch = Epoch.next(after: try await store.pipeline("p")?.epoch)
+            try await store.begin(
+                PipelineRow(name: "p", identity: earlier, epoch: epoch), checkpoints: [])
+            return epoch
+        }
+        server.commit(3)
+        let stored = try #require(try await run())
+        #expect(seen.withLock { $0 } == [nil, ScriptedSource.identity, nil, earlier])
+        let last = try #require(contexts.withLock { $0 }.last)
+        #expect(last.source() == ScriptedSource.identity)
+        #expect(stored.identity == ScriptedSource.identity && stored.epoch > epoch)
+        #expect(Int(last.epoch()) == stored.epoch)
+    }
+
     @Test func aDroppedPipelineBeginsAboveItsEarlierLife() async throws {
         let state = try TestState()
         let identity = ScriptedSource.identity

@@ -131,6 +131,49 @@ import WeirTesting
         finish(pipeline)
     }
 
+    /// The lane does not ask the sink again: only what comes from the checkpoint on mends it.
+    @Test(arguments: [false, true])
+    func aSinkThatLostWhatItHadAcceptedGetsItAgain(isLostInFlush: Bool) async throws {
+        let pipeline = try watched(2)
+        let disk = pipeline.disks[1]
+        pipeline.server.commit(6)
+        let ending = try await pipeline.run(in: state) { _ in
+            try await eventually("a checkpoint") {
+                pipeline.server.confirmed == pipeline.server.head
+            }
+            disk.fail(flush: isLostInFlush ? [.lose] : [.hold])
+            pipeline.server.commit(4)
+            if !isLostInFlush {
+                try await eventually("events that no flush has covered") {
+                    disk.isHeld && disk.kept.count == 10 && disk.durable == 6
+                }
+                disk.fail(write: [.lose])
+            }
+            pipeline.server.commit(3)
+            try await eventually("all of it is safe") {
+                disk.durable == 13 && pipeline.server.confirmed == pipeline.server.head
+            }
+        }
+        #expect(ending.error == nil)
+        #expect(disk.calls.filter(\.isOpen) == [.open(mark: nil), .open(mark: "6")])
+        finish(pipeline)
+    }
+
+    @Test func onceGoesBackAFewTimesForASinkThatLosesWhatItHadAccepted() async throws {
+        let pipeline = try watched()
+        pipeline.disks[0].fail(write: [.lose, .lose])
+        pipeline.server.commit(6)
+        let ending = try await pipeline.runOnce(in: state)
+        #expect(ending.error == nil)
+        finish(pipeline)
+
+        pipeline.disks[0].fail(write: (0..<10_000).map { _ in .lose })
+        pipeline.server.commit(6)
+        let hopeless = try await pipeline.runOnce(in: state)
+        #expect(hopeless.error?.disposition == .rewind)
+        #expect(hopeless.error?.component == "a")
+    }
+
     @Test func aSinkWhoseFlushFailsDoesNotHoldBackTheOthersCheckpoint() async throws {
         let pipeline = try watched(2)
         pipeline.disks[0].fail(flush: (0..<10_000).map { _ in .reject(.transient) })

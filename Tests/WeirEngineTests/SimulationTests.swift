@@ -146,11 +146,12 @@ private final class Simulation: Sendable {
     private func breakSink(_ disk: SinkDisk) {
         let disposition: Disposition = random(0...19) == 0 ? .blocked : .transient
         let faults = (0..<random(1...6)).map { _ -> SinkFault in
-            switch random(0...5) {
+            switch random(0...6) {
             case 0: .hold
             case 1: .slow(.microseconds(random(0...2000)))
             case 2: .failHalfway(disposition)
             case 3: .failAfterWrite(disposition)
+            case 4: .lose
             default: .reject(disposition)
             }
         }

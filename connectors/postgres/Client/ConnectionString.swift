@@ -3,6 +3,15 @@ package import WeirCore
 
 /// A PostgreSQL URL or key=value string, taken apart by libpq itself.
 package struct ConnectionString: Sendable {
+    /// The keys of a connection in the configuration.
+    package static let fields: [ConfigField] = [
+        ConfigField(
+            "url", .secret,
+            "Where the server is and how to log in, as a libpq URL. TLS is what its sslmode says; "
+                + "anything weaker than verify-full is warned of unless the server is on this host.",
+            required: true, example: #"{ "env": "SHOP_URL" }"#)
+    ]
+
     /// Keywords in libpq's order, without those left out.
     package let options: [(keyword: String, value: String)]
 
@@ -25,6 +34,10 @@ package struct ConnectionString: Sendable {
             unsafe item += 1
         }
         self.options = options
+        for port in self["port"]?.split(separator: ",") ?? []
+        where !(1...65_535).contains(Int(port) ?? 0) {
+            throw ConfigIssue(field: "url", "the url's port must be a number from 1 to 65535")
+        }
     }
 
     package subscript(keyword: String) -> String? {
@@ -44,6 +57,14 @@ package struct ConnectionString: Sendable {
             $0.hasPrefix("/") || $0.hasPrefix("@") || $0.hasPrefix("127.") || $0 == "::1"
                 || $0 == "localhost"
         }
+    }
+
+    /// What a connection of this name should be warned of, if anything.
+    package func tlsWarning(connection name: String) -> String? {
+        let mode = self["sslmode"] ?? "prefer"
+        if isLocal || mode == "verify-full" { return nil }
+        return "connection \"\(name)\" uses sslmode=\(mode), which does not prove who the server "
+            + "is; use sslmode=verify-full with sslrootcert"
     }
 
     /// The first line of libpq's reason, unless it quotes a part of the string itself.

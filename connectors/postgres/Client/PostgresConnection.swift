@@ -7,7 +7,7 @@ import Glibc
 /// thread, but never longer than its limit, and ends early when the current task is cancelled
 /// (invariant 7).
 @safe package final class PostgresConnection {
-    private let connection: OpaquePointer
+    let connection: OpaquePointer
 
     /// Settings that change how values are written, forced on every connection: a database or role
     /// setting would silently change pgoutput's text (CORRECTNESS 14; FAULTS, finding 2).
@@ -18,19 +18,43 @@ import Glibc
         ("idle_in_transaction_session_timeout", "0"),
         // How `regclass` and its like write names.
         ("quote_all_identifiers", "off"),
-        // Else no publication could be made and no marker written.
-        ("default_transaction_read_only", "off"),
-        // Our markers must not wait for a synchronous standby.
-        ("synchronous_commit", "local"),
     ]
+
+    /// What a connection is for, and what that asks of its session.
+    package struct Mode: Sendable {
+        let isReplication: Bool
+        /// Beside `sessionSettings`.
+        let settings: [(name: String, value: String)]
+
+        private static let sourceSettings = [
+            // Else no publication could be made and no marker written.
+            ("default_transaction_read_only", "off"),
+            // Our markers must not wait for a synchronous standby.
+            ("synchronous_commit", "local"),
+        ]
+
+        /// Looks things up at a source and writes markers there.
+        package static let sql = Mode(isReplication: false, settings: sourceSettings)
+        package static let replication = Mode(isReplication: true, settings: sourceSettings)
+
+        /// Writes rows. A target that is fenced off as read-only stays so.
+        package static let sink = Mode(
+            isReplication: false,
+            settings: [
+                // The sink's flush makes commits durable, all at once.
+                ("synchronous_commit", "off"),
+                // Every statement finds a few rows of a large table by its key. The planner, which
+                // knows nothing of the rows at hand, might read all of the table instead.
+                ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off"),
+                ("plan_cache_mode", "force_generic_plan"),
+            ])
+    }
 
     /// Timeouts that some server version does not know. One would end our idle ordinary connection,
     /// the other the decoding of a long transaction.
     private static let newerSettings = [
         (name: "idle_session_timeout", since: 140000), (name: "transaction_timeout", since: 170000),
     ]
-
-    package enum Mode { case sql, replication }
 
     /// - Throws: `.connection`, `.timeout` or `.cancelled`.
     package init(
@@ -43,13 +67,13 @@ import Glibc
             !["client_encoding", "replication", "options", "fallback_application_name"]
                 .contains($0.keyword)
         }
-        let ours = Self.sessionSettings.map { "-c \($0.name)=\($0.value)" }
+        let ours = (Self.sessionSettings + mode.settings).map { "-c \($0.name)=\($0.value)" }
         // Ours come last, so that they win over the user's.
         options.append(
             ("options", ([string["options"]].compactMap { $0 } + ours).joined(separator: " ")))
         options.append(("client_encoding", "UTF8"))
         options.append(("fallback_application_name", name))
-        if mode == .replication { options.append(("replication", "database")) }
+        if mode.isReplication { options.append(("replication", "database")) }
         // A silent peer is noticed within half a minute, idle or in the middle of a write.
         for (keyword, value) in [
             ("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "3"),
@@ -162,6 +186,16 @@ import Glibc
         return row
     }
 
+    /// Runs one statement and returns how many rows it touched.
+    package func command(
+        _ sql: String, within limit: Duration = .seconds(15)
+    ) throws(PostgresFailure) -> Int {
+        guard unsafe PQsendQuery(connection, sql) == 1 else { throw lastFailure() }
+        let deadline = ContinuousClock.now + limit
+        try flush(by: deadline)
+        return try finishResults(by: deadline)
+    }
+
     // MARK: Rows one at a time
 
     /// Sends one statement; `nextRow` returns what it finds. Neither is there a String per value
@@ -225,57 +259,9 @@ import Glibc
             .joined(separator: "\"\"") + "\""
     }
 
-    // MARK: Copy stream
-
-    /// The next CopyData message that has arrived, or nil when none has; never blocks.
-    ///
-    /// - Throws: when the server ended the stream, with its reason.
-    package func nextCopyMessage() throws(PostgresFailure) -> CopyMessage? {
-        var buffer: UnsafeMutablePointer<CChar>?
-        let count = unsafe PQgetCopyData(connection, &buffer, 1)
-        if count > 0, let start = unsafe buffer {
-            return unsafe CopyMessage(stealing: start, count: Int(count))
-        }
-        switch count {
-        case 0: return nil
-        case -1:
-            let result = try unsafe nextResult(by: .now + .seconds(5))
-            defer { unsafe PQclear(result) }
-            if let result = unsafe result, unsafe PQresultStatus(result) == PGRES_FATAL_ERROR {
-                throw unsafe failure(of: result)
-            }
-            throw PostgresFailure(.connection, "the server ended replication")
-        default: throw lastFailure()
-        }
-    }
-
-    /// Reads what the socket holds into libpq's buffer; never blocks.
-    package func consumeInput() throws(PostgresFailure) {
-        guard unsafe PQconsumeInput(connection) == 1 else { throw lastFailure() }
-    }
-
-    /// Sends one CopyData message, waiting for room in the socket up to `limit`.
-    package func sendCopyMessage(
-        _ bytes: [UInt8], within limit: Duration = .seconds(5)
-    ) throws(PostgresFailure) {
-        let sent = unsafe bytes.withUnsafeBytes { raw in
-            unsafe raw.withMemoryRebound(to: CChar.self) {
-                unsafe PQputCopyData(connection, $0.baseAddress, Int32($0.count))
-            }
-        }
-        guard sent == 1 else { throw lastFailure() }
-        try flush(by: .now + limit)
-    }
-
-    /// Ends our half of the stream, so that the server frees the slot before we are gone.
-    package func endCopy() {
-        guard unsafe PQputCopyEnd(connection, nil) == 1 else { return }
-        try? flush(by: .now + .milliseconds(200))
-    }
-
     // MARK: Waiting
 
-    private func flush(by deadline: ContinuousClock.Instant) throws(PostgresFailure) {
+    func flush(by deadline: ContinuousClock.Instant) throws(PostgresFailure) {
         while true {
             switch unsafe PQflush(connection) {
             case 0: return
@@ -288,7 +274,7 @@ import Glibc
         }
     }
 
-    private func nextResult(
+    func nextResult(
         by deadline: ContinuousClock.Instant
     ) throws(PostgresFailure) -> OpaquePointer? {
         while unsafe PQisBusy(connection) == 1 {
@@ -299,7 +285,7 @@ import Glibc
     }
 
     /// Waits in slices of 100 ms, so that cancelling the task is noticed.
-    private func wait(
+    func wait(
         for events: Int32, by deadline: ContinuousClock.Instant
     ) throws(PostgresFailure) {
         while true {
@@ -331,7 +317,7 @@ import Glibc
         }
     }
 
-    private func failure(of result: OpaquePointer) -> PostgresFailure {
+    func failure(of result: OpaquePointer) -> PostgresFailure {
         func field(_ code: Int32) -> String? {
             unsafe PQresultErrorField(result, code).map { unsafe String(cString: $0) }
         }
@@ -343,27 +329,9 @@ import Glibc
             hint: field(Int32(UInt8(ascii: "H"))))
     }
 
-    private func lastFailure() -> PostgresFailure {
+    func lastFailure() -> PostgresFailure {
         let text = unsafe PQerrorMessage(connection).map { unsafe String(cString: $0) } ?? ""
         return PostgresFailure(libpqMessage: text)
-    }
-}
-
-/// One message of a copy stream, in memory libpq allocated and this value frees.
-@safe package struct CopyMessage: ~Copyable {
-    private let start: UnsafeMutablePointer<CChar>
-    private let count: Int
-
-    fileprivate init(stealing start: UnsafeMutablePointer<CChar>, count: Int) {
-        unsafe self.start = start
-        self.count = count
-    }
-
-    deinit { unsafe PQfreemem(start) }
-
-    /// Valid as long as this value is.
-    package var bytes: UnsafeRawBufferPointer {
-        unsafe UnsafeRawBufferPointer(start: start, count: count)
     }
 }
 

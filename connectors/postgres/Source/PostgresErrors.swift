@@ -1,27 +1,11 @@
-import WeirCore
+package import WeirCore
 import WeirPostgresClient
 
 extension ErrorCode {
-    static let connectionFailed = ErrorCode(
-        "postgres.connection_failed",
-        meaning: "Weir could not reach PostgreSQL, or the server closed the connection.",
-        remedy: "Check host, port, password and pg_hba.conf. Weir retries by itself.")
-    static let timeout = ErrorCode(
-        "postgres.timeout",
-        meaning: "PostgreSQL did not answer a command in time.",
-        remedy: "Look at the server's load and locks. Weir retries by itself.")
-    static let serverVersion = ErrorCode(
-        "postgres.server_version",
-        meaning: "The server is older than PostgreSQL 14.",
-        remedy: "Upgrade the server.")
     static let walLevel = ErrorCode(
         "postgres.wal_level",
         meaning: "Logical replication needs wal_level = logical.",
         remedy: "ALTER SYSTEM SET wal_level = logical; and restart PostgreSQL.")
-    static let permission = ErrorCode(
-        "postgres.permission",
-        meaning: "The role may not do what replication needs.",
-        remedy: "ALTER ROLE … REPLICATION; GRANT CREATE ON DATABASE …; GRANT SELECT ON …;")
     static let tableMissing = ErrorCode(
         "postgres.table_missing",
         meaning: "A configured table does not exist, or is not an ordinary or partitioned table.",
@@ -92,11 +76,6 @@ extension ErrorCode {
             + "restored from a backup, or lost its newest changes in a failover. Weir has delivered "
             + "changes that this server does not have.",
         remedy: "Compare the sinks with the source, then weir position set PIPELINE now --yes.")
-    static let limitReached = ErrorCode(
-        "postgres.limit_reached",
-        meaning: "The server has no replication slot, WAL sender or connection left.",
-        remedy: "Raise max_replication_slots, max_wal_senders or max_connections and restart, or "
-            + "drop slots nobody uses.")
     static let notVisible = ErrorCode(
         "postgres.not_visible",
         meaning: "The server sent a transaction whose changes other sessions cannot see yet, so "
@@ -108,16 +87,11 @@ extension ErrorCode {
         "postgres.protocol",
         meaning: "The server sent bytes that do not follow the replication protocol.",
         remedy: "If it is no proxy's doing, report it. Weir connects again by itself.")
-    static let commandFailed = ErrorCode(
-        "postgres.command_failed",
-        meaning: "PostgreSQL refused a command for a reason Weir has no rule for.",
-        remedy: "Read the server's message. Weir retries by itself.")
 
-    static let postgresSource: [ErrorCode] = [
-        connectionFailed, timeout, serverVersion, walLevel, permission, tableMissing,
-        noReplicaIdentity, publicationMissing, publicationUnfit, publicationChanged, slotMissing,
-        slotInvalidated, slotUnknown, slotUnfit, slotActive, slotAdvanced, identityChanged,
-        positionAhead, limitReached, notVisible, protocolError, commandFailed,
+    package static let postgresSource: [ErrorCode] = [
+        walLevel, tableMissing, noReplicaIdentity, publicationMissing, publicationUnfit,
+        publicationChanged, slotMissing, slotInvalidated, slotUnknown, slotUnfit, slotActive,
+        slotAdvanced, identityChanged, positionAhead, notVisible, protocolError,
     ]
 }
 
@@ -133,14 +107,8 @@ struct FailureMap {
     let database: String
 
     func error(_ failure: PostgresFailure, doing work: String) -> WeirError {
-        switch failure.kind {
-        case .cancelled:
-            return WeirError(.cancelled, .transient, "cancelled while \(work)")
-        case .timeout:
-            return make(.timeout, .transient, failure, work)
-        case .connection where failure.sqlState.isEmpty:
-            return make(.connectionFailed, .transient, failure, work, hint: connectHint(failure))
-        default: break
+        guard failure.kind == .statement || !failure.sqlState.isEmpty else {
+            return server.error(failure, doing: work)
         }
         switch failure.sqlState {
         case "42704" where failure.message.hasPrefix("publication"):
@@ -156,14 +124,7 @@ struct FailureMap {
                 .permission, .blocked, failure, work,
                 hint: "ALTER ROLE \(role) REPLICATION; GRANT CREATE ON DATABASE \(database) TO "
                     + "\(role); and make it a member of the role that owns the tables.")
-        case "53300", "53400":
-            return make(
-                .limitReached, .transient, failure, work, hint: ErrorCode.limitReached.remedy)
-        case let state where state.hasPrefix("57P") || state.hasPrefix("08"):
-            return make(.connectionFailed, .transient, failure, work)
-        case let state where state.hasPrefix("28") || state == "3D000":
-            return make(.connectionFailed, .transient, failure, work, hint: connectHint(failure))
-        default: return make(.commandFailed, .transient, failure, work)
+        default: return server.error(failure, doing: work)
         }
     }
 
@@ -194,39 +155,26 @@ struct FailureMap {
             .contains { message.contains($0) }
     }
 
-    private func connectHint(_ failure: PostgresFailure) -> String? {
-        let message = failure.message
-        if message.contains("password authentication failed") || message.contains("no password") {
-            return "Check user and password of the connection."
-        }
-        if message.contains("pg_hba.conf") {
-            return "Allow this host in the server's pg_hba.conf and reload it."
-        }
-        if message.contains("does not exist") { return "Check the names in the connection's url." }
-        if message.contains("SSL") || message.contains("certificate") {
-            return "Check sslmode and sslrootcert in the connection's url."
-        }
-        return nil
+    private var server: ServerFailureMap {
+        ServerFailureMap(place: place, role: role, database: database)
     }
 
     private func make(
         _ code: ErrorCode, _ disposition: Disposition, _ failure: PostgresFailure, _ work: String,
         hint: String? = nil
     ) -> WeirError {
-        let state = failure.sqlState.isEmpty ? "" : "SQLSTATE \(failure.sqlState). "
-        return WeirError(
-            code, disposition, "could not \(work) at \(place): \(failure.message)",
-            detail: state.isEmpty ? nil : state.trimmedTail, hint: hint ?? failure.hint)
+        server.make(code, disposition, failure, work, hint: hint)
     }
 }
 
 extension FailureMap {
     init(_ config: PostgresSourceConfig, pipeline: String) {
-        place = config.connection.place
+        let server = ServerFailureMap(config.connection)
+        place = server.place
+        role = server.role
+        database = server.database
         self.pipeline = pipeline
         slot = config.slot
         publication = config.publication
-        role = config.connection["user"].map(PostgresConnection.identifier) ?? "…"
-        database = config.connection["dbname"].map(PostgresConnection.identifier) ?? "…"
     }
 }

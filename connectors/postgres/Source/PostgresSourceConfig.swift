@@ -13,14 +13,6 @@ package struct PostgresSourceConfig: ConnectorConfig {
     package let warnings: [String]
     private let connectionName: String
 
-    package static let connectionFields: [ConfigField] = [
-        ConfigField(
-            "url", .secret,
-            "Where the server is and how to log in, as a libpq URL. TLS is what its sslmode says; "
-                + "anything weaker than verify-full is warned of unless the server is on this host.",
-            required: true, example: #"{ "env": "SHOP_URL" }"#)
-    ]
-
     package static let fields: [ConfigField] = [
         ConfigField(
             "tables", .list(of: .table),
@@ -50,10 +42,6 @@ package struct PostgresSourceConfig: ConnectorConfig {
             throw ConfigIssue(field: "connection", "the connection has no url")
         }
         connection = try ConnectionString(url.reveal())
-        for port in connection["port"]?.split(separator: ",") ?? []
-        where !(1...65_535).contains(Int(port) ?? 0) {
-            throw ConfigIssue(field: "url", "the url's port must be a number from 1 to 65535")
-        }
         connectionName = scope.connectionName ?? ""
         tables = scope.values.tables("tables") ?? []
         if tables.isEmpty { throw ConfigIssue(field: "tables", "at least one table is needed") }
@@ -80,15 +68,7 @@ package struct PostgresSourceConfig: ConnectorConfig {
             throw ConfigIssue(field: "publication", "a publication's name has 1 to 63 bytes")
         }
         skipsOrigins = scope.values.string("origin") == "none"
-        let mode = connection["sslmode"] ?? "prefer"
-        if !connection.isLocal && mode != "verify-full" {
-            warnings = [
-                "connection \"\(connectionName)\" uses sslmode=\(mode), which does not prove who "
-                    + "the server is; use sslmode=verify-full with sslrootcert"
-            ]
-        } else {
-            warnings = []
-        }
+        warnings = [connection.tlsWarning(connection: connectionName)].compactMap(\.self)
     }
 
     package var claims: [String] { ["slot \(slot) of connection \(connectionName)"] }

@@ -239,10 +239,3 @@ struct PublicationPlan: Equatable {
                 : "Add a primary key, or: ALTER TABLE \(table.sql) REPLICA IDENTITY FULL;")
     }
 }
-
-extension TableName {
-    /// As SQL has it: both parts quoted.
-    var sql: String {
-        PostgresConnection.identifier(schema) + "." + PostgresConnection.identifier(name)
-    }
-}

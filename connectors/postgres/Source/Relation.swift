@@ -151,10 +151,13 @@ struct RelationCatalogue: Sendable {
     func relation(
         _ message: RelationMessage, primaryKey: [String]?, sendsWholeOldRows: Bool
     ) -> Relation {
+        let key = Relation.key(message.columns, primaryKey: primaryKey)
+        let isWholeRow =
+            message.replicaIdentity == UInt8(ascii: "f") && key.count == message.columns.count
         let schema = TableSchema(
             version: nextVersion, database: database, schema: message.schema, name: message.name,
             columns: message.columns.map { Column(name: $0.name, type: type(of: $0.type)) },
-            key: Relation.key(message.columns, primaryKey: primaryKey))
+            key: key, isKeyUnique: !isWholeRow || primaryKey?.count == key.count)
         let name = TableName(schema: message.schema, name: message.name)
         return Relation(
             message, schema: schema,

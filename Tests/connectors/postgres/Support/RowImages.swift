@@ -24,10 +24,6 @@ extension EventBatch {
         events.map { $0.after.range.map(text) }
             .sorted { "\($0)" < "\($1)" }
     }
-
-    func keyBytes(of event: Event) -> [[UInt8]] {
-        event.key.range.map { Array(arena[values[$0].bytes.range]) }
-    }
 }
 
 extension Array where Element == String {

@@ -1,15 +1,14 @@
-import WeirCore
-
 /// Rows read beside the stream, for events that came without all their values.
 ///
 /// The event's own values stay; only what was not sent is taken from the row. That part may be
 /// newer than the event: a later change of it comes through the stream all the same.
-struct RowCompletion {
+public struct RowCompletion: Sendable {
     private let rows: EventBatch
     /// From the bytes of a key to the row's event.
     private let indexes: [[UInt8]: Int]
 
-    init(_ rows: EventBatch) {
+    /// - Parameter rows: what a `RowReader` returned for the events' keys.
+    public init(_ rows: EventBatch) {
         self.rows = rows
         var indexes: [[UInt8]: Int] = [:]
         for (index, event) in rows.events.enumerated() {
@@ -20,7 +19,7 @@ struct RowCompletion {
 
     /// The event alone in a batch, with every value there is; nil when its row is gone, because
     /// what became of it comes through the stream.
-    func complete(_ event: Event, of batch: EventBatch) -> EventBatch? {
+    public func complete(_ event: Event, of batch: EventBatch) -> EventBatch? {
         guard let index = indexes[Self.joined(batch.keyBytes(of: event))] else { return nil }
         let row = rows.events[index]
         let schema = batch.tables[Int(event.table)]
@@ -71,7 +70,7 @@ extension BatchBuilder {
 
 extension EventBatch {
     /// The text of each of the event's key columns.
-    func keyBytes(of event: Event) -> [[UInt8]] {
+    public func keyBytes(of event: Event) -> [[UInt8]] {
         event.key.range.map { index in
             Array(arena[values[index].bytes.range])
         }

@@ -1,0 +1,123 @@
+import CLibPQ
+
+extension PostgresConnection {
+    // MARK: Copy stream
+
+    /// The next CopyData message that has arrived, or nil when none has; never blocks.
+    ///
+    /// - Throws: when the server ended the stream, with its reason.
+    package func nextCopyMessage() throws(PostgresFailure) -> CopyMessage? {
+        var buffer: UnsafeMutablePointer<CChar>?
+        let count = unsafe PQgetCopyData(connection, &buffer, 1)
+        if count > 0, let start = unsafe buffer {
+            return unsafe CopyMessage(stealing: start, count: Int(count))
+        }
+        switch count {
+        case 0: return nil
+        case -1:
+            let result = try unsafe nextResult(by: .now + .seconds(5))
+            defer { unsafe PQclear(result) }
+            if let result = unsafe result, unsafe PQresultStatus(result) == PGRES_FATAL_ERROR {
+                throw unsafe failure(of: result)
+            }
+            throw PostgresFailure(.connection, "the server ended replication")
+        default: throw lastFailure()
+        }
+    }
+
+    /// Reads what the socket holds into libpq's buffer; never blocks.
+    package func consumeInput() throws(PostgresFailure) {
+        guard unsafe PQconsumeInput(connection) == 1 else { throw lastFailure() }
+    }
+
+    /// Sends one CopyData message, waiting for room in the socket up to `limit`.
+    package func sendCopyMessage(
+        _ bytes: [UInt8], within limit: Duration = .seconds(5)
+    ) throws(PostgresFailure) {
+        let failure = unsafe bytes.withUnsafeBytes { raw -> PostgresFailure? in
+            do throws(PostgresFailure) {
+                unsafe try sendCopyData(raw, by: .now + limit)
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Ends our half of the stream, so that the server frees the slot before we are gone.
+    package func endCopy() {
+        guard unsafe PQputCopyEnd(connection, nil) == 1 else { return }
+        try? flush(by: .now + .milliseconds(200))
+    }
+
+    // MARK: Rows into a table
+
+    /// Begins `COPY … FROM STDIN`.
+    package func beginCopyIn(
+        _ sql: String, by deadline: ContinuousClock.Instant
+    ) throws(PostgresFailure) {
+        guard unsafe PQsendQuery(connection, sql) == 1 else { throw lastFailure() }
+        try flush(by: deadline)
+        let result = try unsafe nextResult(by: deadline)
+        defer { unsafe PQclear(result) }
+        guard let result = unsafe result else { throw lastFailure() }
+        guard unsafe PQresultStatus(result) == PGRES_COPY_IN else {
+            let failure = unsafe failure(of: result)
+            try finishResults(by: deadline)
+            throw failure
+        }
+    }
+
+    /// Sends a part of the rows, waiting until the socket has taken it.
+    package func sendCopyData(
+        _ bytes: UnsafeRawBufferPointer, by deadline: ContinuousClock.Instant
+    ) throws(PostgresFailure) {
+        let sent = unsafe bytes.withMemoryRebound(to: CChar.self) {
+            unsafe PQputCopyData(connection, $0.baseAddress, Int32($0.count))
+        }
+        guard sent == 1 else { throw lastFailure() }
+        try flush(by: deadline)
+    }
+
+    /// Ends the rows and returns how many the server took.
+    package func endCopyIn(by deadline: ContinuousClock.Instant) throws(PostgresFailure) -> Int {
+        guard unsafe PQputCopyEnd(connection, nil) == 1 else { throw lastFailure() }
+        try flush(by: deadline)
+        return try finishResults(by: deadline)
+    }
+
+    /// Reads what is left of a command's results and returns how many rows it touched.
+    @discardableResult
+    func finishResults(by deadline: ContinuousClock.Instant) throws(PostgresFailure) -> Int {
+        var count = 0
+        var failure: PostgresFailure?
+        while let result = try unsafe nextResult(by: deadline) {
+            switch unsafe PQresultStatus(result) {
+            case PGRES_COMMAND_OK: count = unsafe Int(String(cString: PQcmdTuples(result))) ?? 0
+            default: failure = unsafe failure ?? self.failure(of: result)
+            }
+            unsafe PQclear(result)
+        }
+        if let failure { throw failure }
+        return count
+    }
+}
+
+/// One message of a copy stream, in memory libpq allocated and this value frees.
+@safe package struct CopyMessage: ~Copyable {
+    private let start: UnsafeMutablePointer<CChar>
+    private let count: Int
+
+    fileprivate init(stealing start: UnsafeMutablePointer<CChar>, count: Int) {
+        unsafe self.start = start
+        self.count = count
+    }
+
+    deinit { unsafe PQfreemem(start) }
+
+    /// Valid as long as this value is.
+    package var bytes: UnsafeRawBufferPointer {
+        unsafe UnsafeRawBufferPointer(start: start, count: count)
+    }
+}

@@ -1,0 +1,201 @@
+import WeirCore
+import WeirPostgresClient
+import WeirValues
+
+/// How rows of one version of a source table are written to its target. Pure.
+///
+/// A class, so that looking at it once per event costs one count.
+final class CopyPlan: Sendable {
+    /// A column that is written.
+    struct Output: Sendable {
+        let name: String
+        let source: FieldReference
+        /// An UPDATE may set it.
+        let isSettable: Bool
+    }
+
+    let schema: TableSchema
+    let target: TargetTable
+    let outputs: [Output]
+    /// The places of the key's columns in `outputs`, in the order of the source's key; empty for a
+    /// table without one.
+    let key: [Int]
+    /// Rows are told apart by a unique index on the key; otherwise, in tables whose whole row is
+    /// their key, any one equal row is taken.
+    let isKeyed: Bool
+    /// Makes the names of statements and temporary tables unique on a connection.
+    let number: Int
+    /// The sources of the outputs, and of the key's.
+    let references: [FieldReference]
+    let keyReferences: [FieldReference]
+    private let taken: [Bool]
+
+    /// The names of the prepared statements.
+    let upsertName: String
+    let moveName: String
+    let deleteName: String
+
+    init(
+        schema: TableSchema, target: TargetTable, outputs: [Output], key: [Int], isKeyed: Bool,
+        number: Int, takes taken: [Bool]
+    ) {
+        self.schema = schema
+        self.target = target
+        self.outputs = outputs
+        self.key = key
+        self.isKeyed = isKeyed
+        self.number = number
+        self.taken = taken
+        references = outputs.map(\.source)
+        keyReferences = key.map { outputs[$0].source }
+        upsertName = "u\(number)"
+        moveName = "m\(number)"
+        deleteName = "d\(number)"
+    }
+
+    func takes(_ operation: Operation) -> Bool { taken[Int(operation.rawValue)] }
+
+    /// Whether some value that is written was not sent.
+    func unsent(_ image: Slice, in batch: EventBatch) -> Bool {
+        for reference in references
+        where batch.values[Int(image.start) + reference.column].form == .unchanged {
+            return true
+        }
+        return false
+    }
+
+    // MARK: SQL
+
+    private func names(_ indexes: some Sequence<Int>) -> String {
+        indexes.map { PostgresConnection.identifier(outputs[$0].name) }.joined(separator: ", ")
+    }
+
+    private func set(_ indexes: some Sequence<Int>, from source: String) -> String {
+        indexes.filter { outputs[$0].isSettable }
+            .map { index in
+                let name = PostgresConnection.identifier(outputs[index].name)
+                return "\(name) = \(source).\(name)"
+            }.joined(separator: ", ")
+    }
+
+    private var rest: [Int] { outputs.indices.filter { !key.contains($0) } }
+
+    /// `COPY` straight into the target.
+    var copy: String { "COPY \(target.name.sql) (\(names(outputs.indices))) FROM STDIN" }
+
+    private var onConflict: String {
+        guard isKeyed else { return "" }
+        let set = set(rest, from: "excluded")
+        let action = set.isEmpty ? "DO NOTHING" : "DO UPDATE SET \(set)"
+        return " ON CONFLICT (\(names(key))) \(action)"
+    }
+
+    /// One row whose columns are all there.
+    var upsert: String {
+        let values = outputs.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
+        return "INSERT INTO \(target.name.sql) (\(names(outputs.indices))) OVERRIDING SYSTEM VALUE "
+            + "VALUES (\(values))\(onConflict)"
+    }
+
+    /// Changes the row of a key in some columns: the key's values first, then the others'.
+    func update(_ columns: [Int]) -> String {
+        let set = columns.filter { outputs[$0].isSettable }.map { index in
+            "\(PostgresConnection.identifier(outputs[index].name)) = "
+                + "$\(key.count + 1 + (columns.firstIndex(of: index) ?? 0))"
+        }
+        guard !set.isEmpty else {
+            return "SELECT FROM \(target.name.sql) WHERE \(matchKey)"
+        }
+        return "UPDATE \(target.name.sql) SET \(set.joined(separator: ", ")) WHERE \(matchKey)"
+    }
+
+    /// Gives the row of a key another one: the old key's values first, then every column's. Inserts
+    /// the row if there is none of the old key.
+    var move: String {
+        let values = outputs.indices.map { "$\(key.count + $0 + 1)" }.joined(separator: ", ")
+        let set = outputs.indices.filter { outputs[$0].isSettable }.map { index in
+            "\(PostgresConnection.identifier(outputs[index].name)) = $\(key.count + index + 1)"
+        }.joined(separator: ", ")
+        return "WITH moved AS (UPDATE \(target.name.sql) SET \(set) WHERE \(matchKey) RETURNING 1) "
+            + "INSERT INTO \(target.name.sql) (\(names(outputs.indices))) OVERRIDING SYSTEM VALUE "
+            + "SELECT \(values) WHERE NOT EXISTS (SELECT FROM moved)\(onConflict)"
+    }
+
+    var delete: String {
+        isKeyed
+            ? "DELETE FROM \(target.name.sql) WHERE \(matchKey)"
+            : "DELETE FROM \(target.name.sql) WHERE ctid = (SELECT ctid FROM \(target.name.sql) "
+                + "WHERE \(matchRow) LIMIT 1)"
+    }
+
+    /// All at once, because one may refer to another.
+    static func truncate(_ plans: [CopyPlan]) -> String {
+        "TRUNCATE \(plans.map(\.target.name.sql).joined(separator: ", "))"
+    }
+
+    private var matchKey: String {
+        key.enumerated().map { place, index in
+            "\(PostgresConnection.identifier(outputs[index].name)) = $\(place + 1)"
+        }.joined(separator: " AND ")
+    }
+
+    /// Text is compared: some types know no equality, others one of their own. The parameter goes
+    /// through the column's type, so that it is written as the column's values are.
+    private var matchRow: String {
+        key.enumerated().map { place, index in
+            let name = outputs[index].name
+            let type = target.column(name)?.sqlType ?? "text"
+            return "\(PostgresConnection.identifier(name))::text IS NOT DISTINCT FROM "
+                + "$\(place + 1)::\(type)::text"
+        }.joined(separator: " AND ")
+    }
+
+    // MARK: Stages
+
+    /// A temporary table that rows are copied into, to be merged with one statement.
+    private func stage(_ name: String) -> String { "pg_temp.weir_\(name)_\(number)" }
+
+    var createStages: [String] {
+        let columns = outputs.map { output in
+            "\(PostgresConnection.identifier(output.name)) "
+                + (target.column(output.name)?.sqlType ?? "text")
+        }.joined(separator: ", ")
+        return ["rows", "gone"].map { name in
+            "CREATE TEMPORARY TABLE IF NOT EXISTS weir_\(name)_\(number) (\(columns)) ON COMMIT DELETE ROWS"
+        }
+    }
+
+    var emptyStages: String { "TRUNCATE \(stage("rows")), \(stage("gone"))" }
+    /// Between the parts of one write.
+    var emptyRows: String { "TRUNCATE \(stage("rows"))" }
+
+    func copyRows(_ columns: some Sequence<Int>) -> String {
+        "COPY \(stage("rows")) (\(names(columns))) FROM STDIN"
+    }
+
+    var mergeRows: String {
+        "INSERT INTO \(target.name.sql) (\(names(outputs.indices))) OVERRIDING SYSTEM VALUE "
+            + "SELECT \(names(outputs.indices)) FROM \(stage("rows"))\(onConflict)"
+    }
+
+    /// Changes the rows of the staged keys in some columns.
+    func mergeParts(_ columns: [Int]) -> String {
+        let match = matchStage("rows")
+        let set = set(columns, from: "s")
+        if set.isEmpty { return "SELECT" }
+        return "UPDATE \(target.name.sql) t SET \(set) FROM \(stage("rows")) s WHERE \(match)"
+    }
+
+    var copyGone: String { "COPY \(stage("gone")) (\(names(key))) FROM STDIN" }
+
+    var deleteGone: String {
+        "DELETE FROM \(target.name.sql) t USING \(stage("gone")) s WHERE \(matchStage("gone"))"
+    }
+
+    private func matchStage(_ name: String) -> String {
+        key.map { index in
+            let name = PostgresConnection.identifier(outputs[index].name)
+            return "t.\(name) = s.\(name)"
+        }.joined(separator: " AND ")
+    }
+}

@@ -1,0 +1,232 @@
+import WeirCore
+import WeirPostgresClient
+import WeirValues
+
+/// Finds out how a source table is written: looks at the target, makes or extends it. Blocks.
+struct PlanMaker {
+    let config: PostgresSinkConfig
+    let connection: PostgresConnection
+    let number: Int
+    /// The target is the very database that is read.
+    let isSource: Bool
+    let log: (LogLevel, String) -> Void
+
+    private var catalogue: TargetCatalogue { TargetCatalogue(connection: connection) }
+
+    /// Nil for a table the sink takes nothing of.
+    func plan(_ schema: TableSchema) throws(TargetFailure) -> CopyPlan? {
+        let takes = Operation.allCases.map { config.routing.takes($0, of: schema) }
+        guard takes.contains(true), !schema.isMessages else { return nil }
+        let source = TableName(schema: schema.schema, name: schema.name)
+        let name = config.target.resolve(for: source)
+        if isSource, name == source {
+            throw .weir(
+                WeirError(
+                    .targetUnfit, .blocked,
+                    "the sink would write to \"\(name)\", the very table it follows",
+                    hint: "Name another \"table\", or another database in the connection's url."))
+        }
+        let wanted = try wanted(schema)
+        let key = try key(schema, wanted)
+        let table: TargetTable
+        if let found = try catalogue.table(name) {
+            table = found
+        } else {
+            try create(name, wanted, key: schema.isKeyUnique ? key : [])
+            table = try find(name)
+        }
+        let (outputs, complete) = try fit(wanted, schema, to: table)
+        if let text = config.text { try ensureSearch(text, complete) }
+        // Left-out columns moved the others' places.
+        let places = key.compactMap { index in
+            outputs.firstIndex { $0.name == wanted[index].output }
+        }
+        let keyNames = places.map { outputs[$0].name }
+        let isKeyed = schema.isKeyUnique && !key.isEmpty
+        if isKeyed, !complete.hasUniqueKey(on: keyNames) {
+            let list = keyNames.map(PostgresConnection.identifier).joined(separator: ", ")
+            throw .weir(
+                WeirError(
+                    .noUniqueIndex, .blocked,
+                    "the target \"\(name)\" has no unique index on (\(list)), by which rows are "
+                        + "told apart",
+                    hint: "ALTER TABLE \(name.sql) ADD PRIMARY KEY (\(list));"))
+        }
+        return CopyPlan(
+            schema: schema, target: complete, outputs: outputs, key: places, isKeyed: isKeyed,
+            number: number, takes: takes)
+    }
+
+    // MARK: Columns
+
+    private struct Wanted {
+        let output: String
+        let source: FieldReference
+        let isNamed: Bool
+        /// Nil for a value inside another.
+        let type: ColumnType?
+    }
+
+    private func wanted(_ schema: TableSchema) throws(TargetFailure) -> [Wanted] {
+        guard let columns = config.columns else {
+            return schema.columns.indices.map { index in
+                Wanted(
+                    output: schema.columns[index].name,
+                    source: FieldReference(column: index, of: schema), isNamed: false,
+                    type: schema.columns[index].type)
+            }
+        }
+        var wanted: [Wanted] = []
+        for choice in columns {
+            guard let path = FieldPath(choice.source) else { continue }
+            let reference: FieldReference
+            if config.tables.count == 1 {
+                do { reference = try path.find(in: schema, namedUnder: "columns") } catch {
+                    throw .weir(error)
+                }
+            } else {
+                guard let found = path.resolve(in: schema) else { continue }
+                reference = found
+            }
+            wanted.append(
+                Wanted(
+                    output: choice.output, source: reference, isNamed: true,
+                    type: reference.isWholeColumn ? schema.columns[reference.column].type : nil))
+        }
+        return wanted
+    }
+
+    /// The places of the key's columns in `wanted`.
+    private func key(
+        _ schema: TableSchema, _ wanted: [Wanted]
+    ) throws(TargetFailure) -> [Int] {
+        var key: [Int] = []
+        for column in schema.key {
+            if let index = wanted.firstIndex(where: {
+                $0.source.column == column && $0.source.isWholeColumn
+            }) {
+                key.append(index)
+            } else if schema.isKeyUnique {
+                let name = schema.columns[column].name
+                throw .weir(
+                    WeirError(
+                        .keyNotChosen, .blocked,
+                        "\"columns\" leaves out \"\(name)\", a column of the key of "
+                            + "\"\(TableName(schema: schema.schema, name: schema.name))\"",
+                        hint: "Add it to \"columns\"."))
+            }
+        }
+        return key
+    }
+
+    /// What of the wanted the target takes, and the target after columns were added.
+    private func fit(
+        _ wanted: [Wanted], _ schema: TableSchema, to table: TargetTable
+    ) throws(TargetFailure) -> (outputs: [CopyPlan.Output], table: TargetTable) {
+        var table = table
+        let missing = wanted.filter { table.column($0.output) == nil }
+        if !missing.isEmpty {
+            let types = try sqlTypes(missing)
+            let statements = zip(missing, types).map {
+                TargetDefinition.addColumn($0.output, $1, to: table.name)
+            }
+            switch config.onNewColumn {
+            case .add:
+                try run(statements)
+                log(.info, "added to the target \"\(table.name)\": \(Self.list(missing))")
+                table = try find(table.name)
+            case .ignore where !missing.contains(where: \.isNamed):
+                log(
+                    .warning,
+                    "the target \"\(table.name)\" lacks \(Self.list(missing)) of the source; left "
+                        + "out (\"on_new_column\": \"ignore\")")
+            case .ignore, .stop:
+                throw .weir(
+                    WeirError(
+                        .newColumn, .blocked,
+                        "the target \"\(table.name)\" lacks \(Self.list(missing))",
+                        hint: statements.joined(separator: "; ") + ";"))
+            }
+        }
+        let outputs = wanted.compactMap { wanted -> CopyPlan.Output? in
+            guard let column = table.column(wanted.output), !column.isGenerated else { return nil }
+            return CopyPlan.Output(
+                name: wanted.output, source: wanted.source, isSettable: !column.isAlwaysIdentity)
+        }
+        return (outputs, table)
+    }
+
+    private static func list(_ wanted: [Wanted]) -> String {
+        wanted.map { "\"\($0.output)\"" }.joined(separator: ", ")
+    }
+
+    /// The source's own types where the target knows them, else text.
+    private func sqlTypes(_ wanted: [Wanted]) throws(TargetFailure) -> [String] {
+        let types = wanted.map { $0.type.map(TargetDefinition.sqlType) ?? "pg_catalog.text" }
+        let known = try catalogue.known(Set(types))
+        return types.map { known.contains($0) ? $0 : "pg_catalog.text" }
+    }
+
+    // MARK: Definition
+
+    private func create(
+        _ name: TableName, _ wanted: [Wanted], key: [Int]
+    ) throws(TargetFailure) {
+        let types = try sqlTypes(wanted)
+        let columns = zip(wanted, types).map { (name: $0.output, sqlType: $1) }
+        let schemaName = PostgresConnection.literal(PostgresConnection.identifier(name.schema))
+        let schemas = try rows("SELECT pg_catalog.to_regnamespace(\(schemaName))::text")
+        // Asking for a schema that is there would need a right that is not needed.
+        let schema = schemas.first?[0] == nil ? [TargetDefinition.createSchema(name.schema)] : []
+        try run(
+            [PositionSQL.lockDefinitions] + schema + [
+                TargetDefinition.create(name, columns, key: key.map { wanted[$0].output })
+            ])
+        log(.info, "made the target \"\(name)\"")
+    }
+
+    /// Makes the tsvector column where it is missing.
+    private func ensureSearch(_ text: SearchText, _ table: TargetTable) throws(TargetFailure) {
+        let expression: String
+        do {
+            expression = try text.expression(table.columns.filter { $0.name != text.column })
+        } catch {
+            throw .weir(error)
+        }
+        guard let column = table.column(text.column) else {
+            try run(TargetDefinition.addSearch(text, expression, to: table.name))
+            return
+        }
+        // A column of the user's own making is taken as it is.
+        guard let comment = column.comment, comment.hasPrefix("weir: "),
+            comment != TargetDefinition.comment(expression)
+        else { return }
+        let name = PostgresConnection.identifier(text.column)
+        throw .weir(
+            WeirError(
+                .targetUnfit, .blocked,
+                "column \"\(text.column)\" of \"\(table.name)\" was made for another \"text\"",
+                hint: "Weir makes it anew after: ALTER TABLE \(table.name.sql) DROP COLUMN \(name);"
+            ))
+    }
+
+    private func find(_ name: TableName) throws(TargetFailure) -> TargetTable {
+        guard let table = try catalogue.table(name) else {
+            throw .weir(
+                WeirError(.targetUnfit, .transient, "the target \"\(name)\" has vanished"))
+        }
+        return table
+    }
+
+    /// All or nothing: several statements in one message are one transaction.
+    private func run(_ statements: [String]) throws(TargetFailure) {
+        _ = try rows(statements.joined(separator: "; "))
+    }
+
+    private func rows(_ sql: String) throws(TargetFailure) -> [[String?]] {
+        // Adding a tsvector column or a primary key may read all of a table.
+        do { return try connection.query(sql, within: .seconds(600)) } catch {
+            throw .server(error)
+        }
+    }
+}

@@ -1,0 +1,605 @@
+package import WeirCore
+import WeirPostgresClient
+import WeirValues
+
+/// Keeps tables of another database in step with the source's, exactly once: rows and position
+/// commit in one transaction, and a transaction of the source is never split over two.
+///
+/// Commits are not waited for; `flush` makes them durable all at once, before the checkpoint.
+package actor PostgresSink: SinkConnector {
+    package typealias Config = PostgresSinkConfig
+
+    let config: PostgresSinkConfig
+    let context: ConnectorContext
+    private let executor: any SerialExecutor
+    package nonisolated var unownedExecutor: UnownedSerialExecutor {
+        unsafe executor.asUnownedSerialExecutor()
+    }
+
+    private var session: TargetSession?
+    private var plans = SchemaCache<CopyPlan?>()
+    private var planCount = 0
+    private var sets = SetWriter()
+    private var rows = RowWriter()
+    private var rowReader: (any RowReader)?
+
+    /// Where the target stands, as far as we know; nil before the first `open`.
+    private var committed: SinkPosition?
+    /// What the target cannot lose any more.
+    private var durable: SinkPosition?
+    /// The open transaction holds events of an earlier write.
+    private var isInside = false
+    private let turn = Turn()
+
+    /// Up to so many changes are written one by one: fewer round trips than with sets.
+    private static let fewMax = 48
+    private static let lateMax = 64
+
+    package init(_ config: PostgresSinkConfig, _ context: ConnectorContext) {
+        self.config = config
+        self.context = context
+        executor = context.executor
+    }
+
+    private var failures: SinkFailureMap {
+        SinkFailureMap(server: ServerFailureMap(config.connection))
+    }
+    private var place: String { config.connection.place }
+    private var source: String { context.source()?.description ?? "" }
+
+    // MARK: Life
+
+    package func open(at mark: SinkMark?) async throws(WeirError) -> SinkMark? {
+        await turn.take()
+        defer { turn.give() }
+        abandon()
+        committed = nil
+        var known: SinkPosition?
+        if let mark {
+            guard let parsed = SinkPosition(mark) else {
+                throw WeirError(.bug, .bug, "the stored mark \"\(mark.text)\" is no position")
+            }
+            known = parsed
+        }
+        durable = known
+        let session = try connect()
+        do throws(WeirError) {
+            self.session = session
+            try begin(session, mark: known)
+            try makeDurable(session)
+        } catch {
+            abandon()
+            throw error
+        }
+        return committed?.mark
+    }
+
+    package func close() async {
+        abandon()
+        await rowReader?.close()
+        rowReader = nil
+    }
+
+    /// Nothing is known of a session after a failure: a new one is made when it is needed.
+    private func abandon() {
+        session = nil
+        plans = SchemaCache()
+        rows = RowWriter()
+        isInside = false
+    }
+
+    private func connect() throws(WeirError) -> TargetSession {
+        do throws(PostgresFailure) {
+            let connection = try PostgresConnection(
+                config.connection, mode: .sink, name: "weir \(context.pipeline)/\(context.name)")
+            guard connection.serverVersion >= 140000 else {
+                throw PostgresFailure(.statement, "PostgreSQL 14 or newer is needed", sqlState: "")
+            }
+            let session = TargetSession(
+                connection,
+                PositionSQL(
+                    table: config.positionTable, pipeline: context.pipeline, sink: context.name))
+            guard try session.lock() else {
+                throw PostgresFailure(.statement, "", sqlState: "55P03")
+            }
+            return session
+        } catch {
+            guard error.sqlState == "55P03" else {
+                throw failures.error(error, doing: "connect")
+            }
+            throw WeirError(
+                .otherWriter, .transient,
+                "another session writes to \(place) as \(context.pipeline)/\(context.name)",
+                hint: "Two daemons with one pipeline? It is named \"weir \(context.pipeline)/"
+                    + "\(context.name)\" in pg_stat_activity. Weir goes on when it ends.")
+        }
+    }
+
+    /// Reads the target's position and decides what it means at a start.
+    private func begin(
+        _ session: TargetSession, mark: SinkPosition?
+    ) throws(WeirError) {
+        session.lookForSource(context.source())
+        let found = try readPosition(session)
+        let epoch = context.epoch()
+        let verdict = PositionVerdict.judge(
+            found: found, mark: mark, epoch: epoch, source: source)
+        switch verdict {
+        case .goOn: committed = found?.position
+        case .new:
+            let position = SinkPosition(epoch: epoch, position: nil)
+            try run(session.sql.insert(position, source: source), session, "write the position")
+            committed = position
+        case .newEpoch:
+            let position = SinkPosition(epoch: epoch, position: nil)
+            if let found {
+                let move = session.sql.move(from: found.position, to: position, source: source)
+                try run(move, session, "write the position")
+            }
+            committed = position
+        case .restored: throw restored(found?.position, mark)
+        case .forgotten:
+            throw WeirError(
+                .targetForgotten, .positionLost,
+                "\(place) was written by \(context.pipeline)/\(context.name) before, up to "
+                    + "\(found?.position.position?.token ?? "-"), and the state store does not "
+                    + "know of it",
+                hint: ErrorCode.targetForgotten.remedy)
+        case .otherSource(let other):
+            throw WeirError(
+                .otherWriter, .blocked,
+                "\(place) holds a position of \(context.pipeline)/\(context.name) for another "
+                    + "source (\(other))",
+                detail: "This source is \(source).", hint: ErrorCode.otherWriter.remedy)
+        case .otherWriter: throw otherWriter()
+        }
+    }
+
+    private func readPosition(
+        _ session: TargetSession
+    ) throws(WeirError) -> (position: SinkPosition, source: String)? {
+        do { return try session.readPosition() } catch {
+            throw failures.error(
+                error, doing: "read the position in \"\(config.positionTable)\"")
+        }
+    }
+
+    private func restored(_ found: SinkPosition?, _ mark: SinkPosition?) -> WeirError {
+        WeirError(
+            .targetRestored, .positionLost,
+            "\(place) stands at \(found?.position?.token ?? "no position") and had stood at "
+                + "\(mark?.position?.token ?? "-"): it was restored, or its position removed",
+            hint: "Mend the target, then go on with what is there: weir position set "
+                + "\(context.pipeline) confirmed --yes")
+    }
+
+    private func otherWriter() -> WeirError {
+        WeirError(
+            .otherWriter, .blocked,
+            "another daemon moved the position of \(context.pipeline)/\(context.name) in \(place)",
+            hint: ErrorCode.otherWriter.remedy)
+    }
+
+    /// The session, after a lost one a new one that stands where the old one did.
+    private func ready() throws(WeirError) -> TargetSession {
+        if let session, session.connection.isAlive() { return session }
+        let wasInside = isInside
+        abandon()
+        guard let expected = committed else {
+            throw WeirError(.bug, .bug, "the sink is written to before it was opened")
+        }
+        let session = try connect()
+        guard let found = try readPosition(session)?.position else {
+            throw restored(nil, durable)
+        }
+        if found.epoch != expected.epoch { throw otherWriter() }
+        if expected.isAhead(of: found) {
+            if let durable, durable.isAhead(of: found) { throw restored(found, durable) }
+            throw lost("the target lost commits that were not durable yet")
+        }
+        session.lookForSource(context.source())
+        // At or behind it: a commit whose answer was lost was made all the same.
+        committed = found
+        self.session = session
+        if wasInside { throw lost("the connection ended inside a long transaction") }
+        return session
+    }
+
+    private func lost(_ why: String) -> WeirError {
+        WeirError(
+            .acceptedLost, .rewind, "\(why); going back to the last checkpoint",
+            hint: ErrorCode.acceptedLost.remedy)
+    }
+
+    // MARK: Durability
+
+    package func flush() async throws(WeirError) {
+        await turn.take()
+        defer { turn.give() }
+        // What lies before an open transaction was made durable when that began.
+        guard !isInside, durable != committed else { return }
+        try makeDurable(try ready())
+    }
+
+    private func makeDurable(_ session: TargetSession) throws(WeirError) {
+        guard let committed else { return }
+        do throws(PostgresFailure) {
+            try session.makeDurable(
+                session.sql.move(from: committed, to: committed, source: source))
+        } catch {
+            throw failed(error, doing: "make commits durable")
+        }
+        durable = committed
+    }
+
+    /// Ends the session after a failure of the target.
+    private func failed(_ failure: PostgresFailure, doing work: String) -> WeirError {
+        if FailureClass(failure) == .otherWriter {
+            abandon()
+            return otherWriter()
+        }
+        return ended(failures.error(failure, doing: work))
+    }
+
+    /// Ends the session. Events that the open transaction had taken before are then lost.
+    private func ended(_ error: WeirError) -> WeirError {
+        let wasInside = isInside
+        abandon()
+        guard wasInside, error.disposition == .transient else { return error }
+        return WeirError(
+            error.code, .rewind, error.message, detail: error.detail, hint: error.hint)
+    }
+
+    private func run(
+        _ sql: String, _ session: TargetSession, _ work: String
+    ) throws(WeirError) {
+        do { _ = try session.connection.query(sql) } catch {
+            throw failed(error, doing: work)
+        }
+    }
+
+    // MARK: Writing
+
+    package func write(_ batches: [EventBatch]) async throws(WeirError) -> WriteOutcome {
+        await turn.take()
+        defer { turn.give() }
+        let session = try ready()
+        guard let committed else {
+            throw WeirError(.bug, .bug, "the sink is written to before it was opened")
+        }
+        // Whole transactions up to the last boundary; behind it lies the beginning of a long one.
+        let boundary = batches.lastIndex { $0.resume != nil }
+        var counts = Counts()
+        var bytes = 0
+        if let boundary {
+            let isContinued = boundary + 1 < batches.count
+            try await write(
+                Array(batches[...boundary]), to: batches[boundary].resume,
+                isContinued: isContinued, committed, &counts, session)
+        }
+        let rest = boundary.map { $0 + 1 } ?? 0
+        if rest < batches.count {
+            try await write(
+                Array(batches[rest...]), to: nil, isContinued: true, self.committed ?? committed,
+                &counts, session)
+        }
+        for batch in batches { bytes += batch.arena.count }
+        return WriteOutcome(
+            .accepted, delivered: counts.delivered, filtered: counts.filtered, late: counts.late,
+            bytes: bytes, mark: boundary == nil ? nil : self.committed?.mark)
+    }
+
+    private struct Counts {
+        var delivered = 0
+        var filtered = 0
+        var late = 0
+    }
+
+    /// Writes batches and commits them with their position, or leaves their transaction open.
+    ///
+    /// - Parameter isContinued: an open transaction follows, or this is one: what lies before it
+    ///   must be durable, because a flush cannot reach it then.
+    private func write(
+        _ batches: [EventBatch], to boundary: Position?, isContinued: Bool,
+        _ committed: SinkPosition, _ counts: inout Counts, _ session: TargetSession
+    ) async throws(WeirError) {
+        var batches = batches
+        if let covered = committed.position {
+            for index in batches.indices {
+                let before = batches[index].events.count
+                batches[index].drop(through: covered)
+                counts.filtered += before - batches[index].events.count
+            }
+        }
+        let chunk = WriteChunk(batches, try compile(batches, session))
+        counts.filtered += chunk.filtered
+        counts.delivered += chunk.taken
+        guard chunk.taken > 0 || isInside && boundary != nil else { return }
+        if boundary == nil, !isInside, durable != committed { try makeDurable(session) }
+        let next = boundary.map { SinkPosition(epoch: committed.epoch, position: $0) }
+        do throws(TargetFailure) {
+            counts.late += try await write(
+                chunk, from: committed, to: next, isDurable: isContinued, session)
+        } catch {
+            switch error {
+            case .server(let failure): throw failed(failure, doing: "write")
+            case .weir(let error): throw ended(error)
+            }
+        }
+        if let next {
+            self.committed = next
+            if isContinued { durable = next }
+            isInside = false
+        } else {
+            isInside = true
+        }
+    }
+
+    /// Finds out how the tables of each batch are written.
+    private func compile(
+        _ batches: [EventBatch], _ session: TargetSession
+    ) throws(WeirError) -> [[CopyPlan?]] {
+        var compiled: [[CopyPlan?]] = []
+        for batch in batches {
+            var failure: TargetFailure?
+            do throws(WeirError) {
+                try plans.prepare(batch.tables) { (schema) throws(WeirError) in
+                    do throws(TargetFailure) {
+                        return try plan(schema, session)
+                    } catch {
+                        failure = error
+                        throw WeirError(.bug, .bug, "a plan failed")
+                    }
+                }
+            } catch {
+                switch failure {
+                case .server(let failure): throw failed(failure, doing: "look at the target")
+                case .weir(let error): throw ended(error)
+                case nil: throw ended(error)
+                }
+            }
+            compiled.append((0..<plans.count).map { plans[$0] })
+        }
+        return compiled
+    }
+
+    private func plan(
+        _ schema: TableSchema, _ session: TargetSession
+    ) throws(TargetFailure) -> CopyPlan? {
+        planCount += 1
+        return try PlanMaker(
+            config: config, connection: session.connection, number: planCount,
+            isSource: session.isSource, log: context.log
+        ).plan(schema)
+    }
+
+    // MARK: Ways to write
+
+    /// Returns how many rows were read beside the stream.
+    private func write(
+        _ chunk: WriteChunk, from old: SinkPosition, to next: SinkPosition?, isDurable: Bool,
+        _ session: TargetSession
+    ) async throws(TargetFailure) -> Int {
+        let move = next.map { session.sql.move(from: old, to: $0, source: source) }
+        let isFew = chunk.taken <= Self.fewMax
+        if isFew, !isInside, !isDurable, !chunk.hasParts, !chunk.truncates, let move {
+            if try writeAtOnce(chunk, moving: move, session) { return 0 }
+            return try await writeCarefully(chunk, move, isDurable, session)
+        }
+        let isPart = isInside
+        if !chunk.needsOrder, !isFew {
+            if try writeSets(chunk, session) {
+                if let move { try commit(move, isDurable, session) }
+                return 0
+            }
+            try again(isPart: isPart, session)
+        } else {
+            try server { () throws(PostgresFailure) in try session.begin() }
+        }
+        // All in order, as if nothing could go wrong.
+        let all = chunk.transactions.flatMap(\.self)
+        let outcome = try server { () throws(PostgresFailure) in
+            try rows.writeInOrder(all, of: chunk, .moving, session)
+        }
+        if outcome.refusal == nil {
+            let late = try await complete(outcome.missing, of: chunk, session)
+            if let move { try commit(move, isDurable, session) }
+            return late
+        }
+        try check(outcome.refusal)
+        try again(isPart: isPart, session)
+        return try await writeTransactions(chunk, move, isDurable, session)
+    }
+
+    /// One round trip for few rows. False when they do not fit as they are.
+    private func writeAtOnce(
+        _ chunk: WriteChunk, moving move: String, _ session: TargetSession
+    ) throws(TargetFailure) -> Bool {
+        let outcome = try server { () throws(PostgresFailure) in
+            try rows.write(chunk, moving: move, session)
+        }
+        guard let refusal = outcome.refusal else { return true }
+        try check(refusal)
+        session.forgetPrepared()
+        return false
+    }
+
+    /// False when the rows do not fit as sets; the transaction is then to be begun again.
+    private func writeSets(
+        _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(TargetFailure) -> Bool {
+        let isPart = isInside
+        try server { () throws(PostgresFailure) in
+            for plan in chunk.plans.joined().compactMap(\.self) where plan.isKeyed {
+                try session.ensureStages(plan)
+            }
+            try session.begin()
+        }
+        while true {
+            do throws(PostgresFailure) {
+                return try sets.write(chunk, session) == .written
+            } catch {
+                guard FailureClass(error) == .data else { throw .server(error) }
+                guard error.sqlState == "23505", sets.mergeFromNowOn(chunk) else { return false }
+            }
+            try again(isPart: isPart, session)
+        }
+    }
+
+    private func writeCarefully(
+        _ chunk: WriteChunk, _ move: String?, _ isDurable: Bool, _ session: TargetSession
+    ) async throws(TargetFailure) -> Int {
+        try server { () throws(PostgresFailure) in try session.begin() }
+        return try await writeTransactions(chunk, move, isDurable, session)
+    }
+
+    /// One transaction of the source after the other, each in the ways there are, so that only a row
+    /// that fits in none of them is refused.
+    private func writeTransactions(
+        _ chunk: WriteChunk, _ move: String?, _ isDurable: Bool, _ session: TargetSession
+    ) async throws(TargetFailure) -> Int {
+        var late = 0
+        for places in chunk.transactions {
+            late += try await writeTransaction(places, of: chunk, session)
+        }
+        if let move { try commit(move, isDurable, session) }
+        return late
+    }
+
+    private func writeTransaction(
+        _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
+    ) async throws(TargetFailure) -> Int {
+        let savepoint = "weir_transaction"
+        try control("SAVEPOINT \(savepoint)", session)
+        var first: RowWriter.Refusal?
+        for way in RowWriter.Way.allCases {
+            let tried = try server { () throws(PostgresFailure) in
+                try rows.write(places, of: chunk, way, session)
+            }
+            guard let outcome = tried else { continue }
+            if outcome.refusal == nil {
+                let late = try await complete(outcome.missing, of: chunk, session)
+                try control("RELEASE SAVEPOINT \(savepoint)", session)
+                return late
+            }
+            try check(outcome.refusal)
+            first = first ?? outcome.refusal
+            try control("ROLLBACK TO SAVEPOINT \(savepoint)", session)
+            session.forgetPrepared()
+        }
+        guard let first else { return 0 }
+        throw .weir(refused(first, of: chunk))
+    }
+
+    private func refused(_ refusal: RowWriter.Refusal, of chunk: WriteChunk) -> WeirError {
+        let event = chunk.event(refusal.place)
+        let batch = chunk.batches[refusal.place.batch]
+        let schema = batch.tables[Int(event.table)]
+        let target = chunk.plan(refusal.place)?.target.name
+        let keys = zip(schema.key, batch.keyBytes(of: event)).map { column, bytes in
+            "\(schema.columns[column].name)=\(String(decoding: bytes.prefix(200), as: UTF8.self))"
+        }
+        let position = batch.position(of: event)
+        let table = TableName(schema: schema.schema, name: schema.name)
+        return WeirError(
+            .rowRefused, .rejected,
+            "\(place) refuses \(event.operation.name) of \"\(table)\" (\(keys.joined(separator: ", "))) "
+                + "in \"\(target?.description ?? "")\": \(refusal.failure.message)",
+            detail: "Event pg:\(context.pipeline):\(position.token), SQLSTATE "
+                + "\(refusal.failure.sqlState).",
+            hint: ErrorCode.rowRefused.remedy)
+    }
+
+    // MARK: Rows beside the stream
+
+    /// Inserts the rows the target lacks and of which the stream brought only a part.
+    private func complete(
+        _ missing: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
+    ) async throws(TargetFailure) -> Int {
+        var start = 0
+        while start < missing.count {
+            let end = min(start + Self.lateMax, missing.count)
+            try await completeSome(Array(missing[start..<end]), of: chunk, session)
+            start = end
+        }
+        return missing.count
+    }
+
+    private func completeSome(
+        _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
+    ) async throws(TargetFailure) {
+        var whole: [EventBatch] = []
+        var plans: [[CopyPlan?]] = []
+        for place in places {
+            let batch = chunk.batches[place.batch]
+            let event = chunk.event(place)
+            let read: EventBatch
+            do throws(WeirError) {
+                read = try await reader().rows(
+                    of: batch.tables[Int(event.table)], keys: [batch.keyBytes(of: event)],
+                    showing: [event.transaction])
+            } catch {
+                throw .weir(error)
+            }
+            // When it is gone, what became of it comes through the stream.
+            guard let complete = RowCompletion(read).complete(event, of: batch) else { continue }
+            whole.append(complete)
+            plans.append([chunk.plan(place)])
+        }
+        let late = WriteChunk(whole, plans)
+        let outcome = try server { () throws(PostgresFailure) in
+            try rows.writeInOrder(
+                late.transactions.flatMap(\.self), of: late, .replacing, session)
+        }
+        if let refusal = outcome.refusal {
+            try check(refusal)
+            throw .weir(refused(refusal, of: late))
+        }
+    }
+
+    private func reader() throws(WeirError) -> any RowReader {
+        if let rowReader { return rowReader }
+        guard let make = context.makeRowReader else {
+            throw WeirError(
+                .targetUnfit, .blocked,
+                "the target lacks a row of which the source sent only a part, and this source "
+                    + "cannot be asked for rows")
+        }
+        let made = try make()
+        rowReader = made
+        return made
+    }
+
+    // MARK: Transactions
+
+    private func commit(
+        _ move: String, _ isDurable: Bool, _ session: TargetSession
+    ) throws(TargetFailure) {
+        try server { () throws(PostgresFailure) in
+            try session.commit(move, isDurable: isDurable)
+        }
+    }
+
+    private func again(isPart: Bool, _ session: TargetSession) throws(TargetFailure) {
+        try server { () throws(PostgresFailure) in try session.beginAgain(isPart: isPart) }
+        session.forgetPrepared()
+    }
+
+    private func control(_ sql: String, _ session: TargetSession) throws(TargetFailure) {
+        try server { () throws(PostgresFailure) in
+            _ = try session.connection.query(sql, within: TargetSession.statementLimit)
+        }
+    }
+
+    /// Throws what no other way of writing can mend.
+    private func check(_ refusal: RowWriter.Refusal?) throws(TargetFailure) {
+        guard let refusal, FailureClass(refusal.failure) != .data else { return }
+        throw .server(refusal.failure)
+    }
+
+    private func server<R>(
+        _ body: () throws(PostgresFailure) -> R
+    ) throws(TargetFailure) -> R {
+        do throws(PostgresFailure) { return try body() } catch { throw .server(error) }
+    }
+}

@@ -1,0 +1,122 @@
+package import WeirCore
+import WeirPostgresClient
+
+extension ErrorCode {
+    static let otherWriter = ErrorCode(
+        "postgres.other_writer",
+        meaning: "Another daemon writes to the target under the same pipeline and sink, or wrote "
+            + "there with a later epoch than this state directory knows.",
+        remedy: "Stop the other one, or give one of the two pipelines another name. If there is "
+            + "none, weir position set PIPELINE confirmed --yes begins a later epoch.")
+    static let targetRestored = ErrorCode(
+        "postgres.target_restored",
+        meaning: "The target holds less than Weir had made durable there: it was restored from a "
+            + "backup, or its position table was emptied. The source may have forgotten what lies "
+            + "between.",
+        remedy: "Restore the target from the source, then weir position set PIPELINE confirmed "
+            + "--yes goes on with what is there.")
+    static let targetForgotten = ErrorCode(
+        "postgres.target_forgotten",
+        meaning: "The target has a position of this pipeline and sink, but the state directory "
+            + "knows nothing of this sink: it was taken out of the configuration for a while, or "
+            + "the state was lost. Changes since that position are missing in the target.",
+        remedy: "Empty the target and remove its row from the position table to start anew, or "
+            + "weir position set PIPELINE confirmed --yes goes on with what is there.")
+    static let keyNotChosen = ErrorCode(
+        "postgres.key_not_chosen",
+        meaning: "The columns a sink writes leave out a column of the source table's key, so that "
+            + "rows could not be told apart.",
+        remedy: "Add the column to \"columns\".")
+    static let noUniqueIndex = ErrorCode(
+        "postgres.no_unique_index",
+        meaning: "The target table has no unique index on exactly the key's columns, or only a "
+            + "partial or deferrable one.",
+        remedy: "ALTER TABLE … ADD PRIMARY KEY (…), as the message says.")
+    static let newColumn = ErrorCode(
+        "postgres.new_column",
+        meaning: "The source has a column that the target lacks, and \"on_new_column\" is stop, or "
+            + "\"columns\" names it.",
+        remedy: "Add it to the target as the message says, or set \"on_new_column\".")
+    static let targetUnfit = ErrorCode(
+        "postgres.target_unfit",
+        meaning: "The target cannot be written as the configuration asks.",
+        remedy: "See the message.")
+    static let rowRefused = ErrorCode(
+        "postgres.row_refused",
+        meaning: "The target refuses a row even alone: a constraint, a type or a trigger of the "
+            + "target does not take it.",
+        remedy: "Mend the constraint, the column or the row in the target, then weir start. "
+            + "Nothing behind it was delivered; the source keeps it.")
+    static let readOnly = ErrorCode(
+        "postgres.read_only",
+        meaning: "The target takes no writes: it is a standby, or fenced off.",
+        remedy: "Let the connection's host name lead to the primary. Weir connects again by itself."
+    )
+    static let diskFull = ErrorCode(
+        "postgres.disk_full",
+        meaning: "The target has no disk space or memory left.",
+        remedy: "Make room. Weir retries by itself; nothing is lost.")
+    static let acceptedLost = ErrorCode(
+        "postgres.accepted_lost",
+        meaning: "The connection ended inside a transaction whose first part the target had taken, "
+            + "or the target lost commits it had not made durable.",
+        remedy: "Nothing: Weir goes back to its last checkpoint and delivers them again.")
+
+    package static let postgresSink: [ErrorCode] = [
+        otherWriter, targetRestored, targetForgotten, keyNotChosen, noUniqueIndex, newColumn,
+        targetUnfit, rowRefused, readOnly, diskFull, acceptedLost,
+    ]
+}
+
+/// What a failed statement asks for.
+enum FailureClass: Equatable {
+    /// The rows at hand, in the form and order they were written, do not fit: write them one by one.
+    case data
+    /// Another transaction was in the way: the same again.
+    case conflict
+    /// What was compiled does not fit the target any more: look at it again.
+    case definition
+    /// Our own guard: another daemon has moved the position.
+    case otherWriter
+    /// Everything else.
+    case other
+
+    init(_ failure: PostgresFailure) {
+        guard failure.kind == .statement else {
+            self = .other
+            return
+        }
+        switch failure.sqlState {
+        case PositionSQL.guardState where failure.message.contains("division"): self = .otherWriter
+        case "40001", "40P01", "55P03", "57014": self = .conflict
+        case "0A000" where failure.message.contains("truncate"): self = .data
+        case "42P01", "42703", "42P10", "26000", "0A000", "3F000", "42704": self = .definition
+        case let state
+        where ["21", "22", "23", "27", "44", "P0"].contains { state.hasPrefix($0) }
+            || ["42804", "54000", "428C9", "54011"].contains(state):
+            self = .data
+        default: self = .other
+        }
+    }
+}
+
+/// Turns a target's error into what the engine acts on. Pure.
+struct SinkFailureMap: Sendable {
+    let server: ServerFailureMap
+
+    func error(_ failure: PostgresFailure, doing work: String) -> WeirError {
+        switch failure.sqlState {
+        case "42501":
+            return server.make(
+                .permission, .transient, failure, work,
+                hint:
+                    "Let \(server.role) own the target tables, or grant it SELECT, INSERT, UPDATE "
+                    + "and DELETE on them and on the position table, and TEMPORARY on the database."
+            )
+        case "25006": return server.make(.readOnly, .transient, failure, work)
+        case "53100", "53200": return server.make(.diskFull, .transient, failure, work)
+        case "55P03", "57014": return server.make(.timeout, .transient, failure, work)
+        default: return server.error(failure, doing: work)
+        }
+    }
+}

@@ -1,0 +1,303 @@
+import WeirCore
+import WeirPostgresClient
+import WeirValues
+
+/// Writes changes one by one, each with a prepared statement, many of them in one round trip.
+struct RowWriter: ~Copyable {
+    private var parameters = StatementParameters()
+    private var texts = OutputText()
+    /// The columns of each statement that changes a part of a row, by its plan.
+    private var partColumns: [PartColumns: Int] = [:]
+    /// What was sent and is not yet answered: the event each command belongs to.
+    private var pending: [Pending] = []
+
+    private struct PartColumns: Hashable {
+        let plan: Int
+        let columns: [Int]
+    }
+
+    private struct Pending {
+        let place: EventPlace
+        /// It changes a part of a row, which must be there.
+        let isPart: Bool
+    }
+
+    /// The ways to write a transaction of the source, to be tried in this order.
+    enum Way: CaseIterable {
+        /// As it happened; another key is an UPDATE, which other tables' foreign keys may follow.
+        case moving
+        /// As it happened; for another key the old row goes and the new one comes.
+        case replacing
+        /// All its rows go, then come as they are at its end: values that two rows exchange are in
+        /// nobody's way. Only where no other table looks on.
+        case swapping
+    }
+
+    /// What stopped a row.
+    struct Refusal {
+        let place: EventPlace
+        let failure: PostgresFailure
+    }
+
+    struct Outcome {
+        var refusal: Refusal?
+        /// Events that change a part of a row which the target has not.
+        var missing: [EventPlace] = []
+    }
+
+    /// Commands in one round trip: enough to make it cheap, few enough for both sides' memory.
+    private static let commandsMax = 512
+
+    /// Writes the events of one transaction of the source, in the transaction that is open. Nil when
+    /// they cannot be written in this way.
+    mutating func write(
+        _ places: [EventPlace], of chunk: WriteChunk, _ way: Way, _ session: TargetSession
+    ) throws(PostgresFailure) -> Outcome? {
+        way == .swapping
+            ? try swap(places, of: chunk, session)
+            : try writeInOrder(places, of: chunk, way, session)
+    }
+
+    /// Writes the events in order, in the transaction that is open.
+    mutating func writeInOrder(
+        _ places: [EventPlace], of chunk: WriteChunk, _ way: Way, _ session: TargetSession
+    ) throws(PostgresFailure) -> Outcome {
+        var outcome = Outcome()
+        var next = 0
+        while next < places.count, outcome.refusal == nil {
+            try session.connection.beginPipeline()
+            while next < places.count, pending.count < Self.commandsMax {
+                let truncated = places[next...].prefix {
+                    chunk.event($0).operation == .truncate
+                }
+                if truncated.isEmpty {
+                    try add(places[next], of: chunk, way, session)
+                    next += 1
+                } else {
+                    try session.connection.addCommand(
+                        CopyPlan.truncate(truncated.compactMap(chunk.plan)))
+                    pending.append(Pending(place: places[next], isPart: false))
+                    next += truncated.count
+                }
+            }
+            try finish(session, &outcome)
+        }
+        return outcome
+    }
+
+    /// Writes few events and moves the position, all of it one transaction and one round trip.
+    mutating func write(
+        _ chunk: WriteChunk, moving move: String, _ session: TargetSession
+    ) throws(PostgresFailure) -> Outcome {
+        var failure: PostgresFailure?
+        var last = EventPlace(batch: 0, event: 0)
+        try session.connection.beginPipeline()
+        chunk.visit { place, _, _ in
+            if failure != nil { return }
+            last = place
+            do throws(PostgresFailure) {
+                try add(place, of: chunk, .moving, session)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        try session.connection.addCommand(move)
+        pending.append(Pending(place: last, isPart: false))
+        var outcome = Outcome()
+        try finish(session, &outcome)
+        return outcome
+    }
+
+    private mutating func swap(
+        _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
+    ) throws(PostgresFailure) -> Outcome? {
+        var sets: [(plan: CopyPlan, set: ChangeSet, last: EventPlace)] = []
+        for place in places {
+            guard let plan = chunk.plan(place), plan.isKeyed, !plan.target.isWatched,
+                chunk.event(place).operation != .truncate
+            else { return nil }
+            var index = sets.firstIndex { $0.plan === plan }
+            if index == nil {
+                sets.append((plan, ChangeSet(plan), place))
+                index = sets.count - 1
+            }
+            if let index {
+                sets[index].set.add(place, in: chunk.batches)
+                sets[index].last = place
+            }
+        }
+        if sets.contains(where: { $0.set.needsOrder || $0.set.states.contains(.part) }) {
+            return nil
+        }
+        var outcome = Outcome()
+        for (plan, set, place) in sets {
+            for isDelete in [true, false] {
+                var row = 0
+                while row < set.count, outcome.refusal == nil {
+                    try session.connection.beginPipeline()
+                    while row < set.count, pending.count < Self.commandsMax {
+                        parameters.removeAll()
+                        if isDelete {
+                            append(plan.keyReferences, set.key(of: row), chunk.batches)
+                            try execute(plan.deleteName, plan.delete, place, session)
+                        } else if set.states[row] == .whole {
+                            append(plan.references, set.cells(of: row), chunk.batches)
+                            try execute(plan.upsertName, plan.upsert, place, session)
+                        }
+                        row += 1
+                    }
+                    try finish(session, &outcome)
+                }
+            }
+        }
+        return outcome
+    }
+
+    /// Reads the answers to all that was added.
+    private mutating func finish(
+        _ session: TargetSession, _ outcome: inout Outcome
+    ) throws(PostgresFailure) {
+        let sent = pending
+        pending.removeAll(keepingCapacity: true)
+        var refusal: Refusal?
+        var missing: [EventPlace] = []
+        try session.connection.endPipeline(sent.count, by: session.deadline) { index, answer in
+            switch answer {
+            case .done(let rows, _):
+                if rows == 0, sent[index].isPart { missing.append(sent[index].place) }
+            case .failed(let failure):
+                refusal = refusal ?? Refusal(place: sent[index].place, failure: failure)
+            case .skipped: break
+            }
+        }
+        outcome.refusal = refusal
+        outcome.missing += missing
+    }
+
+    // MARK: One change
+
+    private mutating func add(
+        _ place: EventPlace, of chunk: WriteChunk, _ way: Way, _ session: TargetSession
+    ) throws(PostgresFailure) {
+        guard let plan = chunk.plan(place) else { return }
+        let event = chunk.event(place)
+        let batch = chunk.batches[place.batch]
+        switch event.operation {
+        case .insert, .read: try upsert(event.after, place, plan, batch, session)
+        case .delete: try delete(event.before, place, plan, batch, session)
+        case .update: try update(event, place, plan, batch, way, session)
+        case .truncate, .message: break
+        }
+    }
+
+    private mutating func update(
+        _ event: Event, _ place: EventPlace, _ plan: CopyPlan, _ batch: EventBatch,
+        _ way: Way, _ session: TargetSession
+    ) throws(PostgresFailure) {
+        let isMoved = event.has(Event.keyChanged)
+        let isPart = plan.unsent(event.after, in: batch)
+        if !plan.isKeyed {
+            try delete(event.before, place, plan, batch, session)
+            try upsert(event.after, place, plan, batch, session)
+        } else if isPart {
+            let old = isMoved && way == .moving ? event.before : event.after
+            if isMoved, way == .replacing {
+                try delete(event.before, place, plan, batch, session)
+            }
+            try changePart(event.after, of: old, place, plan, batch, session)
+        } else if isMoved, way == .moving {
+            parameters.removeAll()
+            append(plan.keyReferences, of: event.before, batch)
+            append(plan.references, of: event.after, batch)
+            try execute(plan.moveName, plan.move, place, session)
+        } else {
+            if isMoved { try delete(event.before, place, plan, batch, session) }
+            try upsert(event.after, place, plan, batch, session)
+        }
+    }
+
+    private mutating func upsert(
+        _ image: Slice, _ place: EventPlace, _ plan: CopyPlan, _ batch: EventBatch,
+        _ session: TargetSession
+    ) throws(PostgresFailure) {
+        parameters.removeAll()
+        append(plan.references, of: image, batch)
+        try execute(plan.upsertName, plan.upsert, place, session)
+    }
+
+    private mutating func delete(
+        _ image: Slice, _ place: EventPlace, _ plan: CopyPlan, _ batch: EventBatch,
+        _ session: TargetSession
+    ) throws(PostgresFailure) {
+        parameters.removeAll()
+        append(plan.keyReferences, of: image, batch)
+        try execute(plan.deleteName, plan.delete, place, session)
+    }
+
+    /// Changes the row that has the key of `old` in the columns that were sent.
+    private mutating func changePart(
+        _ image: Slice, of old: Slice, _ place: EventPlace, _ plan: CopyPlan, _ batch: EventBatch,
+        _ session: TargetSession
+    ) throws(PostgresFailure) {
+        let columns = plan.outputs.indices.filter {
+            batch.values[Int(image.start) + plan.references[$0].column].form != .unchanged
+        }
+        let part = PartColumns(plan: plan.number, columns: columns)
+        let number = partColumns[part] ?? partColumns.count
+        partColumns[part] = number
+        parameters.removeAll()
+        append(plan.keyReferences, of: old, batch)
+        append(columns.map { plan.references[$0] }, of: image, batch)
+        try execute("p\(number)", plan.update(columns), place, session, isPart: true)
+    }
+
+    private mutating func append(
+        _ references: [FieldReference], of image: Slice, _ batch: EventBatch
+    ) {
+        batch.withView { view in
+            for reference in references {
+                append(reference, Int(image.start) + reference.column, in: view)
+            }
+        }
+    }
+
+    private mutating func append(
+        _ references: [FieldReference], _ cells: ArraySlice<Cell>, _ batches: [EventBatch]
+    ) {
+        for (reference, cell) in zip(references, cells) {
+            batches[Int(cell.batch)].withView { view in
+                append(reference, Int(cell.value), in: view)
+            }
+        }
+    }
+
+    private mutating func append(
+        _ reference: FieldReference, _ place: Int, in view: BatchView
+    ) {
+        if !reference.isWholeColumn {
+            if texts.render(reference, place, in: view) {
+                texts.append(to: &parameters)
+            } else {
+                parameters.appendNull()
+            }
+            return
+        }
+        let value = view.value(at: place)
+        switch value.form {
+        case .null, .unchanged: parameters.appendNull()
+        case .text, .binary, .bson: unsafe parameters.append(view.bytes(of: value))
+        }
+    }
+
+    private mutating func execute(
+        _ name: String, _ sql: @autoclosure () -> String, _ place: EventPlace,
+        _ session: TargetSession, isPart: Bool = false
+    ) throws(PostgresFailure) {
+        let commands = try session.add(name, sql(), parameters)
+        // A preparation before it fails as the statement itself would.
+        for command in 0..<commands {
+            pending.append(Pending(place: place, isPart: isPart && command == commands - 1))
+        }
+    }
+}

@@ -1,0 +1,243 @@
+import WeirCore
+import WeirPostgresClient
+import WeirValues
+
+/// Writes many changes with few statements: rows are copied, then merged.
+struct SetWriter: ~Copyable {
+    private var writer = CopyWriter()
+    /// Plans whose rows were there already when they were copied, and for how many writes more their
+    /// inserts are merged instead.
+    private var merged: [Int: Int] = [:]
+
+    private static let mergedWrites = 64
+
+    enum Outcome {
+        case written
+        /// Only the order of the changes tells what becomes of a row.
+        case needsOrder
+    }
+
+    /// What one table's changes amount to.
+    private struct Group {
+        let plan: CopyPlan
+        var places: [EventPlace] = []
+        /// Nothing but inserts.
+        var isCopied: Bool
+    }
+
+    /// Inserts met rows that were there: from now on they are merged. False when none were copied
+    /// straight into their tables.
+    mutating func mergeFromNowOn(_ chunk: WriteChunk) -> Bool {
+        var isNew = false
+        for plan in chunk.plans.joined().compactMap(\.self)
+        where plan.isKeyed && merged[plan.number] == nil {
+            merged[plan.number] = Self.mergedWrites
+            isNew = true
+        }
+        return isNew
+    }
+
+    /// Writes the events in the transaction that is open.
+    mutating func write(
+        _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(PostgresFailure) -> Outcome {
+        var groups: [Group] = []
+        var indexes: [Int: Int] = [:]
+        var outcome = Outcome.written
+        var truncated: [CopyPlan] = []
+        try chunk.visit { (place, event, plan) throws(PostgresFailure) in
+            if event.operation == .truncate {
+                if case .needsOrder = try write(groups, chunk, session) { outcome = .needsOrder }
+                groups = []
+                indexes = [:]
+                truncated.append(plan)
+                return
+            }
+            try Self.truncate(&truncated, session)
+            let index = indexes[plan.number] ?? groups.count
+            if index == groups.count {
+                indexes[plan.number] = index
+                groups.append(Group(plan: plan, isCopied: merged[plan.number] == nil))
+            }
+            groups[index].places.append(place)
+            if event.operation != .insert { groups[index].isCopied = false }
+        }
+        try Self.truncate(&truncated, session)
+        if case .needsOrder = try write(groups, chunk, session) { outcome = .needsOrder }
+        for (plan, left) in merged { merged[plan] = left == 1 ? nil : left - 1 }
+        return outcome
+    }
+
+    private static func truncate(
+        _ plans: inout [CopyPlan], _ session: TargetSession
+    ) throws(PostgresFailure) {
+        guard !plans.isEmpty else { return }
+        _ = try session.connection.query(
+            CopyPlan.truncate(plans), within: TargetSession.statementLimit)
+        plans = []
+    }
+
+    private mutating func write(
+        _ groups: [Group], _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(PostgresFailure) -> Outcome {
+        let groups = Self.parentsFirst(groups)
+        var sets: [ChangeSet?] = []
+        for group in groups {
+            if group.isCopied {
+                sets.append(nil)
+                continue
+            }
+            var set = ChangeSet(group.plan)
+            for place in group.places { set.add(place, in: chunk.batches) }
+            if set.needsOrder { return .needsOrder }
+            sets.append(set)
+        }
+        for index in groups.indices.reversed() {
+            if let set = sets[index] { try delete(set, groups[index].plan, chunk, session) }
+        }
+        for index in groups.indices {
+            if let set = sets[index] {
+                guard try merge(set, groups[index].plan, chunk, session) else { return .needsOrder }
+            } else {
+                try copy(groups[index], chunk, session)
+            }
+        }
+        return .written
+    }
+
+    /// A table after those its foreign keys refer to, as far as they do not refer in circles.
+    private static func parentsFirst(_ groups: [Group]) -> [Group] {
+        var left = groups
+        var sorted: [Group] = []
+        while !left.isEmpty {
+            let waiting = Set(left.map(\.plan.target.oid))
+            let index =
+                left.firstIndex { group in
+                    group.plan.target.parents.allSatisfy { !waiting.contains($0) }
+                } ?? 0
+            sorted.append(left.remove(at: index))
+        }
+        return sorted
+    }
+
+    // MARK: Inserts
+
+    /// Copies rows straight into the table.
+    private mutating func copy(
+        _ group: Group, _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(PostgresFailure) {
+        try session.connection.beginCopyIn(group.plan.copy, by: session.deadline)
+        let places = group.places
+        var next = 0
+        while next < places.count {
+            let batch = chunk.batches[places[next].batch]
+            next = batch.withView { view in
+                var index = next
+                let number = places[next].batch
+                while index < places.count, places[index].batch == number, !writer.isFull {
+                    let event = batch.events[places[index].event]
+                    writer.append(group.plan.references, of: event.after, in: view)
+                    index += 1
+                }
+                return index
+            }
+            try send(session)
+        }
+        _ = try session.connection.endCopyIn(by: session.deadline)
+    }
+
+    /// Sends what was written, if it is enough.
+    private mutating func send(
+        _ session: TargetSession, isLast: Bool = true
+    ) throws(PostgresFailure) {
+        guard !writer.isEmpty, isLast || writer.isFull else { return }
+        let failure = unsafe writer.withBytes { bytes -> PostgresFailure? in
+            do throws(PostgresFailure) {
+                unsafe try session.connection.sendCopyData(bytes, by: session.deadline)
+                return nil
+            } catch {
+                return error
+            }
+        }
+        writer.removeAll()
+        if let failure { throw failure }
+    }
+
+    // MARK: Changes
+
+    /// Copies cells of some rows into a temporary table. Returns how many there were.
+    private mutating func stage(
+        _ copy: String, _ rows: [Int], _ references: [FieldReference],
+        _ cells: (Int) -> ArraySlice<Cell>, _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(PostgresFailure) {
+        try session.connection.beginCopyIn(copy, by: session.deadline)
+        for row in rows {
+            writer.append(references, cells(row), in: chunk.batches)
+            try send(session, isLast: false)
+        }
+        try send(session)
+        _ = try session.connection.endCopyIn(by: session.deadline)
+    }
+
+    private mutating func delete(
+        _ set: ChangeSet, _ plan: CopyPlan, _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(PostgresFailure) {
+        let rows = set.states.indices.filter { set.states[$0] == .gone }
+        guard !rows.isEmpty else { return }
+        try session.emptyStages(plan)
+        try stage(
+            plan.copyGone, rows, plan.keyReferences, { set.key(of: $0) }, chunk, session)
+        _ = try session.connection.query(plan.deleteGone, within: TargetSession.statementLimit)
+    }
+
+    /// False when the target lacks a row of which only a part is known.
+    private mutating func merge(
+        _ set: ChangeSet, _ plan: CopyPlan, _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(PostgresFailure) -> Bool {
+        let whole = set.states.indices.filter { set.states[$0] == .whole }
+        var isFilled = false
+        if !whole.isEmpty {
+            try session.emptyStages(plan)
+            isFilled = true
+            try stage(
+                plan.copyRows(plan.outputs.indices), whole, plan.references,
+                { set.cells(of: $0) }, chunk, session)
+            _ = try session.connection.query(plan.mergeRows, within: TargetSession.statementLimit)
+        }
+        for (columns, rows) in Self.parts(of: set, plan, chunk) {
+            try session.emptyStages(plan)
+            if isFilled { _ = try session.connection.query(plan.emptyRows) }
+            isFilled = true
+            try stage(
+                plan.copyRows(columns), rows, columns.map { plan.references[$0] },
+                { row in
+                    let cells = set.cells(of: row)
+                    return columns.map { cells[cells.startIndex + $0] }[...]
+                }, chunk, session)
+            let changed = try session.connection.command(
+                plan.mergeParts(columns), within: TargetSession.statementLimit)
+            if changed < rows.count { return false }
+        }
+        return true
+    }
+
+    /// Rows known in part, by the columns that are known.
+    private static func parts(
+        of set: ChangeSet, _ plan: CopyPlan, _ chunk: WriteChunk
+    ) -> [(columns: [Int], rows: [Int])] {
+        var parts: [(columns: [Int], rows: [Int])] = []
+        for row in set.states.indices where set.states[row] == .part {
+            let cells = set.cells(of: row)
+            let columns = plan.outputs.indices.filter { index in
+                let cell = cells[cells.startIndex + index]
+                return chunk.batches[Int(cell.batch)].values[Int(cell.value)].form != .unchanged
+            }
+            if let index = parts.lastIndex(where: { $0.columns == columns }) {
+                parts[index].rows.append(row)
+            } else {
+                parts.append((columns, [row]))
+            }
+        }
+        return parts
+    }
+}

@@ -1,0 +1,139 @@
+import WeirCore
+import WeirPostgresClient
+
+/// How far a target is: a row of the position table, moved in the transaction that writes the rows.
+struct SinkPosition: Sendable, Equatable {
+    /// The epoch of the source's positions: see `ConnectorContext.epoch`.
+    let epoch: UInt32
+    /// Everything before it is in the target; nil before the first transaction of the epoch.
+    let position: Position?
+
+    /// What the checkpoint keeps.
+    var mark: SinkMark { SinkMark("\(epoch) \(position?.token ?? "")") }
+
+    init(epoch: UInt32, position: Position?) {
+        self.epoch = epoch
+        self.position = position
+    }
+
+    init?(_ mark: SinkMark) {
+        let parts = mark.text.split(separator: " ", omittingEmptySubsequences: false)
+        guard parts.count == 2, let epoch = UInt32(parts[0]) else { return nil }
+        self.epoch = epoch
+        position = parts[1].isEmpty ? nil : Position(token: String(parts[1]))
+    }
+
+    /// Whether the target holds less than this.
+    func isAhead(of other: SinkPosition) -> Bool {
+        if epoch != other.epoch { return epoch > other.epoch }
+        guard let position else { return false }
+        return other.position.map { $0 < position } ?? true
+    }
+}
+
+/// What a target's row means beside what the checkpoint keeps. Pure.
+enum PositionVerdict: Equatable {
+    /// Nothing was ever written by this sink: make the row.
+    case new
+    /// Go on behind what the row covers.
+    case goOn
+    /// The position was moved by an operator, or the source failed over: what the row covers says
+    /// nothing about what comes.
+    case newEpoch
+    /// The target holds less than the checkpoint says it had made durable.
+    case restored
+    /// The target was fed by this sink once, and the state store does not know how far.
+    case forgotten
+    /// The row belongs to a source of another server or database.
+    case otherSource(String)
+    /// The row is of a later epoch.
+    case otherWriter
+
+    /// - Parameters:
+    ///   - found: the target's row and the source it names.
+    ///   - mark: what the checkpoint keeps; nil when it never knew of this sink.
+    ///   - epoch: the epoch of the events that come.
+    static func judge(
+        found: (position: SinkPosition, source: String)?, mark: SinkPosition?, epoch: UInt32,
+        source: String
+    ) -> PositionVerdict {
+        guard let found else {
+            // A new epoch is an operator's word that it is to go on with what is there.
+            guard let mark, mark.position != nil else { return .new }
+            return mark.epoch < epoch ? .new : .restored
+        }
+        if found.position.epoch > epoch { return .otherWriter }
+        guard let mark else {
+            if found.source != source { return .otherSource(found.source) }
+            if found.position.position == nil { return .goOn }
+            return found.position.epoch < epoch ? .newEpoch : .forgotten
+        }
+        if mark.epoch < epoch { return found.position.epoch < epoch ? .newEpoch : .goOn }
+        return mark.isAhead(of: found.position) ? .restored : .goOn
+    }
+}
+
+/// The statements of the position table. Names are quoted, values are literals of our own making.
+struct PositionSQL: Sendable {
+    let table: TableName
+    let pipeline: String
+    let sink: String
+
+    private var name: String { table.sql }
+    private var key: String {
+        "pipeline = \(Self.literal(pipeline)) AND sink = \(Self.literal(sink))"
+    }
+    private static func literal(_ text: String) -> String { PostgresConnection.literal(text) }
+
+    var exists: String { "SELECT pg_catalog.to_regclass(\(Self.literal(name)))::text" }
+
+    /// Two pipelines may begin at once, and IF NOT EXISTS alone does not keep them apart.
+    static let lockDefinitions =
+        "SELECT pg_catalog.pg_advisory_xact_lock("
+        + "pg_catalog.hashtextextended('weir definitions', 0))"
+
+    var create: String {
+        """
+        BEGIN; \(Self.lockDefinitions); CREATE TABLE IF NOT EXISTS \(name) (pipeline text, sink text, source text NOT NULL, \
+        epoch bigint NOT NULL, position text NOT NULL, \
+        updated timestamptz NOT NULL DEFAULT pg_catalog.now(), PRIMARY KEY (pipeline, sink)) \
+        WITH (fillfactor = 50); COMMIT
+        """
+    }
+
+    /// Taken for the life of the connection: one daemon writes for a pipeline and sink.
+    var lock: String {
+        "SELECT pg_catalog.pg_advisory_lock(\(lockKey))"
+    }
+
+    private var lockKey: String {
+        let name = "weir \(pipeline)/\(sink) \(table)"
+        return "pg_catalog.hashtextextended(\(Self.literal(name)), 0)"
+    }
+
+    var read: String { "SELECT epoch, position, source FROM \(name) WHERE \(key)" }
+
+    func insert(_ position: SinkPosition, source: String) -> String {
+        """
+        INSERT INTO \(name) (pipeline, sink, source, epoch, position) VALUES \
+        (\(Self.literal(pipeline)), \(Self.literal(sink)), \(Self.literal(source)), \
+        \(position.epoch), \(Self.literal(position.position?.token ?? "")))
+        """
+    }
+
+    /// Moves the row from one position to the next, and fails the transaction when it is not where
+    /// it was: then another daemon writes here.
+    func move(from old: SinkPosition, to new: SinkPosition, source: String) -> String {
+        """
+        WITH moved AS (UPDATE \(name) SET epoch = \(new.epoch), \
+        position = \(Self.literal(new.position?.token ?? "")), source = \(Self.literal(source)), \
+        updated = pg_catalog.now() WHERE \(key) AND epoch = \(old.epoch) \
+        AND position = \(Self.literal(old.position?.token ?? "")) RETURNING 1) \
+        SELECT 1 / pg_catalog.count(*) FROM moved
+        """
+    }
+
+    /// The SQLSTATE of `move` when it found no row: a division by zero.
+    static let guardState = "22012"
+
+}

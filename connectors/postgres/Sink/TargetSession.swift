@@ -1,0 +1,160 @@
+import WeirCore
+import WeirPostgresClient
+
+/// One connection to the target and what belongs to its life: the lock that keeps other daemons
+/// out, prepared statements, temporary tables, the open transaction. Blocks its thread.
+final class TargetSession {
+    let connection: PostgresConnection
+    let sql: PositionSQL
+    /// Names of what was prepared.
+    private var prepared: Set<String> = []
+    /// Numbers of the plans whose temporary tables exist, and those that hold rows.
+    private var staged: Set<Int> = []
+    private var filled: Set<Int> = []
+    private(set) var isInTransaction = false
+    /// The target is the very database that is read.
+    private(set) var isSource = false
+
+    /// A statement that takes longer waits for a lock; the connection is then given up.
+    static let statementLimit = Duration.seconds(60)
+    /// A daemon that was killed leaves a session behind, which the server ends a moment later.
+    private static let lockLimitMillis = 3000
+
+    init(_ connection: PostgresConnection, _ sql: PositionSQL) {
+        self.connection = connection
+        self.sql = sql
+    }
+
+    var deadline: ContinuousClock.Instant { .now + Self.statementLimit }
+
+    /// Takes the lock; false when another session holds it.
+    func lock() throws(PostgresFailure) -> Bool {
+        // Where the server can, it ends a statement whose client is gone.
+        _ = try? connection.query("SET client_connection_check_interval = 1000")
+        do {
+            _ = try connection.query(
+                "SET lock_timeout = \(Self.lockLimitMillis); \(sql.lock); SET lock_timeout = 0")
+            return true
+        } catch {
+            guard error.sqlState == "55P03" else { throw error }
+            return false
+        }
+    }
+
+    /// Finds out whether the target is the database that is read, where the server tells.
+    func lookForSource(_ source: SourceIdentity?) {
+        let own = try? connection.queryRow(
+            "SELECT system_identifier::text, pg_catalog.current_database() "
+                + "FROM pg_catalog.pg_control_system()")
+        guard let source, let own, let system = source["system"] else { return }
+        isSource = own[0] == system && own[1] == source["database"]
+    }
+
+    /// The position row, after the table was made if it is missing.
+    func readPosition() throws(PostgresFailure) -> (position: SinkPosition, source: String)? {
+        if try connection.queryRow(sql.exists)[0] == nil {
+            _ = try connection.query(sql.create)
+        }
+        guard let row = try connection.query(sql.read).first,
+            let epoch = row[0].flatMap({ UInt32($0) }), let token = row[1]
+        else { return nil }
+        return (
+            SinkPosition(epoch: epoch, position: token.isEmpty ? nil : Position(token: token)),
+            row[2] ?? ""
+        )
+    }
+
+    // MARK: Transactions
+
+    static let savepoint = "weir"
+
+    /// Begins a transaction, or a part of the one that is open.
+    func begin() throws(PostgresFailure) {
+        if isInTransaction {
+            _ = try connection.query("SAVEPOINT \(Self.savepoint)", within: Self.statementLimit)
+        } else {
+            try beginAnew()
+        }
+    }
+
+    private func beginAnew() throws(PostgresFailure) {
+        // Constraints that may wait, wait: the source had them hold at each commit only.
+        _ = try connection.query("BEGIN; SET CONSTRAINTS ALL DEFERRED", within: Self.statementLimit)
+        isInTransaction = true
+        filled = []
+    }
+
+    /// Undoes everything since `begin`, and begins again.
+    ///
+    /// - Parameter isPart: whether there was a transaction before.
+    func beginAgain(isPart: Bool) throws(PostgresFailure) {
+        if isPart {
+            _ = try connection.query(
+                "ROLLBACK TO SAVEPOINT \(Self.savepoint)", within: Self.statementLimit)
+        } else {
+            try rollBack()
+            try beginAnew()
+        }
+    }
+
+    func rollBack() throws(PostgresFailure) {
+        _ = try connection.query("ROLLBACK", within: Self.statementLimit)
+        isInTransaction = false
+        filled = []
+        // Those made inside are gone.
+        staged = []
+    }
+
+    /// - Parameter isDurable: whether to wait until it, and all before it, is on disk.
+    func commit(_ move: String, isDurable: Bool) throws(PostgresFailure) {
+        let durable = isDurable ? "SET LOCAL synchronous_commit = on; " : ""
+        _ = try connection.query("\(durable)\(move); COMMIT", within: Self.statementLimit)
+        isInTransaction = false
+        filled = []
+    }
+
+    /// A transaction of its own that moves nothing but makes all before it durable.
+    func makeDurable(_ move: String) throws(PostgresFailure) {
+        _ = try connection.query(
+            "BEGIN; SET LOCAL synchronous_commit = on; \(move); COMMIT",
+            within: Self.statementLimit)
+    }
+
+    // MARK: Temporary tables
+
+    /// Outside of anything that may be undone: they live as long as the connection.
+    func ensureStages(_ plan: CopyPlan) throws(PostgresFailure) {
+        guard staged.insert(plan.number).inserted else { return }
+        _ = try connection.query(plan.createStages.joined(separator: "; "))
+    }
+
+    /// To be called before rows are copied into them.
+    func emptyStages(_ plan: CopyPlan) throws(PostgresFailure) {
+        guard !filled.insert(plan.number).inserted else { return }
+        _ = try connection.query(plan.emptyStages, within: Self.statementLimit)
+    }
+
+    // MARK: Statements
+
+    /// Adds the execution of a statement to the pipeline, and its preparation before the first.
+    /// Returns how many commands that were.
+    func add(
+        _ name: String, _ sql: @autoclosure () -> String,
+        _ parameters: borrowing StatementParameters
+    ) throws(PostgresFailure) -> Int {
+        var count = 1
+        if prepared.insert(name).inserted {
+            try connection.addPreparation(name, sql())
+            count = 2
+        }
+        try connection.addExecution(name, parameters)
+        return count
+    }
+
+    /// After a failure: what was prepared behind it was not.
+    func forgetPrepared() {
+        guard !prepared.isEmpty else { return }
+        _ = try? connection.query("DEALLOCATE ALL")
+        prepared = []
+    }
+}
