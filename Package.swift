@@ -93,8 +93,7 @@ let package = Package(
             name: "weir",
             dependencies: [
                 "CMalloc",
-                "WeirConfig", "WeirEngine", "WeirPostgresClient", "WeirPostgresSink",
-                "WeirPostgresSource", "WeirRedisSink", "WeirBuiltinSink",
+                "WeirConfig", "WeirEngine", "WeirPostgresSink", "WeirPostgresSource", "WeirRedisSink", "WeirBuiltinSink",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),

@@ -1,6 +1,5 @@
 import WeirBuiltinSink
 import WeirCore
-import WeirPostgresClient
 import WeirPostgresSink
 import WeirPostgresSource
 import WeirRedisSink
@@ -15,7 +14,7 @@ let connectors: [ConnectorDescriptor] =
 private let postgresConnector = ConnectorDescriptor(
     type: "postgres",
     summary: "PostgreSQL 14 or newer: read by logical replication, written in transactions.",
-    connectionFields: ConnectionString.fields,
+    connectionFields: PostgresSourceConfig.connectionFields,
     source: SourceRole(PostgresSource.self),
     sink: SinkRole(PostgresSink.self),
-    errorCodes: ErrorCode.postgresClient + ErrorCode.postgresSource + ErrorCode.postgresSink)
+    errorCodes: ErrorCode.postgresSource + ErrorCode.postgresSink)

@@ -39,8 +39,8 @@ struct ChangeSet {
     /// The source columns of key and outputs.
     private let keyColumns: [Int]
     private let columns: [Int]
-    /// A row got another key and its unsent columns lie under the old one: only the order of changes
-    /// tells what it is.
+    /// A row got another key and its unsent columns lie under the old one: only the order of
+    /// changes tells what it is.
     private(set) var needsOrder = false
 
     init(_ plan: CopyPlan) {

@@ -19,8 +19,8 @@ package actor PostgresSink: SinkConnector {
     private var session: TargetSession?
     private var plans = SchemaCache<CopyPlan?>()
     private var planCount = 0
-    private var sets = SetWriter()
-    private var rows = RowWriter()
+    var sets = SetWriter()
+    var rows = RowWriter()
     private var rowReader: (any RowReader)?
 
     /// Where the target stands, as far as we know; nil before the first `open`.
@@ -28,12 +28,10 @@ package actor PostgresSink: SinkConnector {
     /// What the target cannot lose any more.
     private var durable: SinkPosition?
     /// The open transaction holds events of an earlier write.
-    private var isInside = false
+    private(set) var isInside = false
+    /// Events that were accepted are gone: nothing is written before the next `open`.
+    private var isLost = false
     private let turn = Turn()
-
-    /// Up to so many changes are written one by one: fewer round trips than with sets.
-    private static let fewMax = 48
-    private static let lateMax = 64
 
     package init(_ config: PostgresSinkConfig, _ context: ConnectorContext) {
         self.config = config
@@ -44,8 +42,8 @@ package actor PostgresSink: SinkConnector {
     private var failures: SinkFailureMap {
         SinkFailureMap(server: ServerFailureMap(config.connection))
     }
-    private var place: String { config.connection.place }
-    private var source: String { context.source()?.description ?? "" }
+    var place: String { config.connection.place }
+    var source: String { context.source()?.description ?? "" }
 
     // MARK: Life
 
@@ -53,6 +51,7 @@ package actor PostgresSink: SinkConnector {
         await turn.take()
         defer { turn.give() }
         abandon()
+        isLost = false
         committed = nil
         var known: SinkPosition?
         if let mark {
@@ -185,6 +184,7 @@ package actor PostgresSink: SinkConnector {
         if let session, session.connection.isAlive() { return session }
         let wasInside = isInside
         abandon()
+        if isLost { throw lost("the pipeline has not gone back yet") }
         guard let expected = committed else {
             throw WeirError(.bug, .bug, "the sink is written to before it was opened")
         }
@@ -205,8 +205,10 @@ package actor PostgresSink: SinkConnector {
         return session
     }
 
+    /// `flush` fails too from now on, so that no checkpoint counts on what is gone.
     private func lost(_ why: String) -> WeirError {
-        WeirError(
+        isLost = true
+        return WeirError(
             .acceptedLost, .rewind, "\(why); going back to the last checkpoint",
             hint: ErrorCode.acceptedLost.remedy)
     }
@@ -217,7 +219,7 @@ package actor PostgresSink: SinkConnector {
         await turn.take()
         defer { turn.give() }
         // What lies before an open transaction was made durable when that began.
-        guard !isInside, durable != committed else { return }
+        guard !isInside, isLost || durable != committed else { return }
         try makeDurable(try ready())
     }
 
@@ -246,6 +248,7 @@ package actor PostgresSink: SinkConnector {
         let wasInside = isInside
         abandon()
         guard wasInside, error.disposition == .transient else { return error }
+        isLost = true
         return WeirError(
             error.code, .rewind, error.message, detail: error.detail, hint: error.hint)
     }
@@ -373,191 +376,9 @@ package actor PostgresSink: SinkConnector {
         ).plan(schema)
     }
 
-    // MARK: Ways to write
-
-    /// Returns how many rows were read beside the stream.
-    private func write(
-        _ chunk: WriteChunk, from old: SinkPosition, to next: SinkPosition?, isDurable: Bool,
-        _ session: TargetSession
-    ) async throws(TargetFailure) -> Int {
-        let move = next.map { session.sql.move(from: old, to: $0, source: source) }
-        let isFew = chunk.taken <= Self.fewMax
-        if isFew, !isInside, !isDurable, !chunk.hasParts, !chunk.truncates, let move {
-            if try writeAtOnce(chunk, moving: move, session) { return 0 }
-            return try await writeCarefully(chunk, move, isDurable, session)
-        }
-        let isPart = isInside
-        if !chunk.needsOrder, !isFew {
-            if try writeSets(chunk, session) {
-                if let move { try commit(move, isDurable, session) }
-                return 0
-            }
-            try again(isPart: isPart, session)
-        } else {
-            try server { () throws(PostgresFailure) in try session.begin() }
-        }
-        // All in order, as if nothing could go wrong.
-        let all = chunk.transactions.flatMap(\.self)
-        let outcome = try server { () throws(PostgresFailure) in
-            try rows.writeInOrder(all, of: chunk, .moving, session)
-        }
-        if outcome.refusal == nil {
-            let late = try await complete(outcome.missing, of: chunk, session)
-            if let move { try commit(move, isDurable, session) }
-            return late
-        }
-        try check(outcome.refusal)
-        try again(isPart: isPart, session)
-        return try await writeTransactions(chunk, move, isDurable, session)
-    }
-
-    /// One round trip for few rows. False when they do not fit as they are.
-    private func writeAtOnce(
-        _ chunk: WriteChunk, moving move: String, _ session: TargetSession
-    ) throws(TargetFailure) -> Bool {
-        let outcome = try server { () throws(PostgresFailure) in
-            try rows.write(chunk, moving: move, session)
-        }
-        guard let refusal = outcome.refusal else { return true }
-        try check(refusal)
-        session.forgetPrepared()
-        return false
-    }
-
-    /// False when the rows do not fit as sets; the transaction is then to be begun again.
-    private func writeSets(
-        _ chunk: WriteChunk, _ session: TargetSession
-    ) throws(TargetFailure) -> Bool {
-        let isPart = isInside
-        try server { () throws(PostgresFailure) in
-            for plan in chunk.plans.joined().compactMap(\.self) where plan.isKeyed {
-                try session.ensureStages(plan)
-            }
-            try session.begin()
-        }
-        while true {
-            do throws(PostgresFailure) {
-                return try sets.write(chunk, session) == .written
-            } catch {
-                guard FailureClass(error) == .data else { throw .server(error) }
-                guard error.sqlState == "23505", sets.mergeFromNowOn(chunk) else { return false }
-            }
-            try again(isPart: isPart, session)
-        }
-    }
-
-    private func writeCarefully(
-        _ chunk: WriteChunk, _ move: String?, _ isDurable: Bool, _ session: TargetSession
-    ) async throws(TargetFailure) -> Int {
-        try server { () throws(PostgresFailure) in try session.begin() }
-        return try await writeTransactions(chunk, move, isDurable, session)
-    }
-
-    /// One transaction of the source after the other, each in the ways there are, so that only a row
-    /// that fits in none of them is refused.
-    private func writeTransactions(
-        _ chunk: WriteChunk, _ move: String?, _ isDurable: Bool, _ session: TargetSession
-    ) async throws(TargetFailure) -> Int {
-        var late = 0
-        for places in chunk.transactions {
-            late += try await writeTransaction(places, of: chunk, session)
-        }
-        if let move { try commit(move, isDurable, session) }
-        return late
-    }
-
-    private func writeTransaction(
-        _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
-    ) async throws(TargetFailure) -> Int {
-        let savepoint = "weir_transaction"
-        try control("SAVEPOINT \(savepoint)", session)
-        var first: RowWriter.Refusal?
-        for way in RowWriter.Way.allCases {
-            let tried = try server { () throws(PostgresFailure) in
-                try rows.write(places, of: chunk, way, session)
-            }
-            guard let outcome = tried else { continue }
-            if outcome.refusal == nil {
-                let late = try await complete(outcome.missing, of: chunk, session)
-                try control("RELEASE SAVEPOINT \(savepoint)", session)
-                return late
-            }
-            try check(outcome.refusal)
-            first = first ?? outcome.refusal
-            try control("ROLLBACK TO SAVEPOINT \(savepoint)", session)
-            session.forgetPrepared()
-        }
-        guard let first else { return 0 }
-        throw .weir(refused(first, of: chunk))
-    }
-
-    private func refused(_ refusal: RowWriter.Refusal, of chunk: WriteChunk) -> WeirError {
-        let event = chunk.event(refusal.place)
-        let batch = chunk.batches[refusal.place.batch]
-        let schema = batch.tables[Int(event.table)]
-        let target = chunk.plan(refusal.place)?.target.name
-        let keys = zip(schema.key, batch.keyBytes(of: event)).map { column, bytes in
-            "\(schema.columns[column].name)=\(String(decoding: bytes.prefix(200), as: UTF8.self))"
-        }
-        let position = batch.position(of: event)
-        let table = TableName(schema: schema.schema, name: schema.name)
-        return WeirError(
-            .rowRefused, .rejected,
-            "\(place) refuses \(event.operation.name) of \"\(table)\" (\(keys.joined(separator: ", "))) "
-                + "in \"\(target?.description ?? "")\": \(refusal.failure.message)",
-            detail: "Event pg:\(context.pipeline):\(position.token), SQLSTATE "
-                + "\(refusal.failure.sqlState).",
-            hint: ErrorCode.rowRefused.remedy)
-    }
-
     // MARK: Rows beside the stream
 
-    /// Inserts the rows the target lacks and of which the stream brought only a part.
-    private func complete(
-        _ missing: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
-    ) async throws(TargetFailure) -> Int {
-        var start = 0
-        while start < missing.count {
-            let end = min(start + Self.lateMax, missing.count)
-            try await completeSome(Array(missing[start..<end]), of: chunk, session)
-            start = end
-        }
-        return missing.count
-    }
-
-    private func completeSome(
-        _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
-    ) async throws(TargetFailure) {
-        var whole: [EventBatch] = []
-        var plans: [[CopyPlan?]] = []
-        for place in places {
-            let batch = chunk.batches[place.batch]
-            let event = chunk.event(place)
-            let read: EventBatch
-            do throws(WeirError) {
-                read = try await reader().rows(
-                    of: batch.tables[Int(event.table)], keys: [batch.keyBytes(of: event)],
-                    showing: [event.transaction])
-            } catch {
-                throw .weir(error)
-            }
-            // When it is gone, what became of it comes through the stream.
-            guard let complete = RowCompletion(read).complete(event, of: batch) else { continue }
-            whole.append(complete)
-            plans.append([chunk.plan(place)])
-        }
-        let late = WriteChunk(whole, plans)
-        let outcome = try server { () throws(PostgresFailure) in
-            try rows.writeInOrder(
-                late.transactions.flatMap(\.self), of: late, .replacing, session)
-        }
-        if let refusal = outcome.refusal {
-            try check(refusal)
-            throw .weir(refused(refusal, of: late))
-        }
-    }
-
-    private func reader() throws(WeirError) -> any RowReader {
+    func reader() throws(WeirError) -> any RowReader {
         if let rowReader { return rowReader }
         guard let make = context.makeRowReader else {
             throw WeirError(
@@ -568,38 +389,5 @@ package actor PostgresSink: SinkConnector {
         let made = try make()
         rowReader = made
         return made
-    }
-
-    // MARK: Transactions
-
-    private func commit(
-        _ move: String, _ isDurable: Bool, _ session: TargetSession
-    ) throws(TargetFailure) {
-        try server { () throws(PostgresFailure) in
-            try session.commit(move, isDurable: isDurable)
-        }
-    }
-
-    private func again(isPart: Bool, _ session: TargetSession) throws(TargetFailure) {
-        try server { () throws(PostgresFailure) in try session.beginAgain(isPart: isPart) }
-        session.forgetPrepared()
-    }
-
-    private func control(_ sql: String, _ session: TargetSession) throws(TargetFailure) {
-        try server { () throws(PostgresFailure) in
-            _ = try session.connection.query(sql, within: TargetSession.statementLimit)
-        }
-    }
-
-    /// Throws what no other way of writing can mend.
-    private func check(_ refusal: RowWriter.Refusal?) throws(TargetFailure) {
-        guard let refusal, FailureClass(refusal.failure) != .data else { return }
-        throw .server(refusal.failure)
-    }
-
-    private func server<R>(
-        _ body: () throws(PostgresFailure) -> R
-    ) throws(TargetFailure) -> R {
-        do throws(PostgresFailure) { return try body() } catch { throw .server(error) }
     }
 }

@@ -70,7 +70,7 @@ extension ErrorCode {
 
 /// What a failed statement asks for.
 enum FailureClass: Equatable {
-    /// The rows at hand, in the form and order they were written, do not fit: write them one by one.
+    /// The rows at hand, in the form and order they were written, do not fit.
     case data
     /// Another transaction was in the way: the same again.
     case conflict

@@ -48,8 +48,8 @@ struct RowWriter: ~Copyable {
     /// Commands in one round trip: enough to make it cheap, few enough for both sides' memory.
     private static let commandsMax = 512
 
-    /// Writes the events of one transaction of the source, in the transaction that is open. Nil when
-    /// they cannot be written in this way.
+    /// Writes the events of one transaction of the source, in the transaction that is open. Nil
+    /// when they cannot be written in this way.
     mutating func write(
         _ places: [EventPlace], of chunk: WriteChunk, _ way: Way, _ session: TargetSession
     ) throws(PostgresFailure) -> Outcome? {

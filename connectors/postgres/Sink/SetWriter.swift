@@ -5,8 +5,8 @@ import WeirValues
 /// Writes many changes with few statements: rows are copied, then merged.
 struct SetWriter: ~Copyable {
     private var writer = CopyWriter()
-    /// Plans whose rows were there already when they were copied, and for how many writes more their
-    /// inserts are merged instead.
+    /// Plans whose rows were there already when they were copied, and for how many writes more
+    /// their inserts are merged instead.
     private var merged: [Int: Int] = [:]
 
     private static let mergedWrites = 64

@@ -91,6 +91,7 @@ final class TargetSession {
         if isPart {
             _ = try connection.query(
                 "ROLLBACK TO SAVEPOINT \(Self.savepoint)", within: Self.statementLimit)
+            staged = []
         } else {
             try rollBack()
             try beginAnew()
@@ -122,14 +123,11 @@ final class TargetSession {
 
     // MARK: Temporary tables
 
-    /// Outside of anything that may be undone: they live as long as the connection.
-    func ensureStages(_ plan: CopyPlan) throws(PostgresFailure) {
-        guard staged.insert(plan.number).inserted else { return }
-        _ = try connection.query(plan.createStages.joined(separator: "; "))
-    }
-
-    /// To be called before rows are copied into them.
+    /// Makes a plan's temporary tables, or empties them: to be called before rows are copied in.
     func emptyStages(_ plan: CopyPlan) throws(PostgresFailure) {
+        if staged.insert(plan.number).inserted {
+            _ = try connection.query(plan.createStages.joined(separator: "; "))
+        }
         guard !filled.insert(plan.number).inserted else { return }
         _ = try connection.query(plan.emptyStages, within: Self.statementLimit)
     }

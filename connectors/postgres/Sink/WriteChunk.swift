@@ -1,7 +1,7 @@
 import WeirCore
 
-/// What one target transaction, or a part of it, is made of: batches and how each of their tables is
-/// written. Pure.
+/// What one target transaction, or a part of it, is made of: batches and how each of their tables
+/// is written. Pure.
 struct WriteChunk {
     let batches: [EventBatch]
     /// By batch and table; nil for a table that is not taken.

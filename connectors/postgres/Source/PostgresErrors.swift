@@ -88,11 +88,13 @@ extension ErrorCode {
         meaning: "The server sent bytes that do not follow the replication protocol.",
         remedy: "If it is no proxy's doing, report it. Weir connects again by itself.")
 
-    package static let postgresSource: [ErrorCode] = [
-        walLevel, tableMissing, noReplicaIdentity, publicationMissing, publicationUnfit,
-        publicationChanged, slotMissing, slotInvalidated, slotUnknown, slotUnfit, slotActive,
-        slotAdvanced, identityChanged, positionAhead, notVisible, protocolError,
-    ]
+    /// Those of any connection, and the source's own.
+    package static let postgresSource: [ErrorCode] =
+        postgresClient + [
+            walLevel, tableMissing, noReplicaIdentity, publicationMissing, publicationUnfit,
+            publicationChanged, slotMissing, slotInvalidated, slotUnknown, slotUnfit, slotActive,
+            slotAdvanced, identityChanged, positionAhead, notVisible, protocolError,
+        ]
 }
 
 /// Turns a server's error into what the engine acts on (CORRECTNESS 10). Pure.

@@ -13,6 +13,8 @@ package struct PostgresSourceConfig: ConnectorConfig {
     package let warnings: [String]
     private let connectionName: String
 
+    package static let connectionFields = ConnectionString.fields
+
     package static let fields: [ConfigField] = [
         ConfigField(
             "tables", .list(of: .table),
