@@ -21,7 +21,8 @@ struct Arguments {
         arguments.
 
           --case NAME   only this case; may be given several times
-          --rows N      changes in a backlog (default 500000; mixed: 300000)
+          --rows N      changes in a backlog (default 500000; mixed: 300000;
+                        postgres-search: 200000)
           --rounds N    alternating rounds per backlog (default 5)
           --json        print the report as JSON on stdout, the progress on stderr
           --list        name the cases
@@ -41,6 +42,16 @@ struct Arguments {
         redis-benchmark -P 100, as many SETs of the mean size. Afterwards each row has its value
         and its version, and a sample of the values is compared with PostgreSQL's own JSON. The
         column "server" is the Redis server's CPU time meanwhile.
+
+        A backlog to PostgreSQL: a second server on the same machine, both with fsync and the
+        default durability, and beside Weir a native subscription that applies the same WAL to an
+        equal table of the same server, from ALTER SUBSCRIPTION ENABLE until the last row is
+        visible. The ratio is to that. Every turn begins with an equal table and a checkpoint, and
+        afterwards all rows are compared with the source's. postgres-search has COPY FROM a file
+        of the same rows beside it. The column "server" is the CPU time of that whole server.
+
+        Latency to PostgreSQL: a session at the target asks all the time which rows it sees. Weir
+        and the subscription take turns.
 
         How to read noise: compare ratios, not seconds, and run nothing else on the machine.
 

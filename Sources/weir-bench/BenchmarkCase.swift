@@ -7,8 +7,12 @@ struct BenchmarkCase: Sendable {
     /// In the order they run.
     static let all = [
         backlogRows, backlogOne, backlogSmall, mixed, redisBacklog, idle, start, status, latency,
-        redisLatency,
+        redisLatency, postgresInserts, postgresUpdates, postgresDeletes, postgresSearch,
+        postgresLatency,
     ]
+
+    /// Columns that a name takes in a list.
+    static let nameWidth = 2 + (all.map(\.name.count).max() ?? 0)
 }
 
 /// What the cases of one run share.

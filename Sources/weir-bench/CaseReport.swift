@@ -83,7 +83,7 @@ struct BenchmarkReport: Encodable, Sendable {
                 guard let goal = figure.goal, let isMet = figure.isMet else { return nil }
                 let limit =
                     (goal.isUpperLimit ? "at most " : "at least ") + figure.unit.text(goal.limit)
-                return "  \(isMet ? "✓" : "✗") " + pad(report.name, to: 14)
+                return "  \(isMet ? "✓" : "✗") " + pad(report.name, to: BenchmarkCase.nameWidth)
                     + pad(figure.name, to: 32) + pad(figure.unit.text(figure.value), to: 12)
                     + "(\(limit))"
             }

@@ -1,5 +1,4 @@
 import Foundation
-import Glibc
 
 /// The daemon's control socket, asked without starting a process.
 struct ControlSocket: Sendable {
@@ -26,23 +25,18 @@ struct ControlSocket: Sendable {
 
     /// Nil while nobody answers.
     func status() -> Status? {
-        guard let socket = connectUnixSocket(path) else { return nil }
-        defer { close(socket) }
-        let request = Array(
-            "GET /v1/status HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n".utf8)
-        guard unsafe write(socket, request, request.count) == request.count else {
+        guard let socket = UnixSocket(path) else { return nil }
+        var answer: [UInt8] = []
+        do {
+            try socket.send(
+                Array("GET /v1/status HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n".utf8))
+            while try socket.receive(into: &answer) > 0 {}
+        } catch {
             return nil
         }
-        var answer = Data()
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = unsafe read(socket, &buffer, buffer.count)
-            if count <= 0 { break }
-            answer.append(contentsOf: buffer[..<count])
-        }
-        guard let end = answer.firstRange(of: Data("\r\n\r\n".utf8)) else { return nil }
+        guard let end = answer.firstRange(of: Array("\r\n\r\n".utf8)) else { return nil }
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
-        return try? decoder.decode(Status.self, from: answer[end.upperBound...])
+        return try? decoder.decode(Status.self, from: Data(answer[end.upperBound...]))
     }
 }

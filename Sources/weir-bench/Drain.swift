@@ -3,7 +3,9 @@ import WeirTesting
 /// One program's turn at a backlog.
 struct Drain: Sendable {
     let program: String
-    let run: MeasuredRun
+    let seconds: Double
+    /// What its process took; nil where a server did the work by itself.
+    let run: MeasuredRun?
     /// Of a file it wrote, and how long another fsync of that took; nil without a file.
     let bytes: Double?
     let syncSeconds: Double?
@@ -17,7 +19,9 @@ struct Drain: Sendable {
         count: () throws -> Int
     ) throws {
         self.program = program
-        self.run = try run()
+        let run = try run()
+        self.run = run
+        seconds = run.seconds
         // Before the next turn, so that it does not write this one's bytes.
         syncSeconds = try output.syncSeconds()
         bytes = output.bytes
@@ -30,14 +34,36 @@ struct Drain: Sendable {
         output.remove()
     }
 
-    /// A turn that writes to a server, a running process.
+    /// A turn of a program that writes to a server, a running process.
     init(
         _ program: String, _ changes: Int, server: Int32, run: () throws -> MeasuredRun
     ) throws {
+        let seconds = serverCPUSeconds(server)
+        let run = try run()
+        self.init(
+            program, changes, seconds: run.seconds, run,
+            serverSeconds: serverCPUSeconds(server) - seconds)
+    }
+
+    /// A turn of a server by itself, which `work` starts, waits for and returns the seconds of.
+    init(
+        _ program: String, _ changes: Int, server: Int32, work: () throws -> Double
+    ) throws {
+        let seconds = serverCPUSeconds(server)
+        let taken = try work()
+        self.init(
+            program, changes, seconds: taken, nil,
+            serverSeconds: serverCPUSeconds(server) - seconds)
+    }
+
+    private init(
+        _ program: String, _ changes: Int, seconds: Double, _ run: MeasuredRun?,
+        serverSeconds: Double
+    ) {
         self.program = program
-        let ticks = processTicks(server)
-        self.run = try run()
-        serverSeconds = (processTicks(server) - ticks) / 100
+        self.seconds = seconds
+        self.run = run
+        self.serverSeconds = serverSeconds
         bytes = nil
         syncSeconds = nil
         self.changes = changes
@@ -52,14 +78,12 @@ struct Drain: Sendable {
         ], widths)
 
     func row(_ round: Int, ratio: Double? = nil) -> String {
-        tableRow(
-            [
-                "\(round)", program, Unit.seconds.text(run.seconds),
-                Unit.rowsPerSecond.text(Double(changes) / run.seconds),
-                bytes.map(Unit.bytes.text) ?? "", syncSeconds.map(Unit.seconds.text) ?? "",
-                Unit.bytes.text(run.peakBytes), Unit.seconds.text(run.userSeconds),
-                Unit.seconds.text(run.systemSeconds),
-                serverSeconds.map(Unit.seconds.text) ?? "", ratio.map(Unit.ratio.text) ?? "",
-            ], Self.widths)
+        let values: [(Unit, Double?)] = [
+            (.seconds, seconds), (.rowsPerSecond, Double(changes) / seconds), (.bytes, bytes),
+            (.seconds, syncSeconds), (.bytes, run?.peakBytes), (.seconds, run?.userSeconds),
+            (.seconds, run?.systemSeconds), (.seconds, serverSeconds), (.ratio, ratio),
+        ]
+        let cells = values.map { unit, value in value.map(unit.text) ?? "" }
+        return tableRow(["\(round)", program] + cells, Self.widths)
     }
 }

@@ -18,11 +18,12 @@ private func measureIdle(_ session: Session) async throws -> CaseReport {
     _ = try server.psql(Orders.inserts(changes, by: 1_000))
     try await daemon.waitUntilDelivered(changes)
     try await Task.sleep(for: .seconds(5))
-    let ticks = processTicks(daemon.pid)
+    let before = ProcessTimes(daemon.pid)
     let seconds = 10
     try await Task.sleep(for: .seconds(seconds))
-    let perSecond = (processTicks(daemon.pid) - ticks) / Double(seconds)
-    guard let memory = ProcessMemory(daemon.pid) else {
+    guard let before, let after = ProcessTimes(daemon.pid),
+        let memory = ProcessMemory(daemon.pid)
+    else {
         throw TestingError("the daemon ended while it was idle")
     }
     try await daemon.stop()
@@ -33,6 +34,6 @@ private func measureIdle(_ session: Session) async throws -> CaseReport {
             Figure("of it not pages of files", .bytes, memory.anonymousBytes),
             Figure("RSS just started", .bytes, fresh),
             Figure("peak RSS", .bytes, memory.peakBytes),
-            Figure("CPU", .ticksPerSecond, perSecond),
+            Figure("CPU", .ticksPerSecond, (after.ticks - before.ticks) / Double(seconds)),
         ])
 }

@@ -92,15 +92,6 @@ struct ProcessMemory {
     }
 }
 
-/// User and system time of a running process so far, in clock ticks of 10 ms.
-func processTicks(_ pid: Int32) -> Double {
-    let text = (try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)) ?? ""
-    // The second field is a name in parentheses that may hold anything.
-    let fields = text.split(separator: ")").last?.split(separator: " ") ?? []
-    guard fields.count > 12 else { return .nan }
-    return (Double(fields[11]) ?? .nan) + (Double(fields[12]) ?? .nan)
-}
-
 extension timeval {
     fileprivate var inSeconds: Double { Double(tv_sec) + Double(tv_usec) / 1e6 }
 }

@@ -4,7 +4,7 @@ extension BenchmarkCase {
         summary: "50 % inserts, 30 % updates, 20 % deletes in transactions of 1,000 changes"
     ) { session in
         try await Backlog(name: "mixed", defaultChanges: 300_000, unit: 1_000) { changes in
-            Orders.transactions(
+            Transactions.sql(
                 changes / 1_000,
                 """
                 \(Orders.insert("generate_series(t * 500 + 1, (t + 1) * 500)"))

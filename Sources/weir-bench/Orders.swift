@@ -1,15 +1,17 @@
 import WeirTesting
 
-/// The table that every case fills: 9 columns, about 220 bytes a row in pgoutput.
+/// The table that almost every case fills: 9 columns, about 220 bytes a row in pgoutput.
 enum Orders {
-    static let table = """
-        CREATE TABLE orders (
-            id bigint PRIMARY KEY, reference uuid NOT NULL, total numeric(12,2) NOT NULL,
-            details jsonb NOT NULL, created_at timestamptz NOT NULL,
-            updated_at timestamptz NOT NULL, customer text NOT NULL, status text NOT NULL,
-            quantity int NOT NULL
-        );
-        """
+    static let table = SourceTable(
+        name: "orders",
+        definition: """
+            CREATE TABLE orders (
+                id bigint PRIMARY KEY, reference uuid NOT NULL, total numeric(12,2) NOT NULL,
+                details jsonb NOT NULL, created_at timestamptz NOT NULL,
+                updated_at timestamptz NOT NULL, customer text NOT NULL, status text NOT NULL,
+                quantity int NOT NULL
+            );
+            """)
 
     /// A row for each key of this set-returning expression, the same in every run.
     static func insert(_ keys: String) -> String {
@@ -27,35 +29,13 @@ enum Orders {
 
     /// The rows 1 to `count`, a multiple of `size`, in transactions of so many.
     static func inserts(_ count: Int, by size: Int) -> String {
-        transactions(
-            count / size, insert("generate_series(t * \(size) + 1, (t + 1) * \(size))"))
+        Transactions.sql(count / size, insert(Transactions.keys(by: size)))
     }
 
-    /// `count` transactions, each made of these statements; `t` counts from 0.
-    static func transactions(_ count: Int, _ statements: String) -> String {
-        """
-        SET synchronous_commit = off;
-        DO $$
-        BEGIN
-            FOR t IN 0..\(count - 1) LOOP
-                \(statements)
-                COMMIT;
-            END LOOP;
-        END $$;
-        """
-    }
-
-    /// A server as in production, but that no checkpoint or vacuum disturbs the measurement.
-    static func server(
-        slots: Int = 4, settings: [String: String] = [:]
-    ) async throws -> PostgresServer {
-        let usual = [
-            "fsync": "on", "shared_buffers": "256MB", "max_wal_size": "32GB",
-            "checkpoint_timeout": "1h", "autovacuum": "off",
-            "max_replication_slots": "\(slots)", "max_wal_senders": "\(slots + 4)",
-        ]
-        let server = try await PostgresServer.start(settings: usual.merging(settings) { $1 })
-        _ = try server.psql(table)
+    /// A server that has the table, empty.
+    static func server(settings: [String: String] = [:]) async throws -> PostgresServer {
+        let server = try await PostgresServer.quiet(settings: settings)
+        _ = try server.psql(table.definition)
         return server
     }
 }

@@ -8,7 +8,7 @@ extension BenchmarkCase {
     ) { session in
         try await Backlog(
             name: "redis-backlog", defaultChanges: 500_000, unit: 1_000,
-            destination: { _, session in try await RedisBacklog(rounds: session.rounds) },
+            destination: { scene in try await RedisBacklog(rounds: scene.session.rounds) },
             load: { changes in Orders.inserts(changes, by: 1_000) }
         )
         .measure(session)
@@ -18,7 +18,7 @@ extension BenchmarkCase {
 /// A backlog that goes to one Redis server, in each round to a database of its own: the marker of
 /// a pipeline must stay from its first start on. Each is emptied after its round.
 private struct RedisBacklog: BacklogDestination {
-    let ratioMin = 0.6
+    let yardstick = Yardstick(program: Backlog.receiver, ratioMin: 0.6)
 
     private let server: RedisServer
     private let pid: Int32
@@ -35,8 +35,8 @@ private struct RedisBacklog: BacklogDestination {
     func place(_ round: Int) -> any Destination { database(round) }
 
     /// SET of as many values of the same mean size, to keys drawn from as many.
-    func limit(_ rows: Int, of table: PostgresServer) throws -> Drain? {
-        let size = try table.psql(
+    func limit(_ round: Int, _ rows: Int, from source: PostgresServer) throws -> Drain? {
+        let size = try source.psql(
             "SELECT avg(octet_length(row_to_json(orders)::text))::int FROM orders")
         let drain = try Drain("redis-benchmark", rows, server: pid) {
             try MeasuredRun(
@@ -51,10 +51,10 @@ private struct RedisBacklog: BacklogDestination {
     }
 
     func drain(
-        _ round: Int, _ changes: Int, of table: PostgresServer, run: () throws -> MeasuredRun
+        _ round: Int, _ changes: Int, from source: PostgresServer, run: () throws -> MeasuredRun
     ) throws -> Drain {
         let drain = try Drain("weir", changes, server: pid, run: run)
-        try database(round).check(changes, of: table)
+        try database(round).check(changes, of: source)
         try database(round).empty()
         return drain
     }

@@ -18,6 +18,9 @@ enum SteadyLoad {
     /// They commit in an order of their own.
     static let clients = 4
 
+    /// What a server needs that keeps the times of its commits.
+    static let settings = ["track_commit_timestamp": "on"]
+
     /// Once per server, before the first load.
     static func prepare(_ server: PostgresServer) throws {
         _ = try server.psql("CREATE SEQUENCE order_ids")
@@ -51,6 +54,46 @@ enum SteadyLoad {
         }
     }
 
+    /// Makes the load and returns how late each of its commits was in a store, in the order of the
+    /// ids.
+    ///
+    /// The server keeps each commit's time, taken before its WAL is flushed, so every figure
+    /// includes the server's own fsync.
+    static func milliseconds<Store: RowStore & ~Copyable>(
+        _ server: PostgresServer, in folder: TemporaryDirectory, until store: consuming Store
+    ) throws -> [Double] {
+        let lastID = try integer(
+            server, "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM order_ids")
+        var follower = RowFollower(store, from: lastID + 1)
+        try run(server, in: folder, followedBy: &follower)
+        return try commitTimes(server, after: lastID).map { id, committed in
+            guard let seen = follower.seen[id] else {
+                throw TestingError("row \(id) was not seen")
+            }
+            return Double(seen - committed) / 1_000
+        }
+    }
+
+    /// When each row was committed, in microseconds since 1970, in the order of the ids.
+    private static func commitTimes(
+        _ server: PostgresServer, after lastID: Int
+    ) throws -> [(id: Int, micros: Int64)] {
+        try server.psql(
+            """
+            SELECT id, (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint
+            FROM orders WHERE id > \(lastID) ORDER BY id
+            """
+        )
+        .split(separator: "\n")
+        .map { line in
+            let fields = line.split(separator: "|")
+            guard fields.count == 2, let id = Int(fields[0]), let micros = Int64(fields[1]) else {
+                throw TestingError("no commit time in \"\(line)\"")
+            }
+            return (id, micros)
+        }
+    }
+
     /// What is reported of the latencies of one program, in milliseconds.
     static func figures(_ name: String, _ latencies: [Double], p50Max: Double? = nil) -> [Figure] {
         let sorted = latencies.sorted()
@@ -65,7 +108,13 @@ enum SteadyLoad {
     }
 
     private static func rowCount(_ server: PostgresServer) throws -> Int {
-        Int(try server.psql("SELECT count(*) FROM orders")) ?? 0
+        try integer(server, "SELECT count(*) FROM orders")
+    }
+
+    private static func integer(_ server: PostgresServer, _ sql: String) throws -> Int {
+        let text = try server.psql(sql)
+        guard let number = Int(text) else { throw TestingError("\"\(text)\" is no number") }
+        return number
     }
 }
 

@@ -14,7 +14,7 @@ struct WeirBench {
             case .showHelp: print(Arguments.help)
             case .listCases:
                 for benchmark in BenchmarkCase.all {
-                    print(pad(benchmark.name, to: 14) + benchmark.summary)
+                    print(pad(benchmark.name, to: BenchmarkCase.nameWidth) + benchmark.summary)
                 }
             case .measure:
                 let isFine = try await measure(arguments)

@@ -26,8 +26,8 @@ struct BenchmarkPipeline: Sendable {
     private let statePath: String
 
     init(
-        _ name: String, _ server: PostgresServer, to destination: some Destination,
-        in folder: TemporaryDirectory
+        _ name: String, _ server: PostgresServer, _ table: SourceTable = Orders.table,
+        to destination: some Destination, in folder: TemporaryDirectory
     ) throws {
         self.name = name
         statePath = folder.file("\(name).state")
@@ -39,7 +39,7 @@ struct BenchmarkPipeline: Sendable {
               },
               "pipelines": {
                 "\(name)": {
-                  "source": { "connection": "bench", "tables": ["public.orders"] },
+                  "source": { "connection": "bench", "tables": ["public.\(table.name)"] },
                   "sinks": { "out": \(destination.sink) }
                 }
               }

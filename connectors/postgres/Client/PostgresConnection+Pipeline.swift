@@ -125,6 +125,12 @@ extension PostgresConnection {
         bytes.append(0)
     }
 
+    package mutating func append(_ text: String) {
+        starts.append(bytes.count)
+        bytes += text.utf8.map { CChar(bitPattern: $0) }
+        bytes.append(0)
+    }
+
     fileprivate borrowing func withPointers(
         _ body: (UnsafeBufferPointer<UnsafePointer<CChar>?>) -> Int32
     ) -> Int32 {

@@ -27,6 +27,8 @@ struct ChangeSet {
     }
 
     private(set) var states: [State] = []
+    /// Whether the first change of a row was an update: the target has it, unless it never had.
+    private(set) var wereThere: [Bool] = []
     /// `keyCount` per row.
     private var keys: [Cell] = []
     /// `width` per row; those of a row that is gone mean nothing.
@@ -67,7 +69,9 @@ struct ChangeSet {
             if event.has(Event.keyChanged) {
                 old = row(keyOf: event.before, place.batch, batches)
             }
+            let known = count
             let new = row(keyOf: event.after, place.batch, batches)
+            if new == known, old == nil { wereThere[new] = true }
             put(event.after, new, place.batch, batches, old ?? new)
             if let old, old != new { states[old] = .gone }
         case .delete:
@@ -137,6 +141,7 @@ struct ChangeSet {
             cells.append(
                 contentsOf: repeatElement(Cell(batch: 0, value: 0), count: width))
             states.append(.gone)
+            wereThere.append(false)
             isKnown.append(false)
         }
         return row

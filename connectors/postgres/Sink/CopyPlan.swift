@@ -165,9 +165,7 @@ final class CopyPlan: Sendable {
         }
     }
 
-    var emptyStages: String { "TRUNCATE \(stage("rows")), \(stage("gone"))" }
-    /// Between the parts of one write.
-    var emptyRows: String { "TRUNCATE \(stage("rows"))" }
+    func empty(_ name: String) -> String { "TRUNCATE \(stage(name))" }
 
     func copyRows(_ columns: some Sequence<Int>) -> String {
         "COPY \(stage("rows")) (\(names(columns))) FROM STDIN"
@@ -178,11 +176,11 @@ final class CopyPlan: Sendable {
             + "SELECT \(names(outputs.indices)) FROM \(stage("rows"))\(onConflict)"
     }
 
-    /// Changes the rows of the staged keys in some columns.
-    func mergeParts(_ columns: [Int]) -> String {
+    /// Changes the rows of the staged keys in some columns; nil when none of them may be set.
+    func update(staged columns: [Int]) -> String? {
         let match = matchStage("rows")
-        let set = set(columns, from: "s")
-        if set.isEmpty { return "SELECT" }
+        let set = set(columns.filter { !key.contains($0) }, from: "s")
+        if set.isEmpty { return nil }
         return "UPDATE \(target.name.sql) t SET \(set) FROM \(stage("rows")) s WHERE \(match)"
     }
 

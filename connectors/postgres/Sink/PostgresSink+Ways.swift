@@ -13,7 +13,7 @@ extension PostgresSink {
         _ chunk: WriteChunk, from old: SinkPosition, to next: SinkPosition?, isDurable: Bool,
         _ session: TargetSession
     ) async throws(TargetFailure) -> Int {
-        let move = next.map { session.sql.move(from: old, to: $0, source: source) }
+        let move = next.map { PositionMove(from: old, to: $0, source: source) }
         let isFew = chunk.taken <= Self.fewMax
         if isFew, !isInside, !isDurable, !chunk.hasParts, !chunk.truncates, let move {
             if try writeAtOnce(chunk, moving: move, session) { return 0 }
@@ -46,7 +46,7 @@ extension PostgresSink {
 
     /// One round trip for few rows. False when they do not fit as they are.
     private func writeAtOnce(
-        _ chunk: WriteChunk, moving move: String, _ session: TargetSession
+        _ chunk: WriteChunk, moving move: PositionMove, _ session: TargetSession
     ) throws(TargetFailure) -> Bool {
         let outcome = try server { () throws(PostgresFailure) in
             try rows.write(chunk, moving: move, session)
@@ -77,7 +77,7 @@ extension PostgresSink {
     }
 
     private func writeCarefully(
-        _ chunk: WriteChunk, _ move: String?, _ isDurable: Bool, _ session: TargetSession
+        _ chunk: WriteChunk, _ move: PositionMove?, _ isDurable: Bool, _ session: TargetSession
     ) async throws(TargetFailure) -> Int {
         try server { () throws(PostgresFailure) in try session.begin() }
         return try await writeTransactions(chunk, move, isDurable, session)
@@ -86,7 +86,7 @@ extension PostgresSink {
     /// One transaction of the source after the other, each in the ways there are, so that only a
     /// row that fits in none of them is refused.
     private func writeTransactions(
-        _ chunk: WriteChunk, _ move: String?, _ isDurable: Bool, _ session: TargetSession
+        _ chunk: WriteChunk, _ move: PositionMove?, _ isDurable: Bool, _ session: TargetSession
     ) async throws(TargetFailure) -> Int {
         var late = 0
         for places in chunk.transactions {
@@ -197,7 +197,7 @@ extension PostgresSink {
     // MARK: Transactions
 
     private func commit(
-        _ move: String, _ isDurable: Bool, _ session: TargetSession
+        _ move: PositionMove, _ isDurable: Bool, _ session: TargetSession
     ) throws(TargetFailure) {
         try server { () throws(PostgresFailure) in
             try session.commit(move, isDurable: isDurable)

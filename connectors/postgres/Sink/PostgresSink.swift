@@ -132,8 +132,8 @@ package actor PostgresSink: SinkConnector {
         case .newEpoch:
             let position = SinkPosition(epoch: epoch, position: nil)
             if let found {
-                let move = session.sql.move(from: found.position, to: position, source: source)
-                try run(move, session, "write the position")
+                let move = PositionMove(from: found.position, to: position, source: source)
+                try run(session.sql.move(move), session, "write the position")
             }
             committed = position
         case .restored: throw restored(found?.position, mark)
@@ -227,7 +227,7 @@ package actor PostgresSink: SinkConnector {
         guard let committed else { return }
         do throws(PostgresFailure) {
             try session.makeDurable(
-                session.sql.move(from: committed, to: committed, source: source))
+                PositionMove(from: committed, to: committed, source: source))
         } catch {
             throw failed(error, doing: "make commits durable")
         }

@@ -87,7 +87,7 @@ struct RowWriter: ~Copyable {
 
     /// Writes few events and moves the position, all of it one transaction and one round trip.
     mutating func write(
-        _ chunk: WriteChunk, moving move: String, _ session: TargetSession
+        _ chunk: WriteChunk, moving move: PositionMove, _ session: TargetSession
     ) throws(PostgresFailure) -> Outcome {
         var failure: PostgresFailure?
         var last = EventPlace(batch: 0, event: 0)
@@ -102,8 +102,9 @@ struct RowWriter: ~Copyable {
             }
         }
         if let failure { throw failure }
-        try session.connection.addCommand(move)
-        pending.append(Pending(place: last, isPart: false))
+        parameters.removeAll()
+        for value in move.values { parameters.append(value) }
+        try execute("position", session.sql.preparedMove, last, session)
         var outcome = Outcome()
         try finish(session, &outcome)
         return outcome

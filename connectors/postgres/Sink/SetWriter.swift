@@ -165,7 +165,7 @@ struct SetWriter: ~Copyable {
 
     // MARK: Changes
 
-    /// Copies cells of some rows into a temporary table. Returns how many there were.
+    /// Copies cells of some rows into a temporary table.
     private mutating func stage(
         _ copy: String, _ rows: [Int], _ references: [FieldReference],
         _ cells: (Int) -> ArraySlice<Cell>, _ chunk: WriteChunk, _ session: TargetSession
@@ -184,7 +184,7 @@ struct SetWriter: ~Copyable {
     ) throws(PostgresFailure) {
         let rows = set.states.indices.filter { set.states[$0] == .gone }
         guard !rows.isEmpty else { return }
-        try session.emptyStages(plan)
+        try session.prepareStage("gone", plan)
         try stage(
             plan.copyGone, rows, plan.keyReferences, { set.key(of: $0) }, chunk, session)
         _ = try session.connection.query(plan.deleteGone, within: TargetSession.statementLimit)
@@ -195,30 +195,42 @@ struct SetWriter: ~Copyable {
         _ set: ChangeSet, _ plan: CopyPlan, _ chunk: WriteChunk, _ session: TargetSession
     ) throws(PostgresFailure) -> Bool {
         let whole = set.states.indices.filter { set.states[$0] == .whole }
-        var isFilled = false
-        if !whole.isEmpty {
-            try session.emptyStages(plan)
-            isFilled = true
-            try stage(
-                plan.copyRows(plan.outputs.indices), whole, plan.references,
-                { set.cells(of: $0) }, chunk, session)
+        let all = Array(plan.outputs.indices)
+        for wereThere in [false, true] {
+            let rows = whole.filter { set.wereThere[$0] == wereThere }
+            guard !rows.isEmpty else { continue }
+            try stage(rows, all, of: set, plan, chunk, session)
+            // An UPDATE is cheaper than an upsert; rows that are not there after all are inserted.
+            if wereThere, try update(all, plan, session) == rows.count { continue }
             _ = try session.connection.query(plan.mergeRows, within: TargetSession.statementLimit)
         }
         for (columns, rows) in Self.parts(of: set, plan, chunk) {
-            try session.emptyStages(plan)
-            if isFilled { _ = try session.connection.query(plan.emptyRows) }
-            isFilled = true
-            try stage(
-                plan.copyRows(columns), rows, columns.map { plan.references[$0] },
-                { row in
-                    let cells = set.cells(of: row)
-                    return columns.map { cells[cells.startIndex + $0] }[...]
-                }, chunk, session)
-            let changed = try session.connection.command(
-                plan.mergeParts(columns), within: TargetSession.statementLimit)
-            if changed < rows.count { return false }
+            try stage(rows, columns, of: set, plan, chunk, session)
+            if try update(columns, plan, session) < rows.count { return false }
         }
         return true
+    }
+
+    /// Returns how many rows there were.
+    private func update(
+        _ columns: [Int], _ plan: CopyPlan, _ session: TargetSession
+    ) throws(PostgresFailure) -> Int {
+        guard let sql = plan.update(staged: columns) else { return 0 }
+        return try session.connection.command(sql, within: TargetSession.statementLimit)
+    }
+
+    private mutating func stage(
+        _ rows: [Int], _ columns: [Int], of set: ChangeSet, _ plan: CopyPlan,
+        _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(PostgresFailure) {
+        try session.prepareStage("rows", plan)
+        let isAll = columns.count == plan.outputs.count
+        try stage(
+            plan.copyRows(columns), rows, columns.map { plan.references[$0] },
+            { row in
+                let cells = set.cells(of: row)
+                return isAll ? cells : columns.map { cells[cells.startIndex + $0] }[...]
+            }, chunk, session)
     }
 
     /// Rows known in part, by the columns that are known.

@@ -73,6 +73,20 @@ enum PositionVerdict: Equatable {
     }
 }
 
+/// A step of the position row.
+struct PositionMove: Sendable {
+    let from: SinkPosition
+    let to: SinkPosition
+    let source: String
+
+    var values: [String] {
+        [
+            "\(to.epoch)", to.position?.token ?? "", source, "\(from.epoch)",
+            from.position?.token ?? "",
+        ]
+    }
+}
+
 /// The statements of the position table. Names are quoted, values are literals of our own making.
 struct PositionSQL: Sendable {
     let table: TableName
@@ -123,12 +137,16 @@ struct PositionSQL: Sendable {
 
     /// Moves the row from one position to the next, and fails the transaction when it is not where
     /// it was: then another daemon writes here.
-    func move(from old: SinkPosition, to new: SinkPosition, source: String) -> String {
+    func move(_ move: PositionMove) -> String { sql(move.values.map(Self.literal)) }
+
+    /// The same with parameters: `PositionMove.values`.
+    var preparedMove: String { sql((1...5).map { "$\($0)" }) }
+
+    private func sql(_ values: [String]) -> String {
         """
-        WITH moved AS (UPDATE \(name) SET epoch = \(new.epoch), \
-        position = \(Self.literal(new.position?.token ?? "")), source = \(Self.literal(source)), \
-        updated = pg_catalog.now() WHERE \(key) AND epoch = \(old.epoch) \
-        AND position = \(Self.literal(old.position?.token ?? "")) RETURNING 1) \
+        WITH moved AS (UPDATE \(name) SET epoch = \(values[0]), position = \(values[1]), \
+        source = \(values[2]), updated = pg_catalog.now() WHERE \(key) \
+        AND epoch = \(values[3]) AND position = \(values[4]) RETURNING 1) \
         SELECT 1 / pg_catalog.count(*) FROM moved
         """
     }

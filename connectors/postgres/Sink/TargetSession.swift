@@ -8,9 +8,9 @@ final class TargetSession {
     let sql: PositionSQL
     /// Names of what was prepared.
     private var prepared: Set<String> = []
-    /// Numbers of the plans whose temporary tables exist, and those that hold rows.
+    /// Numbers of the plans whose temporary tables exist, and names of those that hold rows.
     private var staged: Set<Int> = []
-    private var filled: Set<Int> = []
+    private var filled: Set<String> = []
     private(set) var isInTransaction = false
     /// The target is the very database that is read.
     private(set) var isSource = false
@@ -107,29 +107,29 @@ final class TargetSession {
     }
 
     /// - Parameter isDurable: whether to wait until it, and all before it, is on disk.
-    func commit(_ move: String, isDurable: Bool) throws(PostgresFailure) {
+    func commit(_ move: PositionMove, isDurable: Bool) throws(PostgresFailure) {
         let durable = isDurable ? "SET LOCAL synchronous_commit = on; " : ""
-        _ = try connection.query("\(durable)\(move); COMMIT", within: Self.statementLimit)
+        _ = try connection.query("\(durable)\(sql.move(move)); COMMIT", within: Self.statementLimit)
         isInTransaction = false
         filled = []
     }
 
     /// A transaction of its own that moves nothing but makes all before it durable.
-    func makeDurable(_ move: String) throws(PostgresFailure) {
+    func makeDurable(_ move: PositionMove) throws(PostgresFailure) {
         _ = try connection.query(
-            "BEGIN; SET LOCAL synchronous_commit = on; \(move); COMMIT",
+            "BEGIN; SET LOCAL synchronous_commit = on; \(sql.move(move)); COMMIT",
             within: Self.statementLimit)
     }
 
     // MARK: Temporary tables
 
-    /// Makes a plan's temporary tables, or empties them: to be called before rows are copied in.
-    func emptyStages(_ plan: CopyPlan) throws(PostgresFailure) {
+    /// Makes a plan's temporary tables, and empties one that holds rows of this transaction.
+    func prepareStage(_ name: String, _ plan: CopyPlan) throws(PostgresFailure) {
         if staged.insert(plan.number).inserted {
             _ = try connection.query(plan.createStages.joined(separator: "; "))
         }
-        guard !filled.insert(plan.number).inserted else { return }
-        _ = try connection.query(plan.emptyStages, within: Self.statementLimit)
+        guard !filled.insert("\(name)\(plan.number)").inserted else { return }
+        _ = try connection.query(plan.empty(name), within: Self.statementLimit)
     }
 
     // MARK: Statements
