@@ -23,6 +23,7 @@ extension PostgresSource.Stream {
         into batch: inout BatchBuilder, within limit: Duration, _ failures: FailureMap
     ) throws(WeirError) {
         decoder.beginBatch()
+        let wasInside = decoder.openTransaction != nil
         let deadline = ContinuousClock.now + limit
         do throws(PostgresFailure) {
             let handOver = ContinuousClock.now + GatherPace.handOver
@@ -38,7 +39,10 @@ extension PostgresSource.Stream {
                     usleep(GatherPace.pauseMicroseconds)
                     continue
                 }
-                if !batch.isEmpty || decoder.sawMarker { return }
+                // The server sends whole transactions: the rest of one is on its way, and a sink that
+                // shows it as a whole waits for its end.
+                let isInside = decoder.openTransaction != nil && !batch.isFull
+                if !isInside, !batch.isEmpty || wasInside || decoder.sawMarker { return }
                 try wait(until: min(deadline, nextStatus), from: now)
             }
         } catch {
