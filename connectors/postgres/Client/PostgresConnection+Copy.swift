@@ -69,15 +69,23 @@ extension PostgresConnection {
         }
     }
 
+    private static let copySliceBytes = 1 << 20
+
     /// Sends a part of the rows, waiting until the socket has taken it.
     package func sendCopyData(
         _ bytes: UnsafeRawBufferPointer, by deadline: ContinuousClock.Instant
     ) throws(PostgresFailure) {
-        let sent = unsafe bytes.withMemoryRebound(to: CChar.self) {
-            unsafe PQputCopyData(connection, $0.baseAddress, Int32($0.count))
-        }
-        guard sent == 1 else { throw lastFailure() }
-        try flush(by: deadline)
+        // In slices, so that the library's buffer stays small.
+        var rest = unsafe bytes
+        repeat {
+            let slice = unsafe UnsafeRawBufferPointer(rebasing: rest.prefix(Self.copySliceBytes))
+            let sent = unsafe slice.withMemoryRebound(to: CChar.self) {
+                unsafe PQputCopyData(connection, $0.baseAddress, Int32($0.count))
+            }
+            guard sent == 1 else { throw lastFailure() }
+            try flush(by: deadline)
+            unsafe rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(slice.count))
+        } while unsafe !rest.isEmpty
     }
 
     /// Ends the rows and returns how many the server took.

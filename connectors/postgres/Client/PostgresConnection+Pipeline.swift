@@ -1,4 +1,5 @@
 import CLibPQ
+import Glibc
 
 /// Commands that go to the server together and are answered in order: one round trip for all.
 ///
@@ -46,16 +47,17 @@ extension PostgresConnection {
     ///
     /// - Parameters:
     ///   - count: how many commands were added.
+    ///   - limit: for each answer.
     ///   - body: gets each answer with the command's index.
     /// - Throws: what ends the connection; a command's failure is an answer.
     package func endPipeline(
-        _ count: Int, by deadline: ContinuousClock.Instant,
-        _ body: (Int, PipelineAnswer) -> Void
+        _ count: Int, within limit: Duration, _ body: (Int, PipelineAnswer) -> Void
     ) throws(PostgresFailure) {
         guard unsafe PQpipelineSync(connection) == 1 else { throw lastFailure() }
-        try flush(by: deadline)
+        try flush(by: .now + limit)
         for index in 0..<count {
             var answer: PipelineAnswer?
+            let deadline = ContinuousClock.now + limit
             while let result = try unsafe nextResult(by: deadline) {
                 let next = unsafe pipelineAnswer(result)
                 unsafe PQclear(result)
@@ -67,6 +69,7 @@ extension PostgresConnection {
         }
         // The sync itself, after what the commit may have to say.
         var gaps = 0
+        let deadline = ContinuousClock.now + limit
         while true {
             guard let result = try unsafe nextResult(by: deadline) else {
                 gaps += 1
@@ -110,17 +113,23 @@ extension PostgresConnection {
     package init() {}
 
     package mutating func removeAll() {
-        bytes.removeAll(keepingCapacity: true)
+        // Memory of a huge row is given back.
+        bytes.removeAll(keepingCapacity: bytes.count < 1 << 20)
         starts.removeAll(keepingCapacity: true)
+        hasNUL = false
     }
 
     package var count: Int { starts.count }
+    /// Some text holds a NUL, which the protocol would take for its end.
+    package private(set) var hasNUL = false
 
     package mutating func appendNull() { starts.append(-1) }
 
-    /// - Parameter text: ends at its first NUL byte, if it has one; PostgreSQL's text has none.
     package mutating func append(_ text: UnsafeRawBufferPointer) {
         starts.append(bytes.count)
+        if let base = text.baseAddress, unsafe memchr(base, 0, text.count) != nil {
+            hasNUL = true
+        }
         unsafe text.withMemoryRebound(to: CChar.self) { unsafe bytes.append(contentsOf: $0) }
         bytes.append(0)
     }

@@ -47,6 +47,9 @@ import Glibc
                 // knows nothing of the rows at hand, might read all of the table instead.
                 ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off"),
                 ("plan_cache_mode", "force_generic_plan"),
+                // A host that vanishes must not keep our lock for hours.
+                ("tcp_keepalives_idle", "10"), ("tcp_keepalives_interval", "5"),
+                ("tcp_keepalives_count", "3"), ("tcp_user_timeout", "30000"),
             ])
     }
 
@@ -245,20 +248,19 @@ import Glibc
     }
 
     package static func literal(_ text: String) -> String {
-        let escaped = text.split(separator: "'", omittingEmptySubsequences: false)
-            .joined(separator: "''")
         // With E'' a backslash is one whatever standard_conforming_strings says.
-        let doubled = escaped.split(separator: "\\", omittingEmptySubsequences: false)
-            .joined(separator: "\\\\")
-        return "E'\(doubled)'"
+        "E'\(doubled(text, [UInt8(ascii: "'"), UInt8(ascii: "\\")]))'"
     }
 
     package static func identifier(_ name: String) -> String {
-        "\""
-            + name.split(separator: "\"", omittingEmptySubsequences: false)
-            .joined(separator: "\"\"") + "\""
+        "\"\(doubled(name, [UInt8(ascii: "\"")]))\""
     }
 
+    /// Byte by byte: a mark that joins a quote to one character for people does not for a server.
+    package static func doubled(_ text: String, _ bytes: [UInt8]) -> String {
+        String(
+            decoding: text.utf8.flatMap { bytes.contains($0) ? [$0, $0] : [$0] }, as: UTF8.self)
+    }
     // MARK: Waiting
 
     func flush(by deadline: ContinuousClock.Instant) throws(PostgresFailure) {

@@ -42,10 +42,14 @@ struct ChangeSet {
     private let keyColumns: [Int]
     private let columns: [Int]
     /// A row got another key and its unsent columns lie under the old one: only the order of
-    /// changes tells what it is.
+    /// changes tells what it is. Or other rows hang on one that goes.
     private(set) var needsOrder = false
 
+    /// The end of a row would reach others at another time than it did at the source.
+    private let isCascading: Bool
+
     init(_ plan: CopyPlan) {
+        isCascading = plan.target.isCascading
         keyCount = plan.key.count
         width = plan.outputs.count
         keyColumns = plan.keyReferences.map(\.column)
@@ -73,11 +77,16 @@ struct ChangeSet {
             let new = row(keyOf: event.after, place.batch, batches)
             if new == known, old == nil { wereThere[new] = true }
             put(event.after, new, place.batch, batches, old ?? new)
-            if let old, old != new { states[old] = .gone }
+            if let old, old != new { remove(old) }
         case .delete:
-            states[row(keyOf: event.before, place.batch, batches)] = .gone
+            remove(row(keyOf: event.before, place.batch, batches))
         case .truncate, .message: break
         }
+    }
+
+    private mutating func remove(_ row: Int) {
+        states[row] = .gone
+        if isCascading { needsOrder = true }
     }
 
     /// Gives a row the values of an image; what was not sent comes from the row `earlier`.

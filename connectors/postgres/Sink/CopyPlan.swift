@@ -34,6 +34,15 @@ final class CopyPlan: Sendable {
     let upsertName: String
     let moveName: String
     let deleteName: String
+    let insertName: String
+
+    /// The target asks for a column that is not written: rows that are there must not be inserted,
+    /// not even to find that they are.
+    let updatesFirst: Bool
+    /// An UPDATE may give a row another key.
+    let canMove: Bool
+    /// A row may be taken out and put back, and nobody sees or misses anything.
+    let canSwap: Bool
 
     init(
         schema: TableSchema, target: TargetTable, outputs: [Output], key: [Int], isKeyed: Bool,
@@ -51,6 +60,13 @@ final class CopyPlan: Sendable {
         upsertName = "u\(number)"
         moveName = "m\(number)"
         deleteName = "d\(number)"
+        insertName = "i\(number)"
+        let others = target.columns.filter { column in
+            !column.isGenerated && !outputs.contains { $0.name == column.name }
+        }
+        updatesFirst = others.contains(where: \.isDemanded)
+        canMove = isKeyed && key.allSatisfy { outputs[$0].isSettable }
+        canSwap = isKeyed && !target.isWatched && others.isEmpty
     }
 
     func takes(_ operation: Operation) -> Bool { taken[Int(operation.rawValue)] }
@@ -93,15 +109,26 @@ final class CopyPlan: Sendable {
     /// One row whose columns are all there.
     var upsert: String {
         let values = outputs.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
-        return "INSERT INTO \(target.name.sql) (\(names(outputs.indices))) OVERRIDING SYSTEM VALUE "
-            + "VALUES (\(values))\(onConflict)"
+        return "\(insertInto)VALUES (\(values))\(onConflict)"
     }
 
-    /// Changes the row of a key in some columns: the key's values first, then the others'.
+    /// One row, unless there is one of its key.
+    var insert: String {
+        let values = outputs.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
+        return "\(insertInto)VALUES (\(values)) ON CONFLICT DO NOTHING"
+    }
+
+    /// The alias keeps a table of that name apart from the row that is excluded.
+    private var insertInto: String {
+        "INSERT INTO \(target.name.sql) AS weir_target (\(names(outputs.indices))) "
+            + "OVERRIDING SYSTEM VALUE "
+    }
+
+    /// Changes the row of a key in some columns, all of which may be set: the key's values first,
+    /// then the others'.
     func update(_ columns: [Int]) -> String {
-        let set = columns.filter { outputs[$0].isSettable }.map { index in
-            "\(PostgresConnection.identifier(outputs[index].name)) = "
-                + "$\(key.count + 1 + (columns.firstIndex(of: index) ?? 0))"
+        let set = columns.enumerated().map { place, index in
+            "\(PostgresConnection.identifier(outputs[index].name)) = $\(key.count + place + 1)"
         }
         guard !set.isEmpty else {
             return "SELECT FROM \(target.name.sql) WHERE \(matchKey)"
@@ -117,15 +144,15 @@ final class CopyPlan: Sendable {
             "\(PostgresConnection.identifier(outputs[index].name)) = $\(key.count + index + 1)"
         }.joined(separator: ", ")
         return "WITH moved AS (UPDATE \(target.name.sql) SET \(set) WHERE \(matchKey) RETURNING 1) "
-            + "INSERT INTO \(target.name.sql) (\(names(outputs.indices))) OVERRIDING SYSTEM VALUE "
-            + "SELECT \(values) WHERE NOT EXISTS (SELECT FROM moved)\(onConflict)"
+            + "\(insertInto)SELECT \(values) WHERE NOT EXISTS (SELECT FROM moved)\(onConflict)"
     }
 
     var delete: String {
         isKeyed
             ? "DELETE FROM \(target.name.sql) WHERE \(matchKey)"
-            : "DELETE FROM \(target.name.sql) WHERE ctid = (SELECT ctid FROM \(target.name.sql) "
-                + "WHERE \(matchRow) LIMIT 1)"
+            // Partitions have a ctid of their own each.
+            : "DELETE FROM \(target.name.sql) WHERE (tableoid, ctid) = "
+                + "(SELECT tableoid, ctid FROM \(target.name.sql) WHERE \(matchRow) LIMIT 1)"
     }
 
     /// All at once, because one may refer to another.
@@ -172,8 +199,7 @@ final class CopyPlan: Sendable {
     }
 
     var mergeRows: String {
-        "INSERT INTO \(target.name.sql) (\(names(outputs.indices))) OVERRIDING SYSTEM VALUE "
-            + "SELECT \(names(outputs.indices)) FROM \(stage("rows"))\(onConflict)"
+        "\(insertInto)SELECT \(names(outputs.indices)) FROM \(stage("rows"))\(onConflict)"
     }
 
     /// Changes the rows of the staged keys in some columns; nil when none of them may be set.

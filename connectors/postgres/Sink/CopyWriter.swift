@@ -16,7 +16,16 @@ struct CopyWriter: ~Copyable {
     var isFull: Bool { bytes.count >= Self.chunkBytes }
     var isEmpty: Bool { bytes.isEmpty }
 
-    mutating func removeAll() { bytes.removeAll() }
+    /// Memory of a huge row is given back.
+    mutating func removeAll() {
+        if bytes.count > Self.keptBytes {
+            bytes = JSONWriter(capacity: 80 << 10)
+        } else {
+            bytes.removeAll()
+        }
+    }
+
+    private static let keptBytes = 1 << 20
 
     borrowing func withBytes<R, Failure: Error>(
         _ body: (UnsafeRawBufferPointer) throws(Failure) -> R

@@ -5,21 +5,22 @@ import WeirValues
 /// Finds out how a source table is written: looks at the target, makes or extends it. Blocks.
 struct PlanMaker {
     let config: PostgresSinkConfig
-    let connection: PostgresConnection
+    let session: TargetSession
     let number: Int
-    /// The target is the very database that is read.
-    let isSource: Bool
     let log: (LogLevel, String) -> Void
 
+    private var connection: PostgresConnection { session.connection }
     private var catalogue: TargetCatalogue { TargetCatalogue(connection: connection) }
 
     /// Nil for a table the sink takes nothing of.
     func plan(_ schema: TableSchema) throws(TargetFailure) -> CopyPlan? {
-        let takes = Operation.allCases.map { config.routing.takes($0, of: schema) }
+        let takes = Operation.allCases.map {
+            config.routing.takes($0, of: schema) && (config.truncates || $0 != .truncate)
+        }
         guard takes.contains(true), !schema.isMessages else { return nil }
         let source = TableName(schema: schema.schema, name: schema.name)
         let name = config.target.resolve(for: source)
-        if isSource, name == source {
+        if session.isSource, name == source {
             throw .weir(
                 WeirError(
                     .targetUnfit, .blocked,
@@ -31,10 +32,17 @@ struct PlanMaker {
         let table: TargetTable
         if let found = try catalogue.table(name) {
             table = found
+        } else if session.targets.contains(name.description) {
+            throw .weir(
+                WeirError(
+                    .targetRestored, .positionLost,
+                    "the target \"\(name)\" is gone, and with it the rows that were delivered",
+                    hint: ErrorCode.targetRestored.remedy))
         } else {
             try create(name, wanted, key: schema.isKeyUnique ? key : [])
             table = try find(name)
         }
+        do { try session.add(target: name) } catch { throw .server(error) }
         let (outputs, complete) = try fit(wanted, schema, to: table)
         if let text = config.text { try ensureSearch(text, complete) }
         // Left-out columns moved the others' places.
@@ -43,6 +51,17 @@ struct PlanMaker {
         }
         let keyNames = places.map { outputs[$0].name }
         let isKeyed = schema.isKeyUnique && !key.isEmpty
+        if isKeyed, places.count < key.count {
+            let lost = key.map { wanted[$0].output }.filter { !keyNames.contains($0) }
+            throw .weir(
+                WeirError(
+                    .newColumn, .blocked,
+                    "the target \"\(name)\" does not take \"\(lost.joined(separator: "\", \""))\", "
+                        + "a column of the key",
+                    hint:
+                        "Without it rows could not be told apart. Add it to the target and to its "
+                        + "unique index."))
+        }
         if isKeyed, !complete.hasUniqueKey(on: keyNames) {
             let list = keyNames.map(PostgresConnection.identifier).joined(separator: ", ")
             throw .weir(
@@ -187,6 +206,8 @@ struct PlanMaker {
 
     /// Makes the tsvector column where it is missing.
     private func ensureSearch(_ text: SearchText, _ table: TargetTable) throws(TargetFailure) {
+        // Without a choice the columns of the first day stay.
+        if text.weighted.isEmpty, table.column(text.column) != nil { return }
         let expression: String
         do {
             expression = try text.expression(table.columns.filter { $0.name != text.column })

@@ -21,7 +21,7 @@ extension PostgresSink {
         }
         let isPart = isInside
         if !chunk.needsOrder, !isFew {
-            if try writeSets(chunk, session) {
+            if try writeSets(chunk, session), try constraintsHold(chunk, session) {
                 if let move { try commit(move, isDurable, session) }
                 return 0
             }
@@ -36,8 +36,10 @@ extension PostgresSink {
         }
         if outcome.refusal == nil {
             let late = try await complete(outcome.missing, of: chunk, session)
-            if let move { try commit(move, isDurable, session) }
-            return late
+            if try constraintsHold(chunk, session) {
+                if let move { try commit(move, isDurable, session) }
+                return late
+            }
         }
         try check(outcome.refusal)
         try again(isPart: isPart, session)
@@ -96,29 +98,79 @@ extension PostgresSink {
         return late
     }
 
+    /// Looks at the constraints that wait for the commit, where there are any: a commit that fails
+    /// would not tell which row is to blame.
+    private func constraintsHold(
+        _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(TargetFailure) -> Bool {
+        try violation(in: chunk, session) == nil
+    }
+
+    private func violation(
+        in chunk: WriteChunk, _ session: TargetSession
+    ) throws(TargetFailure) -> PostgresFailure? {
+        guard chunk.plans.joined().contains(where: { $0?.target.isDeferring ?? false }) else {
+            return nil
+        }
+        do throws(PostgresFailure) {
+            _ = try session.connection.query(
+                "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED",
+                within: TargetSession.statementLimit)
+            return nil
+        } catch {
+            guard FailureClass(error) == .data else { throw .server(error) }
+            return error
+        }
+    }
+
     private func writeTransaction(
         _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
     ) async throws(TargetFailure) -> Int {
         let savepoint = "weir_transaction"
         try control("SAVEPOINT \(savepoint)", session)
-        var first: RowWriter.Refusal?
-        for way in RowWriter.Way.allCases {
+        var refusal: RowWriter.Refusal?
+        for way in RowWriter.Way.allCases where isOpen(way, places, of: chunk, after: refusal) {
             let tried = try server { () throws(PostgresFailure) in
                 try rows.write(places, of: chunk, way, session)
             }
-            guard let outcome = tried else { continue }
+            guard var outcome = tried else { continue }
             if outcome.refusal == nil {
                 let late = try await complete(outcome.missing, of: chunk, session)
-                try control("RELEASE SAVEPOINT \(savepoint)", session)
-                return late
+                guard let failure = try violation(in: chunk, session), let last = places.last else {
+                    try control("RELEASE SAVEPOINT \(savepoint)", session)
+                    return late
+                }
+                outcome.refusal = RowWriter.Refusal(place: last, failure: failure)
             }
             try check(outcome.refusal)
-            first = first ?? outcome.refusal
+            refusal = refusal ?? outcome.refusal
             try control("ROLLBACK TO SAVEPOINT \(savepoint)", session)
             session.forgetPrepared()
         }
-        guard let first else { return 0 }
-        throw .weir(refused(first, of: chunk))
+        guard let refusal else { return 0 }
+        let error = refused(refusal, of: chunk)
+        // The row it refers to may come with another sink, a moment later.
+        let position = chunk.batches[refusal.place.batch].position(of: chunk.event(refusal.place))
+        if refusal.failure.sqlState == "23503", !isInside, waitsForParent(of: position) {
+            throw .weir(
+                WeirError(
+                    error.code, .transient, error.message, detail: error.detail, hint: error.hint))
+        }
+        throw .weir(error)
+    }
+
+    /// Whether to try a way after others were refused. Rows that go in another way than they did at
+    /// the source must take no other rows along, and are put back only for values in each other's
+    /// way: what a trigger refuses stays refused.
+    private func isOpen(
+        _ way: RowWriter.Way, _ places: [EventPlace], of chunk: WriteChunk,
+        after refusal: RowWriter.Refusal?
+    ) -> Bool {
+        guard way != .moving else { return true }
+        guard let state = refusal?.failure.sqlState, ["23505", "23P01"].contains(state) else {
+            return false
+        }
+        return !places.contains { chunk.plan($0)?.target.isCascading ?? false }
     }
 
     private func refused(_ refusal: RowWriter.Refusal, of chunk: WriteChunk) -> WeirError {
@@ -134,7 +186,7 @@ extension PostgresSink {
         return WeirError(
             .rowRefused, .rejected,
             "\(place) refuses \(event.operation.name) of \"\(table)\" (\(keys.joined(separator: ", "))) "
-                + "in \"\(target?.description ?? "")\": \(refusal.failure.message)",
+                + "in \"\(target?.description ?? "")\": \(refusal.failure.words)",
             detail: "Event pg:\(context.pipeline):\(position.token), SQLSTATE "
                 + "\(refusal.failure.sqlState).",
             hint: ErrorCode.rowRefused.remedy)
@@ -143,13 +195,19 @@ extension PostgresSink {
     // MARK: Rows beside the stream
 
     /// Inserts the rows the target lacks and of which the stream brought only a part.
+    ///
+    /// Of several changes of one row the last counts: what it did not send is read.
     private func complete(
         _ missing: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
     ) async throws(TargetFailure) -> Int {
+        if missing.isEmpty { return 0 }
+        var last: [RowName: Int] = [:]
+        for (index, place) in missing.enumerated() { last[RowName(place, of: chunk)] = index }
+        let places = last.values.sorted().map { missing[$0] }
         var start = 0
-        while start < missing.count {
-            let end = min(start + Self.lateMax, missing.count)
-            try await completeSome(Array(missing[start..<end]), of: chunk, session)
+        while start < places.count {
+            let end = min(start + Self.lateMax, places.count)
+            try await completeSome(Array(places[start..<end]), of: chunk, session)
             start = end
         }
         return missing.count
@@ -185,8 +243,7 @@ extension PostgresSink {
         }
         let late = WriteChunk(whole, plans)
         let outcome = try server { () throws(PostgresFailure) in
-            try rows.writeInOrder(
-                late.transactions.flatMap(\.self), of: late, .replacing, session)
+            try rows.insertMissing(late, session)
         }
         if let refusal = outcome.refusal {
             try check(refusal)
@@ -225,5 +282,16 @@ extension PostgresSink {
         _ body: () throws(PostgresFailure) -> R
     ) throws(TargetFailure) -> R {
         do throws(PostgresFailure) { return try body() } catch { throw .server(error) }
+    }
+}
+
+/// A row of a target by its key.
+private struct RowName: Hashable {
+    let plan: Int
+    let key: [[UInt8]]
+
+    init(_ place: EventPlace, of chunk: WriteChunk) {
+        plan = chunk.plan(place)?.number ?? 0
+        key = chunk.batches[place.batch].keyBytes(of: chunk.event(place))
     }
 }

@@ -32,6 +32,11 @@ package actor PostgresSink: SinkConnector {
     /// Events that were accepted are gone: nothing is written before the next `open`.
     private var isLost = false
     private let turn = Turn()
+    /// The row that waits for one it refers to, and how often it was tried.
+    private var orphan: (position: Position, attempts: Int)?
+    private static let orphanAttempts = 6
+
+    private static let hugeBytes = 32 << 20
 
     package init(_ config: PostgresSinkConfig, _ context: ConnectorContext) {
         self.config = config
@@ -64,7 +69,7 @@ package actor PostgresSink: SinkConnector {
         let session = try connect()
         do throws(WeirError) {
             self.session = session
-            try begin(session, mark: known)
+            try await begin(session, mark: known)
             try makeDurable(session)
         } catch {
             abandon()
@@ -87,12 +92,14 @@ package actor PostgresSink: SinkConnector {
         isInside = false
     }
 
+    private static let tooOld = "weir: too old"
+
     private func connect() throws(WeirError) -> TargetSession {
         do throws(PostgresFailure) {
             let connection = try PostgresConnection(
                 config.connection, mode: .sink, name: "weir \(context.pipeline)/\(context.name)")
             guard connection.serverVersion >= 140000 else {
-                throw PostgresFailure(.statement, "PostgreSQL 14 or newer is needed", sqlState: "")
+                throw PostgresFailure(.statement, "", sqlState: Self.tooOld)
             }
             let session = TargetSession(
                 connection,
@@ -103,6 +110,11 @@ package actor PostgresSink: SinkConnector {
             }
             return session
         } catch {
+            if error.sqlState == Self.tooOld {
+                throw WeirError(
+                    .serverVersion, .blocked, "\(place) is older than PostgreSQL 14",
+                    hint: ErrorCode.serverVersion.remedy)
+            }
             guard error.sqlState == "55P03" else {
                 throw failures.error(error, doing: "connect")
             }
@@ -117,12 +129,16 @@ package actor PostgresSink: SinkConnector {
     /// Reads the target's position and decides what it means at a start.
     private func begin(
         _ session: TargetSession, mark: SinkPosition?
-    ) throws(WeirError) {
+    ) async throws(WeirError) {
         session.lookForSource(context.source())
         let found = try readPosition(session)
         let epoch = context.epoch()
+        // Beside the mark, which a moved position clears: whether the state knows this sink at all.
+        let note = "postgres sink \(context.name)"
+        let noted = try await context.notes.get(note).flatMap { UInt32($0) }
+        if noted != epoch { try await context.notes.set(note, "\(epoch)") }
         let verdict = PositionVerdict.judge(
-            found: found, mark: mark, epoch: epoch, source: source)
+            found: found, mark: mark, noted: noted, epoch: epoch, source: source)
         switch verdict {
         case .goOn: committed = found?.position
         case .new:
@@ -134,6 +150,9 @@ package actor PostgresSink: SinkConnector {
             if let found {
                 let move = PositionMove(from: found.position, to: position, source: source)
                 try run(session.sql.move(move), session, "write the position")
+            }
+            do { try session.forgetTargets() } catch {
+                throw failed(error, doing: "write the position")
             }
             committed = position
         case .restored: throw restored(found?.position, mark)
@@ -181,10 +200,11 @@ package actor PostgresSink: SinkConnector {
 
     /// The session, after a lost one a new one that stands where the old one did.
     private func ready() throws(WeirError) -> TargetSession {
-        if let session, session.connection.isAlive() { return session }
-        let wasInside = isInside
-        abandon()
         if isLost { throw lost("the pipeline has not gone back yet") }
+        if let session, session.connection.isAlive() { return session }
+        // Said before anything else may fail: nobody else remembers it.
+        if isInside { throw lost("the connection ended inside a long transaction") }
+        abandon()
         guard let expected = committed else {
             throw WeirError(.bug, .bug, "the sink is written to before it was opened")
         }
@@ -201,12 +221,12 @@ package actor PostgresSink: SinkConnector {
         // At or behind it: a commit whose answer was lost was made all the same.
         committed = found
         self.session = session
-        if wasInside { throw lost("the connection ended inside a long transaction") }
         return session
     }
 
     /// `flush` fails too from now on, so that no checkpoint counts on what is gone.
     private func lost(_ why: String) -> WeirError {
+        abandon()
         isLost = true
         return WeirError(
             .acceptedLost, .rewind, "\(why); going back to the last checkpoint",
@@ -287,6 +307,8 @@ package actor PostgresSink: SinkConnector {
                 &counts, session)
         }
         for batch in batches { bytes += batch.arena.count }
+        // The client library keeps what a huge row took for as long as its connection lives.
+        if !isInside, batches.contains(where: { $0.arena.count > Self.hugeBytes }) { abandon() }
         return WriteOutcome(
             .accepted, delivered: counts.delivered, filtered: counts.filtered, late: counts.late,
             bytes: bytes, mark: boundary == nil ? nil : self.committed?.mark)
@@ -319,7 +341,9 @@ package actor PostgresSink: SinkConnector {
         counts.delivered += chunk.taken
         guard chunk.taken > 0 || isInside && boundary != nil else { return }
         if boundary == nil, !isInside, durable != committed { try makeDurable(session) }
-        let next = boundary.map { SinkPosition(epoch: committed.epoch, position: $0) }
+        // The epoch rises in one life when the source fails over; its positions stay comparable.
+        let epoch = max(committed.epoch, context.epoch())
+        let next = boundary.map { SinkPosition(epoch: epoch, position: $0) }
         do throws(TargetFailure) {
             counts.late += try await write(
                 chunk, from: committed, to: next, isDurable: isContinued, session)
@@ -371,9 +395,15 @@ package actor PostgresSink: SinkConnector {
     ) throws(TargetFailure) -> CopyPlan? {
         planCount += 1
         return try PlanMaker(
-            config: config, connection: session.connection, number: planCount,
-            isSource: session.isSource, log: context.log
+            config: config, session: session, number: planCount, log: context.log
         ).plan(schema)
+    }
+
+    /// Whether a row that refers to one which is not there is to be tried again: some seconds long.
+    func waitsForParent(of position: Position) -> Bool {
+        if orphan?.position != position { orphan = (position, 0) }
+        orphan?.attempts += 1
+        return orphan.map { $0.attempts < Self.orphanAttempts } ?? false
     }
 
     // MARK: Rows beside the stream

@@ -106,6 +106,11 @@ package struct PostgresSinkConfig: ConnectorConfig {
         var seen: [TableName: TableName] = [:]
         for table in tables {
             let resolved = target.resolve(for: table)
+            // The server would cut it off, and two names might become one.
+            guard max(resolved.schema.utf8.count, resolved.name.utf8.count) <= 63 else {
+                throw ConfigIssue(
+                    field: "table", "\"\(resolved)\" is longer than the 63 bytes of a name")
+            }
             if let other = seen[resolved] {
                 throw ConfigIssue(
                     field: "table",

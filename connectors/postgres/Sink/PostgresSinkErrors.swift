@@ -11,8 +11,8 @@ extension ErrorCode {
     static let targetRestored = ErrorCode(
         "postgres.target_restored",
         meaning: "The target holds less than Weir had made durable there: it was restored from a "
-            + "backup, or its position table was emptied. The source may have forgotten what lies "
-            + "between.",
+            + "backup, or its position table or a target table was dropped. The source may have "
+            + "forgotten what lies between.",
         remedy: "Restore the target from the source, then weir position set PIPELINE confirmed "
             + "--yes goes on with what is there.")
     static let targetForgotten = ErrorCode(
@@ -78,25 +78,45 @@ enum FailureClass: Equatable {
     case definition
     /// Our own guard: another daemon has moved the position.
     case otherWriter
-    /// Everything else.
-    case other
+    /// The server or what it runs on: no row is to blame.
+    case environment
 
+    /// What is in no list is blamed on a row: alone, it is refused by name instead of tried for
+    /// ever.
     init(_ failure: PostgresFailure) {
         guard failure.kind == .statement else {
-            self = .other
+            self = .environment
+            return
+        }
+        if failure.message.contains(PositionSQL.moved) {
+            self = .otherWriter
             return
         }
         switch failure.sqlState {
-        case PositionSQL.guardState where failure.message.contains("division"): self = .otherWriter
         case "40001", "40P01", "55P03", "57014": self = .conflict
-        case "0A000" where failure.message.contains("truncate"): self = .data
-        case "42P01", "42703", "42P10", "26000", "0A000", "3F000", "42704": self = .definition
+        case "42P01", "42703", "42P10", "26000", "3F000", "42704": self = .definition
+        case "42501", "": self = .environment
         case let state
-        where ["21", "22", "23", "27", "44", "P0"].contains { state.hasPrefix($0) }
-            || ["42804", "54000", "428C9", "54011"].contains(state):
-            self = .data
-        default: self = .other
+        where ["08", "0L", "0P", "25", "28", "53", "55006", "57", "58"].contains {
+            state.hasPrefix($0)
+        }:
+            self = .environment
+        default: self = .data
         }
+    }
+}
+
+extension PostgresFailure {
+    /// The message without what it quotes: of values that do not fit a type, the server says which.
+    var words: String {
+        guard sqlState.hasPrefix("22"), let quote = message.firstIndex(of: "\"") else {
+            return message
+        }
+        return String(message[..<quote]).trimmedTail
+    }
+
+    var withoutValues: PostgresFailure {
+        PostgresFailure(kind, words, sqlState: sqlState, hint: hint)
     }
 }
 
@@ -105,6 +125,7 @@ struct SinkFailureMap: Sendable {
     let server: ServerFailureMap
 
     func error(_ failure: PostgresFailure, doing work: String) -> WeirError {
+        let failure = failure.withoutValues
         switch failure.sqlState {
         case "42501":
             return server.make(

@@ -110,12 +110,28 @@ struct RowWriter: ~Copyable {
         return outcome
     }
 
+    /// Inserts rows that were completed beside the stream, unless a later change of the same
+    /// transaction has brought them meanwhile: that one is newer.
+    mutating func insertMissing(
+        _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(PostgresFailure) -> Outcome {
+        var outcome = Outcome()
+        try session.connection.beginPipeline()
+        try chunk.visit { (place, event, plan) throws(PostgresFailure) in
+            parameters.removeAll()
+            append(plan.references, of: event.after, chunk.batches[place.batch])
+            try execute(plan.insertName, plan.insert, place, session)
+        }
+        try finish(session, &outcome)
+        return outcome
+    }
+
     private mutating func swap(
         _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
     ) throws(PostgresFailure) -> Outcome? {
         var sets: [(plan: CopyPlan, set: ChangeSet, last: EventPlace)] = []
         for place in places {
-            guard let plan = chunk.plan(place), plan.isKeyed, !plan.target.isWatched,
+            guard let plan = chunk.plan(place), plan.canSwap,
                 chunk.event(place).operation != .truncate
             else { return nil }
             var index = sets.firstIndex { $0.plan === plan }
@@ -163,7 +179,9 @@ struct RowWriter: ~Copyable {
         pending.removeAll(keepingCapacity: true)
         var refusal: Refusal?
         var missing: [EventPlace] = []
-        try session.connection.endPipeline(sent.count, by: session.deadline) { index, answer in
+        try session.connection.endPipeline(
+            sent.count, within: TargetSession.statementLimit
+        ) { index, answer in
             switch answer {
             case .done(let rows, _):
                 if rows == 0, sent[index].isPart { missing.append(sent[index].place) }
@@ -197,6 +215,7 @@ struct RowWriter: ~Copyable {
         _ way: Way, _ session: TargetSession
     ) throws(PostgresFailure) {
         let isMoved = event.has(Event.keyChanged)
+        let way = plan.canMove ? way : .replacing
         let isPart = plan.unsent(event.after, in: batch)
         if !plan.isKeyed {
             try delete(event.before, place, plan, batch, session)
@@ -207,9 +226,9 @@ struct RowWriter: ~Copyable {
                 try delete(event.before, place, plan, batch, session)
             }
             try changePart(event.after, of: old, place, plan, batch, session)
-        } else if isMoved, way == .moving {
+        } else if isMoved && way == .moving || !isMoved && plan.updatesFirst {
             parameters.removeAll()
-            append(plan.keyReferences, of: event.before, batch)
+            append(plan.keyReferences, of: isMoved ? event.before : event.after, batch)
             append(plan.references, of: event.after, batch)
             try execute(plan.moveName, plan.move, place, session)
         } else {
@@ -242,7 +261,8 @@ struct RowWriter: ~Copyable {
         _ session: TargetSession
     ) throws(PostgresFailure) {
         let columns = plan.outputs.indices.filter {
-            batch.values[Int(image.start) + plan.references[$0].column].form != .unchanged
+            plan.outputs[$0].isSettable
+                && batch.values[Int(image.start) + plan.references[$0].column].form != .unchanged
         }
         let part = PartColumns(plan: plan.number, columns: columns)
         let number = partColumns[part] ?? partColumns.count
@@ -295,6 +315,12 @@ struct RowWriter: ~Copyable {
         _ name: String, _ sql: @autoclosure () -> String, _ place: EventPlace,
         _ session: TargetSession, isPart: Bool = false
     ) throws(PostgresFailure) {
+        guard !parameters.hasNUL else {
+            // The server would cut the value off; this it refuses.
+            try session.connection.addCommand("SELECT pg_catalog.chr(0)")
+            pending.append(Pending(place: place, isPart: false))
+            return
+        }
         let commands = try session.add(name, sql(), parameters)
         // A preparation before it fails as the statement itself would.
         for command in 0..<commands {

@@ -69,9 +69,10 @@ struct SearchText: Sendable, Equatable {
             && left.weighted.elementsEqual(right.weighted) { $0 == $1 }
     }
 
-    /// A word longer than this many characters, or a text longer, is beyond what a tsvector takes
-    /// (1 MB of words with their places); what is behind it is not found by search.
-    static let charactersMax = 100_000
+    /// A tsvector takes 1 MB of words with their places. So many characters of each column, and of
+    /// all together, are indexed; what is behind them is not found by search.
+    static let columnCharactersMax = 100_000
+    static let charactersMax = 150_000
 
     /// The definition of the tsvector column as SQL, from the target's columns and their types.
     ///
@@ -83,6 +84,8 @@ struct SearchText: Sendable, Equatable {
             chosen = [("A", names)]
         }
         var parts: [String] = []
+        let count = max(1, chosen.reduce(0) { $0 + $1.columns.count })
+        let limit = min(Self.columnCharactersMax, Self.charactersMax / count)
         for (weight, names) in chosen {
             for name in names {
                 guard let column = columns.first(where: { $0.name == name }) else {
@@ -90,7 +93,7 @@ struct SearchText: Sendable, Equatable {
                         .targetUnfit, .blocked,
                         "\"text\" names column \"\(name)\", which the target does not have")
                 }
-                parts.append(try part(column, weight))
+                parts.append(try part(column, weight, limit))
             }
         }
         guard !parts.isEmpty else {
@@ -109,24 +112,27 @@ struct SearchText: Sendable, Equatable {
         "bool", "int2", "int4", "int8", "numeric", "uuid", "oid", "inet", "cidr", "macaddr",
     ]
 
-    private func part(_ column: TargetColumn, _ weight: String) throws(WeirError) -> String {
+    private func part(
+        _ column: TargetColumn, _ weight: String, _ limit: Int
+    ) throws(WeirError) -> String {
         let name = PostgresConnection.identifier(column.name)
-        let value: String
+        let text = "pg_catalog.left(coalesce(\(name)::text, ''), \(limit))"
+        let regconfig = "\(PostgresConnection.literal(configurationName))::regconfig"
+        var vector = "pg_catalog.to_tsvector(\(regconfig), \(text))"
         switch column.type {
-        case "json", "jsonb": value = "coalesce(\(name), 'null')"
-        case let type where Self.textTypes.contains(type):
-            value = "pg_catalog.left(coalesce(\(name)::text, ''), \(Self.charactersMax))"
-        case let type where Self.steadyTypes.contains(type):
-            value = "coalesce(\(name)::text, '')"
+        case "json", "jsonb":
+            // Its strings; of a document that is too long, the beginning of its text.
+            vector =
+                "CASE WHEN pg_catalog.length(\(name)::text) > \(limit) THEN \(vector) "
+                + "ELSE pg_catalog.to_tsvector(\(regconfig), coalesce(\(name), 'null')) END"
+        case let type where Self.textTypes.contains(type) || Self.steadyTypes.contains(type): break
         default:
             throw WeirError(
                 .targetUnfit, .blocked,
                 "column \"\(column.name)\" of type \(column.type) cannot be searched",
                 hint: "Search text and JSON columns.")
         }
-        let regconfig = PostgresConnection.literal(configurationName)
-        return "pg_catalog.setweight(pg_catalog.to_tsvector(\(regconfig)::regconfig, \(value)), "
-            + "'\(weight)')"
+        return "pg_catalog.setweight(\(vector), '\(weight)')"
     }
 
     /// A name without a schema is one of the server's own: there is no search path.

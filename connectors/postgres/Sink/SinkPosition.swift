@@ -51,11 +51,14 @@ enum PositionVerdict: Equatable {
 
     /// - Parameters:
     ///   - found: the target's row and the source it names.
-    ///   - mark: what the checkpoint keeps; nil when it never knew of this sink.
+    ///   - mark: what the checkpoint keeps; nil when it never knew of this sink, and after an
+    ///     operator moved the position.
+    ///   - noted: the epoch in which the state last knew of this sink, also when it only said that
+    ///     it knows too little; nil when it never did.
     ///   - epoch: the epoch of the events that come.
     static func judge(
-        found: (position: SinkPosition, source: String)?, mark: SinkPosition?, epoch: UInt32,
-        source: String
+        found: (position: SinkPosition, source: String)?, mark: SinkPosition?, noted: UInt32?,
+        epoch: UInt32, source: String
     ) -> PositionVerdict {
         guard let found else {
             // A new epoch is an operator's word that it is to go on with what is there.
@@ -64,9 +67,10 @@ enum PositionVerdict: Equatable {
         }
         if found.position.epoch > epoch { return .otherWriter }
         guard let mark else {
+            if let noted, noted < epoch { return .newEpoch }
             if found.source != source { return .otherSource(found.source) }
-            if found.position.position == nil { return .goOn }
-            return found.position.epoch < epoch ? .newEpoch : .forgotten
+            if found.position.position != nil { return .forgotten }
+            return found.position.epoch < epoch ? .newEpoch : .goOn
         }
         if mark.epoch < epoch { return found.position.epoch < epoch ? .newEpoch : .goOn }
         return mark.isAhead(of: found.position) ? .restored : .goOn
@@ -99,6 +103,13 @@ struct PositionSQL: Sendable {
     }
     private static func literal(_ text: String) -> String { PostgresConnection.literal(text) }
 
+    var schemaExists: String {
+        "SELECT pg_catalog.to_regnamespace("
+            + Self.literal(PostgresConnection.identifier(table.schema)) + ")::text"
+    }
+
+    var createSchema: String { TargetDefinition.createSchema(table.schema) }
+
     var exists: String { "SELECT pg_catalog.to_regclass(\(Self.literal(name)))::text" }
 
     /// Two pipelines may begin at once, and IF NOT EXISTS alone does not keep them apart.
@@ -109,7 +120,7 @@ struct PositionSQL: Sendable {
     var create: String {
         """
         BEGIN; \(Self.lockDefinitions); CREATE TABLE IF NOT EXISTS \(name) (pipeline text, sink text, source text NOT NULL, \
-        epoch bigint NOT NULL, position text NOT NULL, \
+        epoch bigint NOT NULL, position text NOT NULL, targets text[] NOT NULL DEFAULT '{}', \
         updated timestamptz NOT NULL DEFAULT pg_catalog.now(), PRIMARY KEY (pipeline, sink)) \
         WITH (fillfactor = 50); COMMIT
         """
@@ -126,6 +137,18 @@ struct PositionSQL: Sendable {
     }
 
     var read: String { "SELECT epoch, position, source FROM \(name) WHERE \(key)" }
+
+    /// The tables that were written in this epoch: one that vanishes took rows with it.
+    var readTargets: String {
+        "SELECT pg_catalog.unnest(targets) FROM \(name) WHERE \(key)"
+    }
+
+    func addTarget(_ target: TableName) -> String {
+        "UPDATE \(name) SET targets = pg_catalog.array_append(targets, "
+            + "\(Self.literal(target.description))) WHERE \(key)"
+    }
+
+    var forgetTargets: String { "UPDATE \(name) SET targets = '{}' WHERE \(key)" }
 
     func insert(_ position: SinkPosition, source: String) -> String {
         """
@@ -147,11 +170,11 @@ struct PositionSQL: Sendable {
         WITH moved AS (UPDATE \(name) SET epoch = \(values[0]), position = \(values[1]), \
         source = \(values[2]), updated = pg_catalog.now() WHERE \(key) \
         AND epoch = \(values[3]) AND position = \(values[4]) RETURNING 1) \
-        SELECT 1 / pg_catalog.count(*) FROM moved
+        SELECT CASE WHEN pg_catalog.count(*) = 1 THEN 1 \
+        ELSE ('\(Self.moved) ' || pg_catalog.count(*))::int END FROM moved
         """
     }
 
-    /// The SQLSTATE of `move` when it found no row: a division by zero.
-    static let guardState = "22012"
-
+    /// What the server's message holds, in whatever language, when `move` found no row.
+    static let moved = "weir: position moved"
 }

@@ -12,11 +12,16 @@ final class TargetSession {
     private var staged: Set<Int> = []
     private var filled: Set<String> = []
     private(set) var isInTransaction = false
+    private var hasSavepoint = false
     /// The target is the very database that is read.
     private(set) var isSource = false
+    /// The tables that were written in this epoch.
+    private(set) var targets: Set<String> = []
 
-    /// A statement that takes longer waits for a lock; the connection is then given up.
-    static let statementLimit = Duration.seconds(60)
+    /// Honest work may take long; when nothing at all comes for so long the connection is given up.
+    static let statementLimit = Duration.seconds(300)
+    /// The server gives up waiting for a lock earlier, and says so.
+    private static let lockWaitMillis = 60_000
     /// A daemon that was killed leaves a session behind, which the server ends a moment later.
     private static let lockLimitMillis = 3000
 
@@ -33,7 +38,8 @@ final class TargetSession {
         _ = try? connection.query("SET client_connection_check_interval = 1000")
         do {
             _ = try connection.query(
-                "SET lock_timeout = \(Self.lockLimitMillis); \(sql.lock); SET lock_timeout = 0")
+                "SET lock_timeout = \(Self.lockLimitMillis); \(sql.lock); "
+                    + "SET lock_timeout = \(Self.lockWaitMillis)")
             return true
         } catch {
             guard error.sqlState == "55P03" else { throw error }
@@ -53,15 +59,29 @@ final class TargetSession {
     /// The position row, after the table was made if it is missing.
     func readPosition() throws(PostgresFailure) -> (position: SinkPosition, source: String)? {
         if try connection.queryRow(sql.exists)[0] == nil {
+            if try connection.queryRow(sql.schemaExists)[0] == nil {
+                _ = try connection.query(sql.createSchema)
+            }
             _ = try connection.query(sql.create)
         }
         guard let row = try connection.query(sql.read).first,
             let epoch = row[0].flatMap({ UInt32($0) }), let token = row[1]
         else { return nil }
+        targets = Set(try connection.query(sql.readTargets).compactMap { $0[0] })
         return (
             SinkPosition(epoch: epoch, position: token.isEmpty ? nil : Position(token: token)),
             row[2] ?? ""
         )
+    }
+
+    func add(target: TableName) throws(PostgresFailure) {
+        guard targets.insert(target.description).inserted else { return }
+        _ = try connection.query(sql.addTarget(target))
+    }
+
+    func forgetTargets() throws(PostgresFailure) {
+        _ = try connection.query(sql.forgetTargets)
+        targets = []
     }
 
     // MARK: Transactions
@@ -71,7 +91,11 @@ final class TargetSession {
     /// Begins a transaction, or a part of the one that is open.
     func begin() throws(PostgresFailure) {
         if isInTransaction {
-            _ = try connection.query("SAVEPOINT \(Self.savepoint)", within: Self.statementLimit)
+            // One at a time: they would nest, once per write.
+            let release = hasSavepoint ? "RELEASE SAVEPOINT \(Self.savepoint); " : ""
+            _ = try connection.query(
+                "\(release)SAVEPOINT \(Self.savepoint)", within: Self.statementLimit)
+            hasSavepoint = true
         } else {
             try beginAnew()
         }
@@ -81,6 +105,7 @@ final class TargetSession {
         // Constraints that may wait, wait: the source had them hold at each commit only.
         _ = try connection.query("BEGIN; SET CONSTRAINTS ALL DEFERRED", within: Self.statementLimit)
         isInTransaction = true
+        hasSavepoint = false
         filled = []
     }
 

@@ -14,6 +14,8 @@ struct TargetColumn: Sendable, Equatable {
     let isAlwaysIdentity: Bool
     /// What a comment on it says; our own tsvector columns carry one.
     let comment: String?
+    /// A row without it is refused.
+    let isDemanded: Bool
 }
 
 /// A table of the target as its catalogue describes it.
@@ -26,8 +28,12 @@ struct TargetTable: Sendable, Equatable {
     let uniqueKeys: [[String]]
     /// The tables its foreign keys refer to.
     let parents: [UInt32]
-    /// Foreign keys of other tables, or triggers on DELETE, would see a row go that comes again.
+    /// Foreign keys or triggers would see a row go that comes again.
     let isWatched: Bool
+    /// The end of a row changes or ends rows that refer to it.
+    let isCascading: Bool
+    /// Some constraint of it, or to it, may wait for the commit.
+    let isDeferring: Bool
 
     func column(_ name: String) -> TargetColumn? { columns.first { $0.name == name } }
 
@@ -48,7 +54,8 @@ struct TargetTable: Sendable, Equatable {
     static func columnsQuery(_ oid: UInt32) -> String {
         """
         SELECT a.attname, t.typname, pg_catalog.format_type(a.atttypid, a.atttypmod), \
-        a.attgenerated, a.attidentity, pg_catalog.col_description(a.attrelid, a.attnum) \
+        a.attgenerated, a.attidentity, pg_catalog.col_description(a.attrelid, a.attnum), \
+        a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' \
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
         WHERE a.attrelid = \(oid) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
         """
@@ -73,23 +80,27 @@ struct TargetTable: Sendable, Equatable {
         """
     }
 
-    static func watchedQuery(_ oid: UInt32) -> String {
+    /// Whether it is watched, cascading and deferring.
+    static func usesQuery(_ oid: UInt32) -> String {
         """
         SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' \
         AND confrelid = \(oid)) OR EXISTS (SELECT FROM pg_catalog.pg_trigger \
-        WHERE tgrelid = \(oid) AND NOT tgisinternal AND tgtype & 8 <> 0)
+        WHERE tgrelid = \(oid) AND NOT tgisinternal), \
+        EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' \
+        AND confrelid = \(oid) AND confdeltype IN ('c', 'n', 'd')), \
+        EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = \(oid) AND tgdeferrable)
         """
     }
 }
 
 extension TargetColumn {
     init?(_ row: [String?]) {
-        guard row.count == 6, let name = row[0], let type = row[1], let sqlType = row[2] else {
+        guard row.count == 7, let name = row[0], let type = row[1], let sqlType = row[2] else {
             return nil
         }
         self.init(
             name: name, type: type, sqlType: sqlType, isGenerated: row[3]?.isEmpty == false,
-            isAlwaysIdentity: row[4] == "a", comment: row[5])
+            isAlwaysIdentity: row[4] == "a", comment: row[5], isDemanded: row[6] == "t")
     }
 }
 
@@ -123,10 +134,11 @@ struct TargetCatalogue {
         let parents = try query(TargetTable.parentsQuery(oid)).compactMap {
             $0[0].flatMap { UInt32($0) }
         }
-        let watched = try query(TargetTable.watchedQuery(oid)).first?[0] == "t"
+        let uses = try query(TargetTable.usesQuery(oid)).first ?? [nil, nil, nil]
         return TargetTable(
             name: name, oid: oid, columns: columns, uniqueKeys: keys.map(\.names),
-            parents: parents, isWatched: watched)
+            parents: parents, isWatched: uses[0] == "t", isCascading: uses[1] == "t",
+            isDeferring: uses[2] == "t")
     }
 
     /// The names of types, as SQL, that the target knows.

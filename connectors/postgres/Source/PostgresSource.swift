@@ -98,8 +98,8 @@ package actor PostgresSource: SourceConnector {
     /// Protocol 1: the server sends whole transactions in commit order (CORRECTNESS 16, 20).
     private func startCommand(at lsn: LSN, serverVersion: Int) -> String {
         // The replication grammar knows neither E'' nor backslash escapes.
-        let names = PostgresConnection.identifier(config.publication)
-            .split(separator: "'", omittingEmptySubsequences: false).joined(separator: "''")
+        let names = PostgresConnection.doubled(
+            PostgresConnection.identifier(config.publication), [UInt8(ascii: "'")])
         var options = "proto_version '1', messages 'true', publication_names '\(names)'"
         if config.skipsOrigins && serverVersion >= 160000 { options += ", origin 'none'" }
         return "START_REPLICATION SLOT \(PostgresConnection.identifier(config.slot)) LOGICAL "

@@ -1,0 +1,110 @@
+import Synchronization
+import WeirCore
+import WeirPostgresClient
+import WeirTesting
+
+@testable import WeirPostgresSink
+
+/// One PostgreSQL sink, its target, and what the engine would give it.
+final class SinkHarness: Sendable {
+    let database: TestDatabase
+    let log = LogLines()
+    let notes = MemoryNotes()
+    private let epochBox = Mutex<UInt32>(100)
+    private let reader: ScriptedReader?
+
+    /// - Parameter rows: what the source has, for sinks that ask it; nil for a source that cannot
+    ///   be asked.
+    init(_ database: TestDatabase, rows: [(TableSchema, [[Field]])]? = nil) {
+        self.database = database
+        reader = rows.map(ScriptedReader.init)
+    }
+
+    var epoch: UInt32 {
+        get { epochBox.withLock { $0 } }
+        set { epochBox.withLock { $0 = newValue } }
+    }
+
+    /// The configuration as the file's loader would hand it over.
+    static func config(
+        url: String, write: String = "table", _ more: [String: ConfigValue] = [:],
+        tables: [String] = ["public.items"]
+    ) throws -> PostgresSinkConfig {
+        var values: [String: ConfigValue] = [
+            "write": .string(write), "on_new_column": .string("ignore"),
+            "truncate": .string("apply"),
+            "position_table": .table(TableName(schema: "public", name: "weir_position")),
+        ]
+        values.merge(more) { $1 }
+        let names = try tables.map { text in
+            guard let name = TableName(parsing: text) else { throw TestingError(text) }
+            return name
+        }
+        return try PostgresSinkConfig(
+            ConfigScope(
+                pipeline: "test", name: "copy", values: ConfigValues(values),
+                connection: ConfigValues(["url": .secret(Secret(url, origin: "test"))]),
+                connectionName: "db", sourceTables: names))
+    }
+
+    func sink(
+        write: String = "table", _ more: [String: ConfigValue] = [:],
+        tables: [String] = ["public.items"]
+    ) throws -> PostgresSink {
+        let url = database.server.url(database: database.name)
+        let base = ConnectorContext.test("copy")
+        var makeReader: (@Sendable () throws(WeirError) -> any RowReader)?
+        if let reader { makeReader = { () throws(WeirError) -> any RowReader in reader } }
+        return PostgresSink(
+            try Self.config(url: url, write: write, more, tables: tables),
+            ConnectorContext(
+                pipeline: "test", name: "copy", executor: base.executor, notes: notes,
+                epoch: { [self] in epoch },
+                source: { SourceIdentity([("system", "1"), ("database", "shop")]) },
+                makeRowReader: makeReader,
+                log: { [self] level, line in log.append("\(level.rawValue): \(line)") }))
+    }
+
+    /// Ends the sink's sessions, as a network may, and waits until they are gone.
+    func disconnect(_ connection: PostgresConnection) throws {
+        _ = try connection.query(
+            """
+            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+            WHERE datname = '\(database.name)' AND application_name = 'weir test/copy'
+            """)
+    }
+}
+
+extension PostgresSink {
+    /// One write of whole transactions, each of one table.
+    @discardableResult
+    func write(
+        _ changes: [RowChange], of schema: TableSchema, commit: UInt64
+    ) async throws -> WriteOutcome {
+        try await write([RowBatch.transaction(changes, of: schema, commit: commit)])
+    }
+}
+
+/// Rows in memory that stand behind the stream. The real reader has tests of its own.
+actor ScriptedReader: RowReader {
+    private let rows: [(TableSchema, [[Field]])]
+
+    init(_ rows: [(TableSchema, [[Field]])]) { self.rows = rows }
+
+    func rows(
+        of schema: TableSchema, keys: [[[UInt8]]], showing transactions: [UInt32]
+    ) -> EventBatch {
+        var found: [RowChange] = []
+        for (table, rows) in rows where table == schema {
+            for row in rows
+            where keys.contains(schema.key.map { Array(row[$0].string?.utf8 ?? "".utf8) }) {
+                found.append(.insert(row))
+            }
+        }
+        return RowBatch.transaction(found, of: schema, commit: 0)
+    }
+
+    func scan(_ table: TableName, showing transactions: [UInt32]) {}
+    func next() -> EventBatch? { nil }
+    func close() {}
+}
