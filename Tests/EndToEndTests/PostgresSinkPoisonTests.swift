@@ -134,7 +134,7 @@ extension EndToEnd {
                 operation == "UPDATE"
                 ? "UPDATE items SET price = 0 WHERE id > 3" : "DELETE FROM items WHERE id > 3"
             try await expectRefused(
-                key: 5, "INSERT INTO items VALUES (20, 1, 'x'); \(change)",
+                key: 5, "BEGIN; INSERT INTO items VALUES (20, 1, 'x'); \(change); COMMIT",
                 mend: "DROP TRIGGER refusing ON items")
         }
 
@@ -147,8 +147,10 @@ extension EndToEnd {
             try await expectRefused(
                 key: 30, says: ["owner"],
                 """
+                BEGIN;
                 DELETE FROM items WHERE id = 3;
-                INSERT INTO items VALUES (30, 1, '\(Self.canary)')
+                INSERT INTO items VALUES (30, 1, '\(Self.canary)');
+                COMMIT
                 """,
                 mend: "ALTER TABLE items DROP owner")
         }

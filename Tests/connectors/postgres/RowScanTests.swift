@@ -63,7 +63,7 @@ extension PostgresSourceTests {
                     == TableSchema(
                         version: scanned.version, database: streamed.database,
                         schema: streamed.schema, name: streamed.name, columns: streamed.columns,
-                        key: streamed.key))
+                        key: streamed.key, isKeyUnique: streamed.isKeyUnique))
         }
 
         @Test(

@@ -23,7 +23,7 @@ struct SinkChangeSetTests {
                         name: $0, type: "text", sqlType: "text", isGenerated: false,
                         isAlwaysIdentity: false, comment: nil, isDemanded: false)
                 }, uniqueKeys: [["a", "b"]], parents: [], isWatched: false,
-                isCascading: false, isDeferring: false),
+                isCascading: isCascading, isDeferring: false),
             outputs: written.map {
                 CopyPlan.Output(
                     name: schema.columns[$0].name, source: FieldReference(column: $0, of: schema),

@@ -247,18 +247,19 @@ struct SinkConfigTests {
         func words(_ values: String) throws -> String? {
             try connection.queryRow("INSERT INTO t VALUES (\(values)) RETURNING search")[0]
         }
-        #expect(
-            try words(#"'{"k": "pots", "n": [7, "lid"]}', 'Red teapots', 42, 'x', '"cup"', 'b'"#)
-                == "'42':3A 'b':4B 'cup':9 'lid':8 'pot':6 'red':1A 'teapot':2A")
+        let found = try words(
+            #"'{"k": "pots", "n": [7, "lid"]}', 'Red teapots', 42, 'x', '"cup"', 'b'"#)
+        #expect(found == "'42':3A 'b':4B 'cup':8 'lid':7 'pot':5 'red':1A 'teapot':2A")
         #expect(try words("NULL, NULL, NULL, NULL, NULL, NULL") == "")
         // What is too long for a tsvector is cut, not refused.
-        let long = "string_agg(md5(g::text), ' ') FROM generate_series(1, 60000) g"
+        let long = "SELECT string_agg(md5(g::text), ' ') FROM generate_series(1, 20000) g"
         for row in [
-            "NULL, (SELECT \(long)), 1, NULL, NULL, NULL",
-            "(SELECT jsonb_build_object('k', \(long))), (SELECT \(long)), 1, NULL, NULL, NULL",
-            "NULL, NULL, 1, NULL, (SELECT json_build_object('k', \(long))), NULL",
+            "NULL, (\(long)), 1, NULL, NULL, NULL",
+            "jsonb_build_object('k', (\(long))), (\(long)), 1, NULL, NULL, NULL",
+            "NULL, NULL, 1, NULL, json_build_object('k', (\(long))), NULL",
         ] {
-            #expect(try words(row).map { $0.utf8.count > 50_000 } == true)
+            let count = try words(row)?.utf8.count ?? 0
+            #expect(count > 30_000)
         }
     }
 

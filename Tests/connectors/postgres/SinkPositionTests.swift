@@ -103,7 +103,8 @@ struct SinkPositionTests {
         }
     }
 
-    /// A failover changes the source's name too, so that it counts only where nothing else is known.
+    /// A failover changes the source's name too, so that it counts only where nothing else is
+    /// known.
     @Test func anotherSourceIsToldOnlyWhereTheStateKnowsNothing() {
         for (found, verdicts) in Self.cases where found != "none" {
             for (mark, expected) in zip(Self.marks, verdicts.split(separator: " ")) {

@@ -23,7 +23,7 @@ struct SinkPropertyTests {
         END $$;
         CREATE TRIGGER tick BEFORE INSERT OR UPDATE ON children FOR EACH ROW EXECUTE FUNCTION tick();
         CREATE TRIGGER tick BEFORE INSERT OR UPDATE ON log FOR EACH ROW EXECUTE FUNCTION tick();
-        CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON slots
+        CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON parents
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tick();
         """
 
@@ -34,7 +34,8 @@ struct SinkPropertyTests {
         let database = try await TestDatabase(
             SinkWorld.definition(rule) + (hasBombs ? Self.bombs : ""))
         var replay = try await SinkReplay(
-            SinkHarness(database), SinkWorld(cascades: cascades), transactions: transactions,
+            SinkHarness(database), SinkWorld(cascades: cascades, truncates: !hasBombs),
+            transactions: transactions,
             seed: seed, comment: "seed \(seed)")
         try await replay.run { random, harness, observer in
             switch random.below(14) {
@@ -58,15 +59,15 @@ struct SinkPropertyTests {
 
     @Test func everyPositionIsATransactionsEnd() async throws {
         var counts: [[String: Int]] = []
-        for seed in 1...4 as ClosedRange<UInt64> {
+        for seed in 1...3 as ClosedRange<UInt64> {
             counts.append(try await replay(seed, cascades: seed % 2 == 0, hasBombs: false))
         }
-        expect(["write", "inside", "checkpoint", "crash", "transient", "rewound"], counts)
+        expect(["write", "inside", "checkpoint", "crash", "rewound"], counts)
     }
 
     @Test func sessionsThatEndAnywhereTakeNothingAlong() async throws {
         var counts: [[String: Int]] = []
-        for seed in 11...14 as ClosedRange<UInt64> {
+        for seed in 11...13 as ClosedRange<UInt64> {
             counts.append(try await replay(seed, cascades: seed % 2 == 0, hasBombs: true))
         }
         expect(["write", "inside", "checkpoint", "crash", "transient", "rewound"], counts)

@@ -155,9 +155,14 @@ final class CopyPlan: Sendable {
                 + "(SELECT tableoid, ctid FROM \(target.name.sql) WHERE \(matchRow) LIMIT 1)"
     }
 
-    /// All at once, because one may refer to another.
-    static func truncate(_ plans: [CopyPlan]) -> String {
-        "TRUNCATE \(plans.map(\.target.name.sql).joined(separator: ", "))"
+    /// All at once, because one may refer to another. What waits for the commit is looked at
+    /// before: no table may be emptied while its rows' constraints wait.
+    static func truncate(_ plans: [CopyPlan]) -> [String] {
+        [
+            "SET CONSTRAINTS ALL IMMEDIATE",
+            "TRUNCATE \(plans.map(\.target.name.sql).joined(separator: ", "))",
+            "SET CONSTRAINTS ALL DEFERRED",
+        ]
     }
 
     private var matchKey: String {

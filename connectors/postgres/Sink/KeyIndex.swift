@@ -32,9 +32,17 @@ struct KeyIndex {
     }
 }
 
-/// Hashes a key's parts one after the other (FNV-1a over words, with a last mix).
+/// Hashes a key's parts one after the other: FNV-1a over words, then the finish of MurmurHash3,
+/// because the lowest bits choose the slot.
 struct KeyHash {
-    private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
+    private var state: UInt64 = 0xCBF2_9CE4_8422_2325
+
+    var value: UInt64 {
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 33)) &* 0xFF51_AFD7_ED55_8CCD
+        mixed = (mixed ^ (mixed >> 33)) &* 0xC4CE_B9FE_1A85_EC53
+        return mixed ^ (mixed >> 33)
+    }
 
     mutating func add(_ bytes: UnsafeRawBufferPointer) {
         var rest = unsafe bytes
@@ -49,7 +57,7 @@ struct KeyHash {
     }
 
     private mutating func mix(_ word: UInt64) {
-        value = (value ^ word) &* 0x0000_0100_0000_01B3
-        value ^= value >> 29
+        state = (state ^ word) &* 0x0000_0100_0000_01B3
+        state ^= state >> 29
     }
 }

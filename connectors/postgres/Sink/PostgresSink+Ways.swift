@@ -5,6 +5,8 @@ import WeirPostgresClient
 extension PostgresSink {
     /// Up to so many changes are written one by one: fewer round trips than with sets.
     private static let fewMax = 48
+    /// Another row has the value, or one that excludes it.
+    private static let takenStates = ["23505", "23P01"]
     /// So many rows are read beside the stream at once.
     private static let lateMax = 64
 
@@ -19,7 +21,7 @@ extension PostgresSink {
             if try writeAtOnce(chunk, moving: move, session) { return 0 }
             return try await writeCarefully(chunk, move, isDurable, session)
         }
-        let isPart = isInside
+        let isPart = session.isInTransaction
         if !chunk.needsOrder, !isFew {
             if try writeSets(chunk, session), try constraintsHold(chunk, session) {
                 if let move { try commit(move, isDurable, session) }
@@ -63,7 +65,7 @@ extension PostgresSink {
     private func writeSets(
         _ chunk: WriteChunk, _ session: TargetSession
     ) throws(TargetFailure) -> Bool {
-        let isPart = isInside
+        let isPart = session.isInTransaction
         try server { () throws(PostgresFailure) in
             try session.begin()
         }
@@ -156,6 +158,7 @@ extension PostgresSink {
                 WeirError(
                     error.code, .transient, error.message, detail: error.detail, hint: error.hint))
         }
+        if Self.takenStates.contains(refusal.failure.sqlState) { throw .taken(error) }
         throw .weir(error)
     }
 
@@ -167,10 +170,11 @@ extension PostgresSink {
         after refusal: RowWriter.Refusal?
     ) -> Bool {
         guard way != .moving else { return true }
-        guard let state = refusal?.failure.sqlState, ["23505", "23P01"].contains(state) else {
+        guard let state = refusal?.failure.sqlState, Self.takenStates.contains(state) else {
             return false
         }
-        return !places.contains { chunk.plan($0)?.target.isCascading ?? false }
+        return way == .swapping
+            || !places.contains { chunk.plan($0)?.target.isCascading ?? false }
     }
 
     private func refused(_ refusal: RowWriter.Refusal, of chunk: WriteChunk) -> WeirError {

@@ -31,6 +31,9 @@ package actor PostgresSink: SinkConnector {
     private(set) var isInside = false
     /// Events that were accepted are gone: nothing is written before the next `open`.
     private var isLost = false
+    /// Batches of the open transaction that were accepted and could not be written yet.
+    private var held: [EventBatch] = []
+    private static let heldBytesMax = 24 << 20
     private let turn = Turn()
     /// The row that waits for one it refers to, and how often it was tried.
     private var orphan: (position: Position, attempts: Int)?
@@ -89,6 +92,7 @@ package actor PostgresSink: SinkConnector {
         session = nil
         plans = SchemaCache()
         rows = RowWriter()
+        held = []
         isInside = false
     }
 
@@ -136,7 +140,6 @@ package actor PostgresSink: SinkConnector {
         // Beside the mark, which a moved position clears: whether the state knows this sink at all.
         let note = "postgres sink \(context.name)"
         let noted = try await context.notes.get(note).flatMap { UInt32($0) }
-        if noted != epoch { try await context.notes.set(note, "\(epoch)") }
         let verdict = PositionVerdict.judge(
             found: found, mark: mark, noted: noted, epoch: epoch, source: source)
         switch verdict {
@@ -157,6 +160,7 @@ package actor PostgresSink: SinkConnector {
             committed = position
         case .restored: throw restored(found?.position, mark)
         case .forgotten:
+            try await context.notes.set(note, "\(epoch)")
             throw WeirError(
                 .targetForgotten, .positionLost,
                 "\(place) was written by \(context.pipeline)/\(context.name) before, up to "
@@ -164,6 +168,7 @@ package actor PostgresSink: SinkConnector {
                     + "know of it",
                 hint: ErrorCode.targetForgotten.remedy)
         case .otherSource(let other):
+            try await context.notes.set(note, "\(epoch)")
             throw WeirError(
                 .otherWriter, .blocked,
                 "\(place) holds a position of \(context.pipeline)/\(context.name) for another "
@@ -171,6 +176,7 @@ package actor PostgresSink: SinkConnector {
                 detail: "This source is \(source).", hint: ErrorCode.otherWriter.remedy)
         case .otherWriter: throw otherWriter()
         }
+        if noted != epoch { try await context.notes.set(note, "\(epoch)") }
     }
 
     private func readPosition(
@@ -201,7 +207,7 @@ package actor PostgresSink: SinkConnector {
     /// The session, after a lost one a new one that stands where the old one did.
     private func ready() throws(WeirError) -> TargetSession {
         if isLost { throw lost("the pipeline has not gone back yet") }
-        if let session, session.connection.isAlive() { return session }
+        if let session, session.isUsable { return session }
         // Said before anything else may fail: nobody else remembers it.
         if isInside { throw lost("the connection ended inside a long transaction") }
         abandon()
@@ -290,6 +296,8 @@ package actor PostgresSink: SinkConnector {
         guard let committed else {
             throw WeirError(.bug, .bug, "the sink is written to before it was opened")
         }
+        let batches = held + batches
+        held = []
         // Whole transactions up to the last boundary; behind it lies the beginning of a long one.
         let boundary = batches.lastIndex { $0.resume != nil }
         var counts = Counts()
@@ -351,6 +359,11 @@ package actor PostgresSink: SinkConnector {
             switch error {
             case .server(let failure): throw failed(failure, doing: "write")
             case .weir(let error): throw ended(error)
+            case .taken(let error):
+                guard boundary == nil else { throw ended(error) }
+                counts.filtered -= chunk.filtered
+                counts.delivered -= chunk.taken
+                return try hold(batches, error, session)
             }
         }
         if let next {
@@ -360,6 +373,21 @@ package actor PostgresSink: SinkConnector {
         } else {
             isInside = true
         }
+    }
+
+    /// Keeps the beginning of a transaction back until more of it is there, since its end may hold
+    /// what makes it fit.
+    private func hold(
+        _ batches: [EventBatch], _ error: WeirError, _ session: TargetSession
+    ) throws(WeirError) {
+        guard batches.reduce(0, { $0 + $1.byteCount }) < Self.heldBytesMax else {
+            throw ended(error)
+        }
+        do throws(PostgresFailure) { try session.undo() } catch {
+            throw failed(error, doing: "write")
+        }
+        held = batches
+        isInside = true
     }
 
     /// Finds out how the tables of each batch are written.
@@ -381,7 +409,7 @@ package actor PostgresSink: SinkConnector {
             } catch {
                 switch failure {
                 case .server(let failure): throw failed(failure, doing: "look at the target")
-                case .weir(let error): throw ended(error)
+                case .weir(let error), .taken(let error): throw ended(error)
                 case nil: throw ended(error)
                 }
             }

@@ -97,7 +97,7 @@ enum FailureClass: Equatable {
         case "42P01", "42703", "42P10", "26000", "3F000", "42704": self = .definition
         case "42501", "": self = .environment
         case let state
-        where ["08", "0L", "0P", "25", "28", "53", "55006", "57", "58"].contains {
+        where ["08", "0L", "0P", "25", "28", "53", "57", "58"].contains {
             state.hasPrefix($0)
         }:
             self = .environment

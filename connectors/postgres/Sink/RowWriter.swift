@@ -74,9 +74,10 @@ struct RowWriter: ~Copyable {
                     try add(places[next], of: chunk, way, session)
                     next += 1
                 } else {
-                    try session.connection.addCommand(
-                        CopyPlan.truncate(truncated.compactMap(chunk.plan)))
-                    pending.append(Pending(place: places[next], isPart: false))
+                    for sql in CopyPlan.truncate(truncated.compactMap(chunk.plan)) {
+                        try session.connection.addCommand(sql)
+                        pending.append(Pending(place: places[next], isPart: false))
+                    }
                     next += truncated.count
                 }
             }
@@ -126,49 +127,66 @@ struct RowWriter: ~Copyable {
         return outcome
     }
 
+    /// Takes the rows of tables that allow it out, writes those of the others in order, and puts
+    /// the first back as they are at the end.
     private mutating func swap(
         _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
     ) throws(PostgresFailure) -> Outcome? {
-        var sets: [(plan: CopyPlan, set: ChangeSet, last: EventPlace)] = []
+        var swaps: [Swap] = []
         for place in places {
-            guard let plan = chunk.plan(place), plan.canSwap,
-                chunk.event(place).operation != .truncate
-            else { return nil }
-            var index = sets.firstIndex { $0.plan === plan }
-            if index == nil {
-                sets.append((plan, ChangeSet(plan), place))
-                index = sets.count - 1
-            }
-            if let index {
-                sets[index].set.add(place, in: chunk.batches)
-                sets[index].last = place
+            guard let plan = chunk.plan(place) else { continue }
+            if chunk.event(place).operation == .truncate { return nil }
+            guard plan.canSwap else { continue }
+            if let index = swaps.firstIndex(where: { $0.plan === plan }) {
+                swaps[index].set.add(place, in: chunk.batches)
+                swaps[index].last = place
+            } else {
+                var set = ChangeSet(plan)
+                set.add(place, in: chunk.batches)
+                swaps.append(Swap(plan: plan, set: set, last: place))
             }
         }
-        if sets.contains(where: { $0.set.needsOrder || $0.set.states.contains(.part) }) {
-            return nil
+        swaps.removeAll { $0.set.needsOrder || $0.set.states.contains(.part) }
+        if swaps.isEmpty { return nil }
+        let others = places.filter { place in
+            !swaps.contains { $0.plan === chunk.plan(place) }
         }
         var outcome = Outcome()
-        for (plan, set, place) in sets {
-            for isDelete in [true, false] {
-                var row = 0
-                while row < set.count, outcome.refusal == nil {
-                    try session.connection.beginPipeline()
-                    while row < set.count, pending.count < Self.commandsMax {
-                        parameters.removeAll()
-                        if isDelete {
-                            append(plan.keyReferences, set.key(of: row), chunk.batches)
-                            try execute(plan.deleteName, plan.delete, place, session)
-                        } else if set.states[row] == .whole {
-                            append(plan.references, set.cells(of: row), chunk.batches)
-                            try execute(plan.upsertName, plan.upsert, place, session)
-                        }
-                        row += 1
-                    }
-                    try finish(session, &outcome)
-                }
-            }
+        for swap in swaps { try write(swap, isOut: true, chunk, session, &outcome) }
+        if outcome.refusal == nil {
+            outcome = try writeInOrder(others, of: chunk, .moving, session)
         }
+        for swap in swaps { try write(swap, isOut: false, chunk, session, &outcome) }
         return outcome
+    }
+
+    /// What becomes of the rows of one table, and the last event that is about them.
+    private struct Swap {
+        let plan: CopyPlan
+        var set: ChangeSet
+        var last: EventPlace
+    }
+
+    private mutating func write(
+        _ swap: Swap, isOut: Bool, _ chunk: WriteChunk, _ session: TargetSession,
+        _ outcome: inout Outcome
+    ) throws(PostgresFailure) {
+        var row = 0
+        while row < swap.set.count, outcome.refusal == nil {
+            try session.connection.beginPipeline()
+            while row < swap.set.count, pending.count < Self.commandsMax {
+                parameters.removeAll()
+                if isOut {
+                    append(swap.plan.keyReferences, swap.set.key(of: row), chunk.batches)
+                    try execute(swap.plan.deleteName, swap.plan.delete, swap.last, session)
+                } else if swap.set.states[row] == .whole {
+                    append(swap.plan.references, swap.set.cells(of: row), chunk.batches)
+                    try execute(swap.plan.upsertName, swap.plan.upsert, swap.last, session)
+                }
+                row += 1
+            }
+            try finish(session, &outcome)
+        }
     }
 
     /// Reads the answers to all that was added.

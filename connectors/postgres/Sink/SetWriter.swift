@@ -73,7 +73,8 @@ struct SetWriter: ~Copyable {
     ) throws(PostgresFailure) {
         guard !plans.isEmpty else { return }
         _ = try session.connection.query(
-            CopyPlan.truncate(plans), within: TargetSession.statementLimit)
+            CopyPlan.truncate(plans).joined(separator: "; "),
+            within: TargetSession.statementLimit)
         plans = []
     }
 

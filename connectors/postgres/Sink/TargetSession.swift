@@ -30,6 +30,12 @@ final class TargetSession {
         self.sql = sql
     }
 
+    /// False once the server ended the session: it then says why, and closes behind that.
+    var isUsable: Bool {
+        connection.isQuiet()
+            || connection.isAlive() && (connection.isQuiet() || connection.isAlive())
+    }
+
     var deadline: ContinuousClock.Instant { .now + Self.statementLimit }
 
     /// Takes the lock; false when another session holds it.
@@ -121,6 +127,15 @@ final class TargetSession {
             try rollBack()
             try beginAnew()
         }
+    }
+
+    /// Undoes everything since `begin`, and leaves what was before it.
+    func undo() throws(PostgresFailure) {
+        guard hasSavepoint else { return try rollBack() }
+        _ = try connection.query(
+            "ROLLBACK TO SAVEPOINT \(Self.savepoint)", within: Self.statementLimit)
+        staged = []
+        forgetPrepared()
     }
 
     func rollBack() throws(PostgresFailure) {

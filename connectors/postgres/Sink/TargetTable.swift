@@ -160,4 +160,7 @@ struct TargetCatalogue {
 enum TargetFailure: Error {
     case server(PostgresFailure)
     case weir(WeirError)
+    /// A row is refused because another has its value, which it may give up later in the
+    /// transaction.
+    case taken(WeirError)
 }

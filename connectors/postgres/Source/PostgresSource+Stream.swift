@@ -39,8 +39,8 @@ extension PostgresSource.Stream {
                     usleep(GatherPace.pauseMicroseconds)
                     continue
                 }
-                // The server sends whole transactions: the rest of one is on its way, and a sink that
-                // shows it as a whole waits for its end.
+                // The server sends whole transactions: the rest of one is on its way, and a sink
+                // that shows it as a whole waits for its end.
                 let isInside = decoder.openTransaction != nil && !batch.isFull
                 if !isInside, !batch.isEmpty || wasInside || decoder.sawMarker { return }
                 try wait(until: min(deadline, nextStatus), from: now)

@@ -53,10 +53,14 @@ struct SinkWorld {
     private var log: [(n: Int, v: String)] = []
     /// Children follow their parent, as with CASCADE.
     private let cascades: Bool
+    private let truncates: Bool
     private var current = Transaction()
     private var count = 0
 
-    init(cascades: Bool) { self.cascades = cascades }
+    init(cascades: Bool, truncates: Bool) {
+        self.cascades = cascades
+        self.truncates = truncates
+    }
 
     var description: String {
         let all = [
@@ -78,7 +82,7 @@ struct SinkWorld {
         case 1:
             // Nothing but inserts.
             for _ in 0..<(1 + random.below(120)) { insertLog(&random) }
-        case 2 where random.below(4) == 0: truncate(&random)
+        case 2 where truncates && random.below(4) == 0: truncate(&random)
         default:
             let size = random.below(8) == 0 ? 40 + random.below(300) : 1 + random.below(12)
             for _ in 0..<size { change(&random) }
