@@ -93,7 +93,8 @@ let package = Package(
             name: "weir",
             dependencies: [
                 "CMalloc",
-                "WeirConfig", "WeirEngine", "WeirPostgresSink", "WeirPostgresSource", "WeirRedisSink", "WeirBuiltinSink",
+                "WeirConfig", "WeirEngine", "WeirPostgresSink", "WeirPostgresSource",
+                "WeirRedisSink", "WeirBuiltinSink",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
