@@ -240,7 +240,13 @@ struct SinkWriteTests {
             batch.add(change, to: Self.slots, commit: 32, ordinal: UInt32(ordinal))
             parts.append(batch.seal(resume: ordinal == 1 ? Position(commit: 40) : nil))
         }
-        for part in parts { _ = try await sink.write([part]) }
+        var (delivered, bytes) = (0, 0)
+        for part in parts {
+            let outcome = try await sink.write([part])
+            delivered += outcome.delivered
+            bytes += outcome.bytes
+        }
+        #expect(delivered == 2 && bytes == parts.reduce(0) { $0 + $1.arena.count })
         #expect(try database.run("SELECT rank FROM items ORDER BY id") == "20\n10")
         await sink.close()
     }

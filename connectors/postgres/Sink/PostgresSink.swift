@@ -296,12 +296,12 @@ package actor PostgresSink: SinkConnector {
         guard let committed else {
             throw WeirError(.bug, .bug, "the sink is written to before it was opened")
         }
+        let bytes = batches.reduce(0) { $0 + $1.arena.count }
         let batches = held + batches
         held = []
         // Whole transactions up to the last boundary; behind it lies the beginning of a long one.
         let boundary = batches.lastIndex { $0.resume != nil }
         var counts = Counts()
-        var bytes = 0
         if let boundary {
             let isContinued = boundary + 1 < batches.count
             try await write(
@@ -314,7 +314,6 @@ package actor PostgresSink: SinkConnector {
                 Array(batches[rest...]), to: nil, isContinued: true, self.committed ?? committed,
                 &counts, session)
         }
-        for batch in batches { bytes += batch.arena.count }
         // The client library keeps what a huge row took for as long as its connection lives.
         if !isInside, batches.contains(where: { $0.arena.count > Self.hugeBytes }) { abandon() }
         return WriteOutcome(

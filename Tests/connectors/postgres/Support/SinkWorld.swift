@@ -40,12 +40,6 @@ struct SinkWorld {
         let change: RowChange
     }
 
-    struct Transaction {
-        var changes: [Change] = []
-        /// Rows exchange values, which holds only when all of them are looked at together.
-        var isExchange = false
-    }
-
     /// Rows by their key.
     private var parents: [Int: (code: String, note: Field)] = [:]
     private var children: [Int: (parent: Int?, big: String)] = [:]
@@ -53,14 +47,10 @@ struct SinkWorld {
     private var log: [(n: Int, v: String)] = []
     /// Children follow their parent, as with CASCADE.
     private let cascades: Bool
-    private let truncates: Bool
-    private var current = Transaction()
+    private var changes: [Change] = []
     private var count = 0
 
-    init(cascades: Bool, truncates: Bool) {
-        self.cascades = cascades
-        self.truncates = truncates
-    }
+    init(cascades: Bool) { self.cascades = cascades }
 
     var description: String {
         let all = [
@@ -75,23 +65,23 @@ struct SinkWorld {
     }
 
     /// The changes of the next transaction, which this world then has.
-    mutating func transaction(_ random: inout SeededGenerator) -> Transaction {
-        current = Transaction()
+    mutating func transaction(_ random: inout SeededGenerator) -> [Change] {
+        changes = []
         switch random.below(14) {
         case 0: exchangeRanks(&random)
         case 1:
             // Nothing but inserts.
             for _ in 0..<(1 + random.below(120)) { insertLog(&random) }
-        case 2 where truncates && random.below(4) == 0: truncate(&random)
+        case 2 where random.below(4) == 0: truncate(&random)
         default:
             let size = random.below(8) == 0 ? 40 + random.below(300) : 1 + random.below(12)
             for _ in 0..<size { change(&random) }
         }
-        return current
+        return changes
     }
 
     private mutating func add(_ change: RowChange, _ table: TableSchema) {
-        current.changes.append(Change(table: table, change: change))
+        changes.append(Change(table: table, change: change))
     }
 
     private mutating func text(_ name: String) -> String {
@@ -207,7 +197,6 @@ struct SinkWorld {
 
     /// All at once, as one UPDATE may where the source's constraint waits for its end.
     private mutating func exchangeRanks(_ random: inout SeededGenerator) {
-        current.isExchange = true
         let ids = slots.keys.sorted()
         let ranks = ids.compactMap { slots[$0] }.shuffled(using: &random)
         for (id, rank) in zip(ids, ranks) where slots[id] != rank {
