@@ -56,7 +56,7 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
-        library("WeirTesting", ["WeirCore"]),
+        library("WeirTesting", ["CLibMongoC", "WeirCore"]),
 
         // Connectors: one folder each, listed once here and once in Sources/weir/Connectors.swift.
         .systemLibrary(
@@ -84,6 +84,15 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
+        .systemLibrary(
+            name: "CLibMongoC", path: "connectors/mongodb/CLibMongoC",
+            pkgConfig: "libmongoc-1.0",
+            providers: [.apt(["libmongoc-dev"]), .brew(["mongo-c-driver"])]),
+        library(
+            "WeirMongoDBClient", path: "connectors/mongodb/Client", ["CLibMongoC", "WeirCore"]),
+        library(
+            "WeirMongoDBSource", path: "connectors/mongodb/Source",
+            ["WeirCore", "WeirJSON", "WeirValues", "WeirMongoDBClient"]),
         library(
             "WeirBuiltinSink", path: "connectors/builtin/Sink",
             ["WeirCore", "WeirFiles", "WeirJSON", "WeirValues"]),
@@ -93,7 +102,8 @@ let package = Package(
             name: "weir",
             dependencies: [
                 "CMalloc",
-                "WeirConfig", "WeirEngine", "WeirPostgresSink", "WeirPostgresSource",
+                "WeirConfig", "WeirEngine", "WeirMongoDBSource", "WeirPostgresSink",
+                "WeirPostgresSource",
                 "WeirRedisSink", "WeirBuiltinSink",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -101,11 +111,15 @@ let package = Package(
             ],
             swiftSettings: strict),
         .executableTarget(
-            name: "weir-bench", dependencies: ["WeirTesting"], swiftSettings: strict),
+            name: "weir-bench",
+            dependencies: ["CLibMongoC", "WeirJSON", "WeirTesting", "WeirValues"],
+            swiftSettings: strict),
 
         tests("WeirCoreTests", ["WeirCore"]),
         tests("WeirJSONTests", ["WeirJSON", "WeirTesting"]),
-        tests("WeirValuesTests", ["WeirCore", "WeirJSON", "WeirTesting", "WeirValues"]),
+        tests(
+            "WeirValuesTests",
+            ["CLibMongoC", "WeirCore", "WeirJSON", "WeirTesting", "WeirValues"]),
         tests("WeirConfigTests", ["WeirConfig", "WeirCore", "WeirJSON", "WeirTesting"]),
         tests(
             "WeirEngineTests",
@@ -128,6 +142,12 @@ let package = Package(
                 "WeirTesting",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
+        tests(
+            "MongoDBTests", path: "Tests/connectors/mongodb",
+            [
+                "WeirCore", "WeirJSON", "WeirValues", "WeirMongoDBClient", "WeirMongoDBSource",
+                "WeirTesting",
             ]),
         tests(
             "BuiltinTests", path: "Tests/connectors/builtin",

@@ -5,7 +5,14 @@ import WeirJSON
 private struct CheckedSource {
     var configuration: SourceConfiguration?
     /// Nil when they are not known because of a fault: sinks are then not held against them.
-    var tables: [TableName]?
+    var facts: SourceFacts?
+}
+
+/// What sinks are held against.
+private struct SourceFacts {
+    let type: String
+    /// Nil when the source does not list them.
+    let tables: [TableName]?
 }
 
 extension ConfigChecker {
@@ -40,7 +47,7 @@ extension ConfigChecker {
         var sinks: [SinkConfiguration] = []
         if let sinksMember = scope["sinks"] {
             sinks = checkedSinks(
-                sinksMember, of: member.key, isNamed: isNamed, tables: source.tables)
+                sinksMember, of: member.key, isNamed: isNamed, source: source.facts)
         } else if !meant.contains("sinks") {
             missing("sinks", in: scope)
         }
@@ -67,7 +74,12 @@ extension ConfigChecker {
         let meant = refuseUnknown(in: scope, role.fields, resolved)
         let checked = fields(role.fields, in: scope, meant: meant)
         let values = ConfigValues(checked.values)
-        if !checked.failed.contains("tables") { outcome.tables = values.tables("tables") ?? [] }
+        let type = resolved.descriptor.type
+        // The key can be read also where the connector finds fault with another.
+        let hasKey = role.fields.contains { $0.name == "tables" }
+        if hasKey, !checked.failed.contains("tables") {
+            outcome.facts = SourceFacts(type: type, tables: values.tables("tables") ?? [])
+        }
         guard isNamed, isUsable(resolved) else { return outcome }
         let configScope = ConfigScope(
             pipeline: pipeline, name: "source", values: values,
@@ -75,16 +87,17 @@ extension ConfigChecker {
         let made = self.checked(
             scope, resolved, configScope, failed: checked.failed, by: role.check)
         guard let config = made else { return outcome }
+        if !hasKey { outcome.facts = SourceFacts(type: type, tables: config.tables) }
         outcome.configuration = SourceConfiguration(
-            role: role, type: resolved.descriptor.type, connectionName: resolved.connectionName,
-            config: config, tables: outcome.tables ?? [])
+            role: role, type: type, connectionName: resolved.connectionName, config: config,
+            tables: outcome.facts?.tables ?? [])
         return outcome
     }
 
     // MARK: Sinks
 
     private mutating func checkedSinks(
-        _ member: JSONNode.Member, of pipeline: String, isNamed: Bool, tables: [TableName]?
+        _ member: JSONNode.Member, of pipeline: String, isNamed: Bool, source: SourceFacts?
     ) -> [SinkConfiguration] {
         let opened = object(
             member.value, label: "\"sinks\"", anchor: member.keySpan, path: "pipelines.*.sinks")
@@ -97,14 +110,14 @@ extension ConfigChecker {
             // "source" is what logs and state call the other end.
             let isSinkNamed = checkName(member, of: "sink", reserved: "source")
             let sink = checkedSink(
-                member, of: pipeline, isNamed: isNamed && isSinkNamed, tables: tables)
+                member, of: pipeline, isNamed: isNamed && isSinkNamed, source: source)
             if let sink { sinks.append(sink) }
         }
         return sinks
     }
 
     private mutating func checkedSink(
-        _ member: JSONNode.Member, of pipeline: String, isNamed: Bool, tables: [TableName]?
+        _ member: JSONNode.Member, of pipeline: String, isNamed: Bool, source: SourceFacts?
     ) -> SinkConfiguration? {
         let opened = object(
             member.value, label: "sink \(quoted(member.key))", anchor: member.keySpan,
@@ -115,11 +128,11 @@ extension ConfigChecker {
         let meant = refuseUnknown(in: scope, role.fields + LaneFields.fields, resolved)
         let lane = fields(LaneFields.fields, in: scope, meant: meant)
         let checked = fields(role.fields, in: scope, meant: meant)
-        guard isNamed, isUsable(resolved), let tables else { return nil }
+        guard isNamed, isUsable(resolved), let source else { return nil }
         let configScope = ConfigScope(
             pipeline: pipeline, name: member.key, values: ConfigValues(checked.values),
             connection: resolved.connection?.values, connectionName: resolved.connectionName,
-            sourceTables: tables)
+            sourceType: source.type, sourceTables: source.tables)
         let laneValues = ConfigValues(lane.values)
         let made = self.checked(
             scope, resolved, configScope, failed: checked.failed, by: role.check)

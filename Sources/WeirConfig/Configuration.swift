@@ -39,7 +39,7 @@ package struct SourceConfiguration: Sendable {
     /// Nil for a source without a server.
     package let connectionName: String?
     package let config: any ConnectorConfig
-    /// What the key `tables` lists; empty when the source has none.
+    /// The tables the source lists; empty when it lists none.
     package let tables: [TableName]
 }
 

@@ -43,7 +43,7 @@ public indirect enum ConfigType: Sendable {
     case list(of: ConfigType)
     /// `schema.table`.
     case table
-    /// A list of column names, or an object from output name to source column.
+    /// A list of columns or paths, or an object from output name to column or path.
     case columns
     /// An object with these keys.
     case object([ConfigField])
@@ -62,7 +62,8 @@ public enum ConfigValue: Sendable, Equatable {
     case object(ConfigValues)
 }
 
-/// One chosen column: where its value comes from and what it is called in the output.
+/// One chosen column, or value inside one: where it comes from and what it is called in the
+/// output.
 public struct ColumnChoice: Sendable, Hashable {
     public let output: String
     public let source: String
@@ -164,8 +165,11 @@ public struct ConfigScope: Sendable {
     /// The checked keys of its connection, when it has one.
     public let connection: ConfigValues?
     public let connectionName: String?
-    /// For a sink: the tables its pipeline's source reads.
-    public let sourceTables: [TableName]
+    /// For a sink: the connector type of its pipeline's source, such as "postgres"; else empty.
+    public let sourceType: String
+    /// For a sink: the tables its pipeline's source reads; nil when it does not list them, so that
+    /// any may come.
+    public let sourceTables: [TableName]?
 
     public init(
         pipeline: String,
@@ -173,15 +177,21 @@ public struct ConfigScope: Sendable {
         values: ConfigValues,
         connection: ConfigValues? = nil,
         connectionName: String? = nil,
-        sourceTables: [TableName] = []
+        sourceType: String = "",
+        sourceTables: [TableName]? = nil
     ) {
         self.pipeline = pipeline
         self.name = name
         self.values = values
         self.connection = connection
         self.connectionName = connectionName
+        self.sourceType = sourceType
         self.sourceTables = sourceTables
     }
+
+    /// For a sink: the tables it gets, its own choice or else the source's; nil when nobody lists
+    /// them.
+    public var knownTables: [TableName]? { values.tables("tables") ?? sourceTables }
 }
 
 /// A connector's settings, made from checked values. Pure: no I/O.
@@ -194,9 +204,13 @@ public protocol ConnectorConfig: Sendable {
     var claims: [String] { get }
     /// What works but should be known, such as a connection without verified TLS.
     var warnings: [String] { get }
+    /// For a source without the key `tables`: what it reads; nil when only the server knows. The
+    /// value of the key `tables` counts without it.
+    var tables: [TableName]? { get }
 }
 
 extension ConnectorConfig {
     public var claims: [String] { [] }
     public var warnings: [String] { [] }
+    public var tables: [TableName]? { nil }
 }

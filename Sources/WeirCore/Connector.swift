@@ -80,7 +80,9 @@ public protocol SourceMarker: SourceConnector {
 /// Optional ability: facts about what the source keeps for us, also without streaming.
 public protocol SourceProbe: SourceConnector {
     /// Connects by itself, changes nothing, and leaves no connection behind.
-    func probe() async throws(WeirError) -> SourceRetention
+    ///
+    /// - Parameter held: everything before it is safe everywhere; nil when that is not known.
+    func probe(held: Position?) async throws(WeirError) -> SourceRetention
 }
 
 /// Optional ability: remove what `open(at: nil)` created.
@@ -133,6 +135,10 @@ public struct SourceRetention: Sendable, Codable, Equatable {
     public var limitBytes: Int64?
     /// Bytes between confirmed and head.
     public var lagBytes: Int64?
+    /// Where the source keeps its log for a time and not by bytes (MongoDB's oplog): how long the
+    /// log is, and how much of it is left before what we still need is gone.
+    public var windowSeconds: Double?
+    public var headroomSeconds: Double?
 
     public init(name: String, active: Bool, status: String, head: String, confirmed: String) {
         self.name = name

@@ -48,8 +48,10 @@ public struct Value: Sendable, BitwiseCopyable, Equatable {
         case text
         /// Bytes that are no valid text; shown in PostgreSQL's `\x` form and named in `binary`.
         case binary
-        /// One BSON document or value.
+        /// One BSON document.
         case bson
+        /// A BSON document with the fields of the key only: what it lacks was not sent.
+        case bsonKey
     }
     public let form: Form
     public let bytes: Slice
@@ -70,9 +72,11 @@ public struct Event: Sendable, BitwiseCopyable {
     public let flags: UInt8
     /// Index into `EventBatch.tables`.
     public let table: UInt32
-    /// Where the transaction committed in the source's log (PostgreSQL: commit LSN).
+    /// Where the transaction committed in the source's log (PostgreSQL: commit LSN; MongoDB: cluster
+    /// time, seconds in the upper half and increment in the lower).
     public let commit: UInt64
-    /// The number of the change inside its transaction, from 0.
+    /// The number of the change inside its transaction, from 0; always 0 where `details` hold a
+    /// token.
     public let ordinal: UInt32
     /// The source's transaction id, 0 when there is none.
     public let transaction: UInt32
@@ -87,6 +91,8 @@ public struct Event: Sendable, BitwiseCopyable {
     public let before: Slice
     /// The row after, one value per column, or empty. For a message: its prefix and content.
     public let after: Slice
+    /// What only a source of documents sends: empty, or one value per `Event.Detail`.
+    public let details: Slice
 
     /// TRUNCATE … CASCADE.
     public static let cascade: UInt8 = 1
@@ -98,6 +104,23 @@ public struct Event: Sendable, BitwiseCopyable {
     public static let keyChanged: UInt8 = 8
     /// The message was not part of a transaction.
     public static let outsideTransaction: UInt8 = 16
+    /// `after` was read from the source later than the change, and may hold later ones.
+    public static let late: UInt8 = 32
+    /// An update whose row was gone when the source looked it up: `after` is empty, and a delete
+    /// follows. Sinks that hold state leave the event out.
+    public static let rowGone: UInt8 = 64
+    /// The table was not emptied but dropped, or renamed.
+    public static let dropped: UInt8 = 128
+
+    /// The places of the values in `details`.
+    public enum Detail: Int, Sendable, CaseIterable {
+        /// The change's own place in the source's log, as text: its position is this and no number.
+        case token
+        /// Which fields an update changed: MongoDB's `updateDescription`, or null.
+        case changes
+        /// The transaction, as text `<session>:<number>`, or null.
+        case transaction
+    }
 
     /// The source gives no time for it: a message outside of a transaction.
     public static let noTime = Int64.min
@@ -113,7 +136,8 @@ public struct Event: Sendable, BitwiseCopyable {
         commitMicros: Int64,
         key: Slice = .empty,
         before: Slice = .empty,
-        after: Slice = .empty
+        after: Slice = .empty,
+        details: Slice = .empty
     ) {
         self.operation = operation
         self.flags = flags
@@ -126,6 +150,7 @@ public struct Event: Sendable, BitwiseCopyable {
         self.key = key
         self.before = before
         self.after = after
+        self.details = details
     }
 
     @inlinable public func has(_ flag: UInt8) -> Bool { flags & flag != 0 }

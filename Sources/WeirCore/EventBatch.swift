@@ -25,7 +25,17 @@ public struct EventBatch: Sendable {
 
     /// The position just before `event`.
     public func position(of event: Event) -> Position {
-        Position(commit: event.commit, ordinal: event.ordinal)
+        guard let token = detail(.token, of: event) else {
+            return Position(commit: event.commit, ordinal: event.ordinal)
+        }
+        return Position(token: String(decoding: arena[token.bytes.range], as: UTF8.self))
+    }
+
+    /// Nil where the source has no such detail, or none for this event.
+    public func detail(_ detail: Event.Detail, of event: Event) -> Value? {
+        if event.details.isEmpty { return nil }
+        let value = values[Int(event.details.start) + detail.rawValue]
+        return value.form == .null ? nil : value
     }
 
     /// Leaves out the events that `position` covers. Complexity: O(events), and O(1) when it covers
@@ -107,6 +117,15 @@ public struct BatchBuilder: ~Copyable, Sendable {
     }
 
     public func value(_ index: Int) -> Value { batch.values[index] }
+
+    public func event(_ index: Int) -> Event { batch.events[index] }
+
+    public mutating func replaceEvent(_ index: Int, with event: Event) {
+        batch.events[index] = event
+    }
+
+    /// A copy of bytes that were appended.
+    public func bytes(_ slice: Slice) -> [UInt8] { Array(batch.arena[slice.range]) }
 
     public mutating func replaceValue(_ index: Int, with value: Value) {
         batch.values[index] = value

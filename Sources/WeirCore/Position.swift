@@ -2,8 +2,9 @@
 ///
 /// Positions of one source are ordered by the bytes of their token, so the engine compares them
 /// without knowing the source; positions of different sources are never compared.
-/// PostgreSQL: 16 hex digits of an LSN, ":", 8 hex digits of an ordinal. MongoDB: the resume
-/// token's `_data`.
+/// PostgreSQL: 16 hex digits of an LSN, ":", 8 hex digits of an ordinal. MongoDB: for an event its
+/// resume token's `_data`; for a place to resume at the same and "+", because a token means what is
+/// behind it, or the cluster time alone (`ResumeToken` of the source has the rules).
 public struct Position: Sendable, Hashable, Comparable, CustomStringConvertible {
     public let token: String
 
@@ -26,6 +27,16 @@ public struct Position: Sendable, Hashable, Comparable, CustomStringConvertible 
             let commit = UInt64(parts[0], radix: 16), let ordinal = UInt32(parts[1], radix: 16)
         else { return nil }
         return (commit, ordinal)
+    }
+
+    /// The cluster time a token of MongoDB begins with, seconds in the upper half; nil for other
+    /// kinds of token.
+    public var clusterTime: UInt64? {
+        let digits = token.utf8.prefix(18)
+        guard digits.count == 18, digits.allSatisfy(Self.isHexDigit), token.hasPrefix("82") else {
+            return nil
+        }
+        return UInt64(token.dropFirst(2).prefix(16), radix: 16)
     }
 
     public static func < (left: Position, right: Position) -> Bool {

@@ -25,11 +25,9 @@ public struct Routing: Sendable, Equatable {
     public init(_ scope: ConfigScope) throws(ConfigIssue) {
         var tables: Set<TableName>?
         if let chosen = scope.values.tables("tables") {
-            for (index, table) in chosen.enumerated() where !scope.sourceTables.contains(table) {
-                throw ConfigIssue(
-                    field: "tables", index: index,
-                    "table \"\(table)\" is not among the tables of the source",
-                    suggestion: scope.sourceTables.map(\.description).nearest(to: "\(table)"))
+            // Of a source that does not list its tables, any may come.
+            if let known = scope.sourceTables {
+                try Self.check(chosen, among: known)
             }
             tables = Set(chosen)
         }
@@ -38,6 +36,17 @@ public struct Routing: Sendable, Equatable {
             operations = Set(Operation.allCases.filter { chosen.contains("\($0.name)") })
         }
         self.init(tables: tables, operations: operations)
+    }
+
+    private static func check(
+        _ chosen: [TableName], among known: [TableName]
+    ) throws(ConfigIssue) {
+        for (index, table) in chosen.enumerated() where !known.contains(table) {
+            throw ConfigIssue(
+                field: "tables", index: index,
+                "table \"\(table)\" is not among the tables of the source",
+                suggestion: known.map(\.description).nearest(to: "\(table)"))
+        }
     }
 
     /// Whether events of `table` with `operation` are taken. A message belongs to no table: a sink

@@ -43,12 +43,13 @@ public struct RowCompletion: Sendable {
         let key = copy(event.key, filling: nil, into: &builder)
         let before = copy(event.before, filling: nil, into: &builder)
         let after = copy(event.after, filling: row.after, into: &builder)
+        let details = copy(event.details, filling: nil, into: &builder)
         builder.append(
             Event(
                 operation: event.operation, flags: event.flags, table: table,
                 commit: event.commit, ordinal: event.ordinal, transaction: event.transaction,
                 change: event.change, commitMicros: event.commitMicros, key: key, before: before,
-                after: after))
+                after: after, details: details))
         return builder.seal(resume: nil, end: nil)
     }
 

@@ -92,6 +92,21 @@ public struct TableSchema: Sendable, Equatable {
         self.isKeyUnique = isKeyUnique
     }
 
+    /// A collection: its rows are one column that holds the whole document, named `$`, and a key is
+    /// a document too.
+    public static func collection(version: UInt32, database: String, name: String) -> TableSchema {
+        let document = ColumnType(.document, name: "document")
+        return TableSchema(
+            version: version, database: database, schema: database, name: name,
+            columns: [Column(name: wholeDocument, type: document)], key: [0])
+    }
+
+    /// What a configuration calls the whole document.
+    public static let wholeDocument = "$"
+
+    /// Rows are documents.
+    public var isCollection: Bool { columns.count == 1 && columns[0].type.valueClass == .document }
+
     /// The stand-in for events of no table: messages, with the columns `prefix` and `content`.
     public static func messages(version: UInt32, database: String) -> TableSchema {
         let text = ColumnType(.text, name: "text")

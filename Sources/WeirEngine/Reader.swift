@@ -177,7 +177,8 @@ final class Reader: Sendable {
         let now = ContinuousClock.now
         if now >= progress.nextProbe, let probe = source as? any SourceProbe {
             progress.nextProbe = now + Self.probeInterval
-            let retention = try await probe.probe()
+            let retention = try await probe.probe(
+                held: checkpointer.safe ?? start.stored.position)
             pipeline.monitor.update { $0.retention = retention }
         }
         guard now >= progress.nextMark else { return }

@@ -11,7 +11,7 @@ import WeirCore
 /// Turns batches into bytes and back. Pure.
 enum SpillCodec {
     /// Raise it with every change of `Event`, `Value` or this layout.
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     static let headerBytes = 12
 
     static func encode(_ batch: EventBatch) -> [UInt8] {
@@ -45,7 +45,7 @@ enum SpillCodec {
             below: Operation.allCases.count)
         let values = try source.raw(
             Value.self, enumeration: MemoryLayout<Value>.offset(of: \.form),
-            below: Int(Value.Form.bson.rawValue) + 1)
+            below: Int(Value.Form.bsonKey.rawValue) + 1)
         let arena = try source.raw(UInt8.self)
         guard source.isAtEnd else { throw MalformedBytes("bytes after the end", at: source.offset) }
         try check(events, values, tables: tables.count, arena: arena.count)
@@ -60,8 +60,10 @@ enum SpillCodec {
         for event in events {
             let end = max(
                 event.key.range.upperBound, event.before.range.upperBound,
-                event.after.range.upperBound)
-            guard event.table < UInt32(tables), end <= values.count else {
+                event.after.range.upperBound, event.details.range.upperBound)
+            guard event.table < UInt32(tables), end <= values.count,
+                event.details.isEmpty || event.details.count == Event.Detail.allCases.count
+            else {
                 throw MalformedBytes("event points outside of its batch", at: 0)
             }
         }

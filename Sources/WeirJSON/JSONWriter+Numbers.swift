@@ -24,7 +24,7 @@ extension JSONWriter {
     }
 
     /// Appends a number in decimal, with zeros in front up to `digitsMin` digits.
-    mutating func appendDecimal(_ value: UInt64, digitsMin: Int) {
+    package mutating func appendDecimal(_ value: UInt64, digitsMin: Int) {
         var digits = 1
         var rest = value / 10
         while rest > 0 {

@@ -69,6 +69,16 @@ package struct JSONWriter: ~Copyable {
         capacity = newCapacity
     }
 
+    /// Puts a byte before one that was appended, and moves what is behind it. Complexity: O(bytes
+    /// behind it).
+    package mutating func insert(_ byte: UInt8, at index: Int) {
+        precondition(index >= 0 && index <= used, "can only insert into what was written")
+        reserve(1)
+        unsafe (base + index + 1).copyMemory(from: base + index, byteCount: used - index)
+        unsafe base.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
+        used += 1
+    }
+
     // MARK: Raw bytes
 
     @inlinable

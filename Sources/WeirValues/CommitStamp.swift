@@ -18,12 +18,16 @@ struct CommitStamp: ~Copyable {
             && transaction == event.transaction && !isEmpty
     }
 
+    /// The same where only the time is in them.
+    @inline(__always)
+    func fitsTime(of event: Event) -> Bool { commitMicros == event.commitMicros && !isEmpty }
+
     /// Replaces the three parts.
     mutating func rewrite(
         for event: Event,
         first: (inout JSONWriter) -> Void,
-        second: (inout JSONWriter) -> Void,
-        third: (inout JSONWriter) -> Void
+        second: (inout JSONWriter) -> Void = { _ in },
+        third: (inout JSONWriter) -> Void = { _ in }
     ) {
         writer.removeAll()
         first(&writer)

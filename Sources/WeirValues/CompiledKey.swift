@@ -10,7 +10,7 @@ package struct CompiledKey: Sendable {
 
     private let parts: [Part]
     private let tagFields: Range<Int>?
-    /// Every field is a key column of the table: their old values come with each change.
+    /// Every field is part of the table's key: their old values come with each change.
     package let columnsAreWithinKey: Bool
 
     /// What came of rendering.
@@ -30,7 +30,7 @@ package struct CompiledKey: Sendable {
             case .literal(let bytes): parts.append(.literal(bytes))
             case .field(let path):
                 let reference = try path.find(in: schema, namedUnder: "key")
-                isWithinKey = isWithinKey && schema.key.contains(reference.column)
+                isWithinKey = isWithinKey && reference.isWithinKey(of: schema)
                 parts.append(.field(reference))
             }
         }

@@ -8,6 +8,8 @@
 //
 // https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-events
 //
+// That of a document is in DebeziumLine+Documents.swift.
+//
 // It differs from Debezium where Debezium's line would not be the same on redelivery: the outer
 // times are the commit's, and `sequence` holds the change's own commit, not the one before. Values
 // are rendered as everywhere in Weir. A `before` that is only a key holds only the key's columns.
@@ -125,7 +127,7 @@ extension LineEncoder {
                 projection.fields,
                 of: image,
                 in: batch,
-                names: projection.names,
+                projection,
                 missing: missing,
                 into: &writer
             )
@@ -171,19 +173,8 @@ extension LineEncoder {
 
     /// First the three times, then `sequence` up to the change, then `txId` up to `lsn`.
     private mutating func stampDebezium(_ event: Event) {
-        let micros = event.commitMicros
         stamp.rewrite(for: event) {
-            if micros == Event.noTime {
-                return $0.append(#""ts_ms":null,"ts_us":null,"ts_ns":null"#)
-            }
-            $0.append(#""ts_ms":"#)
-            $0.appendDecimal(micros >= 0 ? micros / 1000 : (micros - 999) / 1000)
-            $0.append(#","ts_us":"#)
-            $0.appendDecimal(micros)
-            $0.append(#","ts_ns":"#)
-            // Nanoseconds of far years exceed 64 bits; their digits do not.
-            $0.appendDecimal(micros)
-            if micros != 0 { $0.append("000") }
+            $0.append(debeziumTimesOf: event)
         } second: {
             $0.appendDecimal(event.commit)
             $0.append(#"\",\""#)
@@ -199,6 +190,29 @@ extension LineEncoder {
 }
 
 extension JSONWriter {
+    /// Appends the commit's time in three units.
+    mutating func append(debeziumTimesOf event: Event) {
+        let micros = event.commitMicros
+        if micros == Event.noTime {
+            return append(#""ts_ms":null,"ts_us":null,"ts_ns":null"#)
+        }
+        append(#""ts_ms":"#)
+        append(millisOf: event)
+        append(#","ts_us":"#)
+        appendDecimal(micros)
+        append(#","ts_ns":"#)
+        // Nanoseconds of far years exceed 64 bits; their digits do not.
+        appendDecimal(micros)
+        if micros != 0 { append("000") }
+    }
+
+    /// Appends the commit's time in milliseconds, rounded down, or null.
+    mutating func append(millisOf event: Event) {
+        let micros = event.commitMicros
+        if micros == Event.noTime { return append("null") }
+        appendDecimal(micros >= 0 ? micros / 1000 : (micros - 999) / 1000)
+    }
+
     /// Appends bytes in base64 with padding (RFC 4648, section 4).
     mutating func append(base64 bytes: UnsafeRawBufferPointer) {
         let alphabet: StaticString =

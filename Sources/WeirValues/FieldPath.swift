@@ -1,7 +1,14 @@
 package import WeirCore
 
-/// Names a value of a row: a column, or a value inside a JSON column by its path, such as
-/// `attributes.color` or `variants.0.stock`.
+/// Names a value of a row: a column; a value inside a JSON column by its path, such as
+/// `attributes.color` or `variants.0.stock`; in a collection a value of the document by its path,
+/// such as `_id` or `name.en`, or `$` for the document itself.
+///
+/// A part of a path names a member of an object, or an element of an array by its index from 0.
+/// What a path leads to may differ from row to row: where there is no such member, where the array
+/// is shorter, or where the path goes on inside of a text, a number or an array without an index,
+/// there is nothing. An object or an array where a single value was expected is a value too, and is
+/// rendered as JSON.
 package struct FieldPath: Sendable, Hashable, CustomStringConvertible {
     package let text: String
 
@@ -16,7 +23,7 @@ package struct FieldPath: Sendable, Hashable, CustomStringConvertible {
     /// Where the value is in rows of this table; nil when it has no such column.
     ///
     /// A column whose whole name is the text wins, because names may hold dots; else the longest
-    /// beginning that names a JSON column.
+    /// beginning that names a JSON column. In a collection any path may lead to something.
     package func resolve(
         in schema: TableSchema, options: ValueOptions = ValueOptions()
     ) -> FieldReference? {
@@ -24,6 +31,10 @@ package struct FieldPath: Sendable, Hashable, CustomStringConvertible {
             return FieldReference(column: column, of: schema, options: options)
         }
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        if schema.isCollection {
+            return FieldReference(
+                column: 0, path: parts.map { Array($0.utf8) }, of: schema, options: options)
+        }
         for count in stride(from: parts.count - 1, to: 0, by: -1) {
             let name = parts[..<count].joined(separator: ".")
             if let column = schema.columns.firstIndex(where: { $0.name == name }),
@@ -40,21 +51,57 @@ package struct FieldPath: Sendable, Hashable, CustomStringConvertible {
 }
 
 /// A `FieldPath` found in one version of a table.
-package struct FieldReference: Sendable {
+package struct FieldReference: Sendable, Equatable {
     package let column: Int
     /// Inside the column's value; empty for the value itself.
     let path: [[UInt8]]
     let kind: ValueKind
+    /// `PlainRenderer` writes it as JSON text.
+    let isJSON: Bool
 
-    /// It names a column and nothing inside its value.
+    /// It names a column and nothing inside its value; in a collection, the document.
     package var isWholeColumn: Bool { path.isEmpty }
 
     package init(
         column: Int, path: [[UInt8]] = [], of schema: TableSchema,
         options: ValueOptions = ValueOptions()
     ) {
+        self.init(
+            column: column, path: path,
+            kind: ValueKind(schema.columns[column].type, options: options), isJSON: false)
+    }
+
+    init(column: Int, path: [[UInt8]], kind: ValueKind, isJSON: Bool) {
         self.column = column
         self.path = path
-        kind = ValueKind(schema.columns[column].type, options: options)
+        self.kind = kind
+        self.isJSON = isJSON
+    }
+
+    /// The same value as JSON text and not as plain text: strings in quotes, and the JSON found in
+    /// a JSON column as it stands there.
+    package func asJSON() -> FieldReference {
+        FieldReference(column: column, path: path, kind: kind, isJSON: true)
+    }
+
+    /// Whether both name the same value, however they show it.
+    package func isSamePlace(as other: FieldReference) -> Bool {
+        column == other.column && path == other.path
+    }
+
+    /// Whether it names a part of the key: its old value comes with each change.
+    package func isWithinKey(of schema: TableSchema) -> Bool {
+        schema.isCollection ? path.first == TableSchema.id : schema.key.contains(column)
+    }
+}
+
+extension TableSchema {
+    fileprivate static let id = Array("_id".utf8)
+
+    /// What tells rows apart: the key's columns; in a collection the path `_id`.
+    package var keyReferences: [FieldReference] {
+        isCollection
+            ? [FieldReference(column: 0, path: [Self.id], of: self)]
+            : key.map { FieldReference(column: $0, of: self) }
     }
 }

@@ -82,7 +82,7 @@ struct JSONPath {
     }
 
     /// Digits without a leading zero, at most nine.
-    private static func index(_ digits: [UInt8]) -> Int? {
+    static func index(_ digits: [UInt8]) -> Int? {
         guard (1...9).contains(digits.count), digits.count == 1 || digits[0] != UInt8(ascii: "0")
         else { return nil }
         var number = 0

@@ -10,6 +10,8 @@ package enum LineFormat: String, Sendable, CaseIterable {
     case row
     /// Debezium's envelope with schemas off.
     case debezium
+    /// One short line for people, and no JSON.
+    case text
 }
 
 /// Encodes events as JSON lines: one object and a LF per event, and for `debezium` a few more.
@@ -22,15 +24,23 @@ package struct LineEncoder: ~Copyable {
     let sourceName: String
     private let routing: Routing
     private let columns: [ColumnChoice]?
-    private let options: ValueOptions
+    let options: ValueOptions
 
     private var compiled = SchemaCache<CompiledTable>()
     var rows = RowWriter()
     var stamp = CommitStamp()
+    /// The time alone, for documents: mostly no two of them are of one commit.
+    var clock = CommitStamp()
+    /// A document on its way into a string; empty between two uses.
+    var document = JSONWriter(capacity: 4096)
+
+    /// One huge document must not keep its memory for ever.
+    static let documentBytesKept = 1 << 20
 
     /// - Parameters:
-    ///   - sourceKind: `postgres`.
-    ///   - columns: the columns to show and their names; nil for all. Keys are not affected.
+    ///   - sourceKind: the source's type, `postgres` or `mongodb`.
+    ///   - columns: the columns or paths to show and their names; nil for all. Keys are not
+    ///     affected.
     package init(
         format: LineFormat,
         sourceKind: String,
@@ -96,15 +106,19 @@ package struct LineEncoder: ~Copyable {
                 guard table.projection.takes(event.operation) else { continue }
                 guard table.projection.schema.explains(event) else { return event }
                 switch format {
+                case .text: appendTextLine(event, table, batch, into: &writer)
+                case .row:
+                    if !appendRowLine(event, table, batch, into: &writer) { continue }
+                case .weir where table.isCollection:
+                    appendWeirLine(ofDocument: event, table, batch, into: &writer)
                 case .weir:
                     appendWeirLine(event, table, batch, into: &writer)
-                    delivered += 1
-                case .row:
-                    if appendRowLine(event, table, batch, into: &writer) { delivered += 1 }
+                case .debezium where table.isCollection:
+                    appendDebeziumLines(ofDocument: event, table, batch, into: &writer)
                 case .debezium:
                     appendDebeziumLines(event, table, batch, into: &writer)
-                    delivered += 1
                 }
+                delivered += 1
             } while index < events.count && Int(events[index].table) == tableIndex
         }
         return nil
@@ -113,6 +127,7 @@ package struct LineEncoder: ~Copyable {
     private mutating func compile(_ tables: [TableSchema]) throws(WeirError) {
         try compiled.prepare(tables) { (schema) throws(WeirError) in
             CompiledTable(
+                isCollection: schema.isCollection,
                 projection: try Projection(
                     schema, routing: routing, columns: columns, options: options),
                 constants: format.constants(of: schema, kind: sourceKind, name: sourceName))
@@ -122,12 +137,14 @@ package struct LineEncoder: ~Copyable {
 
 /// What lines of one table version are made with.
 struct CompiledTable {
+    let isCollection: Bool
     let projection: Projection
     let constants: LineConstants
 }
 
 /// Runs of bytes that all lines of a table have in common; each format says where they stand.
 struct LineConstants {
+    var begin: [UInt8] = []
     var source: [UInt8] = []
     var sourceEnd: [UInt8] = []
     var end: [UInt8] = []
@@ -142,6 +159,8 @@ extension LineFormat {
         switch self {
         case .weir: .weir(schema, kind: kind, name: name)
         case .row: LineConstants()
+        case .text: .text(schema)
+        case .debezium where schema.isCollection: .debezium(ofCollection: schema, name: name)
         case .debezium: .debezium(schema, name: name)
         }
     }
@@ -154,7 +173,8 @@ extension TableSchema {
         if isMessages { return event.operation == .message && event.after.count == 2 }
         let hasRow =
             switch event.operation {
-            case .insert, .update, .read: true
+            case .insert, .read: true
+            case .update: !event.has(Event.rowGone)
             case .delete, .truncate: false
             case .message: event.after.count == 2
             }
@@ -162,5 +182,6 @@ extension TableSchema {
             && event.after.count == (hasRow ? columns.count : 0)
             && (event.before.isEmpty || event.before.count == columns.count)
             && (event.key.isEmpty || event.key.count == key.count)
+            && (event.details.isEmpty || event.details.count == Event.Detail.allCases.count)
     }
 }

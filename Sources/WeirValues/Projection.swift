@@ -4,21 +4,33 @@ import WeirJSON
 /// What one sink makes of one version of a table: which operations it takes, which columns it shows
 /// under which names, and how. Compiled once, then read for every event.
 package struct Projection: Sendable {
-    /// One column of the output.
+    /// One member of the output.
     package struct Field: Sendable, BitwiseCopyable {
         /// The column's index in the source's rows; for `keyTuple`, in the event's key.
         package let column: Int
         package let kind: ValueKind
+        let place: Place
         /// Which name this is in `names`, and which entry in a row's list of notes.
         let slot: Int
         /// `,"name":` in `names`.
         let name: Slice
     }
 
+    /// Where in a row the value of a field is.
+    enum Place: Sendable, BitwiseCopyable {
+        case column
+        /// The column is the row: a document, which is written with no name around it.
+        case row
+        /// Inside the column; an index into `paths`.
+        case path(Int32)
+    }
+
     package let schema: TableSchema
-    /// The chosen columns, in the order chosen; all of them when none are.
+    /// The chosen columns, in the order chosen; all of them when none are. Without a choice a
+    /// collection has one field, the document, which is the row itself.
     package let fields: [Field]
-    /// The key's columns, under the source's names: an identity is not the sink's to rename.
+    /// The key's columns, under the source's names: an identity is not the sink's to rename. In a
+    /// collection the whole document of the key.
     package let key: [Field]
     /// The same columns, to be read from `Event.key` and not from a row.
     package let keyTuple: [Field]
@@ -26,6 +38,7 @@ package struct Projection: Sendable {
     /// column that is also shown has its notes in the field's slot.
     let slots: [Slice]
     let names: [UInt8]
+    let paths: [[[UInt8]]]
     /// The names of the fields, plain.
     let outputNames: [String]
     /// Names and types of the columns no rule exists for, as `"name":"type"` with commas between.
@@ -34,9 +47,10 @@ package struct Projection: Sendable {
     let isKeyColumn: [Bool]
     private let operations: UInt8
 
-    /// - Parameter columns: the sink's choice; nil for every column.
+    /// - Parameter columns: the sink's choice, of columns or paths; nil for every column.
     /// - Throws: `values.unknown_column` when a chosen column is missing from the only table the
-    ///   sink takes. A sink of several tables shows of each what is there.
+    ///   sink takes. A sink of several tables shows of each what is there. No path is unknown in a
+    ///   collection.
     package init(
         _ schema: TableSchema,
         routing: Routing,
@@ -53,16 +67,24 @@ package struct Projection: Sendable {
             isStrict: routing.tables == [TableName(schema: schema.schema, name: schema.name)]
         )
 
+        let whole: Place = schema.isCollection ? .row : .column
         var names = NameTable()
         var fields: [Field] = []
+        var paths: [[[UInt8]]] = []
         var opaque = JSONWriter(capacity: 256)
-        for (output, column) in chosen {
-            let type = schema.columns[column].type
+        for (output, reference) in chosen {
+            let type = schema.columns[reference.column].type
             let slot = names.add(output)
+            var place: Place = columns == nil ? whole : .column
+            if !reference.isWholeColumn {
+                place = .path(Int32(paths.count))
+                paths.append(reference.path)
+            }
             fields.append(
                 Field(
-                    column: column,
+                    column: reference.column,
                     kind: ValueKind(type, options: options),
+                    place: place,
                     slot: slot,
                     name: names.slots[slot]
                 )
@@ -75,11 +97,14 @@ package struct Projection: Sendable {
             isKeyColumn[index] = true
             let column = schema.columns[index]
             let slot = names.add(column.name)
-            let shown = fields.first { $0.column == index }
+            let shown = fields.first { field in
+                if case .path = field.place { false } else { field.column == index }
+            }
             key.append(
                 Field(
                     column: index,
                     kind: ValueKind(column.type, options: options),
+                    place: whole,
                     slot: shown?.slot ?? slot,
                     name: names.slots[slot]
                 )
@@ -92,8 +117,11 @@ package struct Projection: Sendable {
         outputNames = chosen.map(\.output)
         self.key = key
         keyTuple = key.enumerated().map { position, field in
-            Field(column: position, kind: field.kind, slot: field.slot, name: field.name)
+            Field(
+                column: position, kind: field.kind, place: field.place, slot: field.slot,
+                name: field.name)
         }
+        self.paths = paths
         self.isKeyColumn = isKeyColumn
         slots = names.slots
         self.names = names.bytes
@@ -114,14 +142,16 @@ package struct Projection: Sendable {
         _ columns: [ColumnChoice]?,
         in schema: TableSchema,
         isStrict: Bool
-    ) throws(WeirError) -> [(output: String, column: Int)] {
+    ) throws(WeirError) -> [(output: String, reference: FieldReference)] {
         guard let columns else {
-            return schema.columns.indices.map { (schema.columns[$0].name, $0) }
+            return schema.columns.indices.map {
+                (schema.columns[$0].name, FieldReference(column: $0, of: schema))
+            }
         }
-        var chosen: [(output: String, column: Int)] = []
+        var chosen: [(output: String, reference: FieldReference)] = []
         for choice in columns {
-            if let column = schema.columns.firstIndex(where: { $0.name == choice.source }) {
-                chosen.append((choice.output, column))
+            if let reference = FieldPath(choice.source)?.resolve(in: schema) {
+                chosen.append((choice.output, reference))
             } else if isStrict {
                 throw .unknownColumn(choice.source, in: schema, namedUnder: "columns")
             }

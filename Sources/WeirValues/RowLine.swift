@@ -9,7 +9,8 @@ extension LineEncoder {
     /// Columns whose value the source did not send are left out, and there is no place to say so:
     /// whoever must tell them from absent columns takes the format `weir`.
     ///
-    /// - Returns: false for the other operations, which leave no row.
+    /// - Returns: false for the other operations, which leave no row, and for an update of a row
+    ///   that was gone.
     mutating func appendRowLine(
         _ event: Event,
         _ table: borrowing CompiledTable,
@@ -17,6 +18,7 @@ extension LineEncoder {
         into writer: inout JSONWriter
     ) -> Bool {
         switch event.operation {
+        case .update where event.has(Event.rowGone): return false
         case .insert, .update, .read: break
         case .delete, .truncate, .message: return false
         }
@@ -25,7 +27,7 @@ extension LineEncoder {
             table.projection.fields,
             of: event.after,
             in: batch,
-            names: table.projection.names,
+            table.projection,
             into: &writer
         )
         writer.append(UInt8(ascii: "\n"))

@@ -29,6 +29,13 @@ package struct BatchView {
         unsafe precondition(index < values.count, "an image lies in its batch's values")
         return unsafe values[index]
     }
+
+    /// Nil where the source has no such detail, or none for this event.
+    package func detail(_ detail: Event.Detail, of event: Event) -> Value? {
+        if event.details.isEmpty { return nil }
+        let value = value(detail.rawValue, of: event.details)
+        return value.form == .null ? nil : value
+    }
 }
 
 extension EventBatch {
@@ -51,6 +58,7 @@ struct RowWriter: ~Copyable {
         static let malformed = Notes(rawValue: 2)
         static let unchanged = Notes(rawValue: 4)
         static let changed = Notes(rawValue: 8)
+        static let replaced = Notes(rawValue: 16)
     }
 
     /// What stands for a value that the source did not send.
@@ -63,7 +71,7 @@ struct RowWriter: ~Copyable {
         case shown(StaticString)
     }
 
-    private var renderer = ValueRenderer()
+    var renderer = ValueRenderer()
     /// One per slot of the projection.
     private var notes: [Notes] = []
     /// All notes of the line; almost always none.
@@ -79,41 +87,62 @@ struct RowWriter: ~Copyable {
         noted = []
     }
 
-    /// Appends `{"name":value,…}`. Returns the number of members.
+    /// Appends `{"name":value,…}`, or a document that is the whole row as it is. Returns the number
+    /// of members.
+    ///
+    /// A path that leads to nothing has no member: rows of one table may differ in shape there.
+    /// - Parameter fields: of `projection`.
     @discardableResult
     mutating func appendObject(
         _ fields: [Projection.Field],
         of image: Slice,
         in batch: BatchView,
-        names: [UInt8],
+        _ projection: borrowing Projection,
         missing: Missing = .leftOut,
         into writer: inout JSONWriter
     ) -> Int {
+        if let field = fields.first, case .row = field.place {
+            return appendDocument(field, of: image, in: batch, missing: missing, into: &writer)
+        }
         writer.append(UInt8(ascii: "{"))
         var members = 0
         for field in fields {
             let value = batch.value(field.column, of: image)
-            if value.form == .unchanged {
+            var isSent = value.form != .unchanged
+            if isSent, case .path(let index) = field.place {
+                let start = writer.count
+                writer.append(projection.names, field.name, isFirst: members == 0)
+                let path = projection.paths[Int(index)]
+                switch appendFound(path, value, field, in: batch, into: &writer) {
+                case .written:
+                    members += 1
+                    continue
+                case .absent:
+                    writer.truncate(to: start)
+                    continue
+                case .notSent:
+                    writer.truncate(to: start)
+                    isSent = false
+                }
+            }
+            if !isSent {
                 switch missing {
                 case .leftOut: continue
                 case .noted:
                     note(.unchanged, field.slot)
                     continue
                 case .shown(let json):
-                    writer.append(names, field.name, isFirst: members == 0)
+                    writer.append(projection.names, field.name, isFirst: members == 0)
                     writer.append(json)
                     members += 1
                     continue
                 }
             }
-            writer.append(names, field.name, isFirst: members == 0)
+            writer.append(projection.names, field.name, isFirst: members == 0)
             members += 1
             let bytes = unsafe batch.bytes(of: value)
-            switch unsafe renderer.append(value.form, bytes, as: field.kind, into: &writer) {
-            case .none: break
-            case .binary: note(.binary, field.slot)
-            case .malformed: note(.malformed, field.slot)
-            }
+            let outcome = unsafe renderer.append(value.form, bytes, as: field.kind, into: &writer)
+            if outcome != .none { take(outcome, field.slot) }
         }
         writer.append(UInt8(ascii: "}"))
         return members
@@ -124,13 +153,19 @@ struct RowWriter: ~Copyable {
         _ fields: [Projection.Field],
         from before: Slice,
         to after: Slice,
-        in batch: BatchView
+        in batch: BatchView,
+        _ projection: borrowing Projection
     ) {
         for field in fields {
             let old = batch.value(field.column, of: before)
             let new = batch.value(field.column, of: after)
             if old.form == .unchanged || new.form == .unchanged { continue }
             if old.form == new.form, unsafe isEqual(batch.bytes(of: old), batch.bytes(of: new)) {
+                continue
+            }
+            if case .path(let index) = field.place,
+                isSame(projection.paths[Int(index)], old, new, in: batch)
+            {
                 continue
             }
             note(.changed, field.slot)
@@ -174,13 +209,22 @@ struct RowWriter: ~Copyable {
         writer.append(UInt8(ascii: "}"))
     }
 
-    private mutating func note(_ note: Notes, _ slot: Int) {
+    mutating func note(_ note: Notes, _ slot: Int) {
         notes[slot].insert(note)
         noted.insert(note)
     }
+
+    mutating func take(_ outcome: ValueRenderer.Note, _ slot: Int) {
+        switch outcome {
+        case .none: break
+        case .binary: note(.binary, slot)
+        case .malformed: note(.malformed, slot)
+        case .replaced: note(.replaced, slot)
+        }
+    }
 }
 
-private func isEqual(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
+func isEqual(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
     guard left.count == right.count else { return false }
     var index = 0
     while left.count - index >= 8 {

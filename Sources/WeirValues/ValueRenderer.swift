@@ -1,7 +1,8 @@
 package import WeirCore
 package import WeirJSON
 
-/// Writes values as JSON, byte for byte as PostgreSQL's `row_to_json` prints them.
+/// Writes values as JSON: those of tables byte for byte as PostgreSQL's `row_to_json` prints them,
+/// documents as `DocumentMode` says.
 ///
 /// The text of a value is what the server sends under `DateStyle=ISO`, `IntervalStyle=postgres`,
 /// `TimeZone=UTC`, `extra_float_digits=3` and `bytea_output=hex`. There is one difference: a line
@@ -18,8 +19,10 @@ package struct ValueRenderer: ~Copyable {
         case none
         /// The bytes are no text; they were written in hexadecimal.
         case binary
-        /// The text does not follow its type's rules; it was written whole, as a string.
+        /// The bytes do not follow their type's rules; they were written whole, as a string.
         case malformed
+        /// Some text was no valid UTF-8; each bad part was replaced by U+FFFD.
+        case replaced
     }
 
     /// Appends one value. The form `unchanged` has no JSON: callers leave such values out.
@@ -43,7 +46,10 @@ package struct ValueRenderer: ~Copyable {
         case .null:
             writer.append("null")
             return .none
-        case .binary, .bson:
+        case .bson where kind.valueClass == .document,
+            .bsonKey where kind.valueClass == .document:
+            return unsafe BSONRenderer(kind.documents).append(document: bytes, into: &writer)
+        case .binary, .bson, .bsonKey:
             unsafe writer.appendQuotedHex(bytes)
             return .binary
         case .unchanged:

@@ -7,6 +7,8 @@
 //      "pos":{"lsn":"0/16B3748","commit_lsn":"0/16B37A0","xid":745,"seq":0},
 //      "schema":"90ab…"}
 //
+// That of a document is in WeirLine+Documents.swift.
+//
 // A member with nothing to say is absent. Three that UX.md lists are never there: `emitted`, the
 // time of sending; `tx`, the number of events in the transaction; and `pos.last`. A transaction is
 // streamed before its end is known, and a line must be the same on every redelivery.
@@ -15,7 +17,8 @@ import WeirCore
 import WeirJSON
 
 extension LineConstants {
-    /// `source` from the end of the time to the end of the object, `end` from the end of `pos` on.
+    /// `begin` of documents up to the token, `source` from the end of the time to the end of the
+    /// object, `end` from the end of `pos` on.
     static func weir(_ schema: TableSchema, kind: String, name: String) -> LineConstants {
         var constants = LineConstants()
         var writer = JSONWriter(capacity: 256)
@@ -25,7 +28,11 @@ extension LineConstants {
         writer.appendQuoted(string: name)
         writer.append(#","db":"#)
         writer.appendQuoted(string: schema.database)
-        if !schema.isMessages {
+        if schema.isCollection {
+            constants.begin = Array(#"{"id":"mg:\#(name):"#.utf8)
+            writer.append(#","collection":"#)
+            writer.appendQuoted(string: schema.name)
+        } else if !schema.isMessages {
             writer.append(#","schema":"#)
             writer.appendQuoted(string: schema.schema)
             writer.append(#","table":"#)
@@ -36,7 +43,7 @@ extension LineConstants {
 
         writer.removeAll()
         writer.append(UInt8(ascii: "}"))
-        if !schema.isMessages {
+        if !schema.isMessages && !schema.isCollection {
             writer.append(#","schema":""#)
             writer.appendHex(schema.relationHash, digits: 16, uppercase: false)
             writer.append(UInt8(ascii: "\""))
@@ -101,13 +108,7 @@ extension LineEncoder {
             $0.appendHex(event.commit, digits: 16, uppercase: true)
             $0.append(UInt8(ascii: ":"))
         } second: {
-            if event.commitMicros == Event.noTime {
-                $0.append("null")
-            } else {
-                $0.append(UInt8(ascii: "\""))
-                $0.appendTimestamp(microsSince1970: event.commitMicros)
-                $0.append(UInt8(ascii: "\""))
-            }
+            $0.append(timeOf: event)
         } third: {
             $0.append(#"","commit_lsn":""#)
             $0.append(lsn: event.commit)
@@ -123,20 +124,19 @@ extension LineEncoder {
 
     /// Appends `key`, `old_key`, `after` and `before`, each if there is something to say.
     @inline(__always)
-    private mutating func appendImages(
+    mutating func appendImages(
         of event: Event,
         _ projection: borrowing Projection,
         _ batch: BatchView,
         into writer: inout JSONWriter
     ) {
-        let names = projection.names
         if !event.key.isEmpty {
             writer.append(#","key":"#)
             rows.appendObject(
                 projection.keyTuple,
                 of: event.key,
                 in: batch,
-                names: names,
+                projection,
                 into: &writer
             )
         }
@@ -146,17 +146,17 @@ extension LineEncoder {
                 projection.key,
                 of: event.before,
                 in: batch,
-                names: names,
+                projection,
                 into: &writer
             )
         }
-        if event.operation != .delete {
+        if event.operation != .delete, !event.has(Event.rowGone) {
             writer.append(#","after":"#)
             rows.appendObject(
                 projection.fields,
                 of: event.after,
                 in: batch,
-                names: names,
+                projection,
                 missing: .noted,
                 into: &writer
             )
@@ -168,20 +168,23 @@ extension LineEncoder {
                 projection.fields,
                 of: event.before,
                 in: batch,
-                names: names,
+                projection,
                 into: &writer
             )
             if members == 0 { writer.truncate(to: start) }
         }
     }
 
-    /// An update's old key is in `old_key`, or is the same as `key`: alone it makes no `before`.
+    /// An update's old key is in `old_key`, or is the same as `key`, as a document's always is:
+    /// alone it makes no `before`.
     private func saysMoreThanKey(
         _ event: Event,
         _ projection: borrowing Projection,
         _ batch: BatchView
     ) -> Bool {
-        guard event.has(Event.beforeIsKey), event.operation == .update else { return true }
+        guard event.has(Event.beforeIsKey),
+            event.operation == .update || projection.schema.isCollection
+        else { return true }
         for column in 0..<Int(event.before.count)
         where !projection.isKeyColumn[column]
             && batch.value(column, of: event.before).form != .unchanged
@@ -198,11 +201,12 @@ extension LineEncoder {
         _ batch: BatchView,
         into writer: inout JSONWriter
     ) {
-        rows.noteChanges(projection.fields, from: event.before, to: event.after, in: batch)
+        rows.noteChanges(
+            projection.fields, from: event.before, to: event.after, in: batch, projection)
         rows.appendList(#","changed":"#, of: .changed, projection, into: &writer)
     }
 
-    private func appendNotes(
+    func appendNotes(
         _ projection: borrowing Projection,
         into writer: inout JSONWriter
     ) {
@@ -211,6 +215,9 @@ extension LineEncoder {
         }
         if rows.noted.contains(.binary) {
             rows.appendList(#","binary":"#, of: .binary, projection, into: &writer)
+        }
+        if rows.noted.contains(.replaced) {
+            rows.appendList(#","replaced":"#, of: .replaced, projection, into: &writer)
         }
         if !projection.opaqueTypes.isEmpty || rows.noted.contains(.malformed) {
             rows.appendTypes(projection, into: &writer)
@@ -242,7 +249,7 @@ extension LineEncoder {
 
 extension Operation {
     /// From the end of the identity to the beginning of the time.
-    fileprivate var weirMember: StaticString {
+    var weirMember: StaticString {
         switch self {
         case .insert: #"","op":"insert","ts":"#
         case .update: #"","op":"update","ts":"#
@@ -255,6 +262,14 @@ extension Operation {
 }
 
 extension JSONWriter {
+    /// Appends the time of an event's commit, or null.
+    mutating func append(timeOf event: Event) {
+        if event.commitMicros == Event.noTime { return append("null") }
+        append(UInt8(ascii: "\""))
+        appendTimestamp(microsSince1970: event.commitMicros)
+        append(UInt8(ascii: "\""))
+    }
+
     /// Appends a log position as PostgreSQL writes it: two halves in hexadecimal, `0/16B3748`.
     mutating func append(lsn: UInt64) {
         append(half: lsn >> 32)

@@ -16,13 +16,15 @@ struct Arguments {
                weir-bench --list | --help
 
         Measures the weir program that lies beside this one, each time next to what the machine
-        can do at best: pg_recvlogical of the same PostgreSQL, in the same run, alternating.
-        It starts its own PostgreSQL and Redis and removes everything at the end. It needs no
-        arguments.
+        can do at best: pg_recvlogical of the same PostgreSQL, or a bare loop over MongoDB's change
+        stream, in the same run, alternating. It starts its own PostgreSQL, Redis and MongoDB (an
+        installed mongod, or the one that WEIR_TEST_MONGOD names) and removes everything at the
+        end. It needs no arguments.
 
           --case NAME   only this case; may be given several times
-          --rows N      changes in a backlog (default 500000; mixed: 300000;
-                        postgres-search: 200000)
+          --rows N      changes in a backlog (default 500000; mixed: 300000; postgres-search,
+                        mongodb-backlog: 200000; mongodb-images: 100000) or documents in a round
+                        of bson-json (200000)
           --rounds N    alternating rounds per backlog (default 5)
           --json        print the report as JSON on stdout, the progress on stderr
           --list        name the cases
@@ -52,6 +54,15 @@ struct Arguments {
 
         Latency to PostgreSQL: a session at the target asks all the time which rows it sees. Weir
         and the subscription take turns.
+
+        A backlog from MongoDB: beside Weir a process that runs libmongoc's own loop, with its own
+        defaults, over the database's change stream and only counts. Both start after the same
+        resume token, stored before the load, and the loop has run once before so that the oplog
+        is in the server's memory. A document has \(Products.byteCount) bytes of BSON. The column
+        "server" is mongod's CPU time meanwhile. mongodb-images asks both for the documents before
+        and after each update; then, without images, the loop has the server look documents up
+        (updateLookup), and Weir looks them up itself. bson-json starts no server: it renders the
+        same documents in memory, each renderer in turn.
 
         How to read noise: compare ratios, not seconds, and run nothing else on the machine.
 

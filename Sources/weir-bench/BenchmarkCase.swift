@@ -8,7 +8,7 @@ struct BenchmarkCase: Sendable {
     static let all = [
         backlogRows, backlogOne, backlogSmall, mixed, redisBacklog, idle, start, status, latency,
         redisLatency, postgresInserts, postgresUpdates, postgresDeletes, postgresSearch,
-        postgresLatency,
+        postgresLatency, mongoDBBacklog, mongoDBImages, bsonToJSON,
     ]
 
     /// Columns that a name takes in a list.

@@ -16,12 +16,13 @@ struct Samples: Encodable, Sendable {
 
 /// What a number counts, and how it is shown.
 enum Unit: String, Encodable, Sendable {
-    case seconds, milliseconds, rowsPerSecond, ratio, bytes, count, ticksPerSecond
+    case seconds, milliseconds, nanoseconds, rowsPerSecond, ratio, bytes, count, ticksPerSecond
 
     func text(_ value: Double) -> String {
         switch self {
         case .seconds: decimal(value, 3) + " s"
         case .milliseconds: decimal(value, 2) + " ms"
+        case .nanoseconds: decimal(value, 0) + " ns"
         case .rowsPerSecond: grouped(value) + " rows/s"
         case .ratio: decimal(value, 3)
         case .bytes: decimal(value / 1_048_576, 1) + " MB"

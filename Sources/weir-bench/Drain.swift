@@ -9,23 +9,27 @@ struct Drain: Sendable {
     /// Of a file it wrote, and how long another fsync of that took; nil without a file.
     let bytes: Double?
     let syncSeconds: Double?
-    /// CPU of the server it wrote to, meanwhile; nil without a server.
+    /// CPU of the server it wrote to, or of the MongoDB it read from, meanwhile; nil where that is
+    /// not measured.
     let serverSeconds: Double?
     private let changes: Int
 
     /// A turn that writes a file, which is checked and removed.
+    ///
+    /// - Parameter server: a running process, whose CPU time is measured too.
     init(
-        _ program: String, _ changes: Int, _ output: OutputFile, run: () throws -> MeasuredRun,
-        count: () throws -> Int
+        _ program: String, _ changes: Int, _ output: OutputFile, server: Int32? = nil,
+        run: () throws -> MeasuredRun, count: () throws -> Int
     ) throws {
         self.program = program
+        let seconds = server.map(serverCPUSeconds)
         let run = try run()
+        serverSeconds = server.map(serverCPUSeconds).map { $0 - (seconds ?? .nan) }
         self.run = run
-        seconds = run.seconds
+        self.seconds = run.seconds
         // Before the next turn, so that it does not write this one's bytes.
         syncSeconds = try output.syncSeconds()
         bytes = output.bytes
-        serverSeconds = nil
         self.changes = changes
         let found = try count()
         guard found == changes else {
@@ -34,7 +38,7 @@ struct Drain: Sendable {
         output.remove()
     }
 
-    /// A turn of a program that writes to a server, a running process.
+    /// A turn of a program that works with a server, a running process, and writes no file.
     init(
         _ program: String, _ changes: Int, server: Int32, run: () throws -> MeasuredRun
     ) throws {

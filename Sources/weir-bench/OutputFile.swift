@@ -35,6 +35,14 @@ struct OutputFile: Sendable {
         }
     }
 
+    /// Without its line end; empty for an empty file.
+    func lastLine() throws -> String {
+        let data = try Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped)
+        let lines = data.dropLast()
+        let start = lines.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? lines.startIndex
+        return String(decoding: lines[start...], as: UTF8.self)
+    }
+
     /// The rows in what `pg_recvlogical` wrote with the plugin pgoutput.
     func pgOutputChangeCount() throws -> Int {
         let data = try Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped)

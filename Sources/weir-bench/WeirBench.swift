@@ -9,6 +9,9 @@ struct WeirBench {
         // A reader of our output that has gone away is an error of that write, not our end.
         signal(SIGPIPE, SIG_IGN)
         do {
+            if let loop = ChangeLoop(arguments: CommandLine.arguments.dropFirst()) {
+                return try loop.run()
+            }
             let arguments = try Arguments(CommandLine.arguments.dropFirst())
             switch arguments.action {
             case .showHelp: print(Arguments.help)

@@ -19,15 +19,33 @@ struct WeirProgram: Sendable {
     }
 }
 
-/// One pipeline that writes a table's changes to a destination, with a state directory of its own.
+/// What a pipeline reads, as it stands in the configuration.
+struct BenchmarkSource: Sendable {
+    /// The connection's keys.
+    let connection: String
+    /// The source's own keys.
+    let keys: String
+
+    init(connection: String, keys: String) {
+        self.connection = connection
+        self.keys = keys
+    }
+
+    init(_ server: PostgresServer, _ table: SourceTable) {
+        connection = #""type": "postgres", "url": "\#(server.url())""#
+        keys = #""tables": ["public.\#(table.name)"]"#
+    }
+}
+
+/// One pipeline that writes changes to a destination, with a state directory of its own.
 struct BenchmarkPipeline: Sendable {
     let name: String
     private let configPath: String
     private let statePath: String
 
     init(
-        _ name: String, _ server: PostgresServer, _ table: SourceTable = Orders.table,
-        to destination: some Destination, in folder: TemporaryDirectory
+        _ name: String, _ source: BenchmarkSource, to destination: some Destination,
+        in folder: TemporaryDirectory
     ) throws {
         self.name = name
         statePath = folder.file("\(name).state")
@@ -35,16 +53,24 @@ struct BenchmarkPipeline: Sendable {
             """
             {
               "connections": {
-                "bench": { "type": "postgres", "url": "\(server.url())" }\(destination.connections)
+                "bench": { \(source.connection) }\(destination.connections)
               },
               "pipelines": {
                 "\(name)": {
-                  "source": { "connection": "bench", "tables": ["public.\(table.name)"] },
+                  "source": { "connection": "bench", \(source.keys) },
                   "sinks": { "out": \(destination.sink) }
                 }
               }
             }
             """, to: "\(name).json")
+    }
+
+    /// A table's changes.
+    init(
+        _ name: String, _ server: PostgresServer, _ table: SourceTable = Orders.table,
+        to destination: some Destination, in folder: TemporaryDirectory
+    ) throws {
+        try self.init(name, BenchmarkSource(server, table), to: destination, in: folder)
     }
 
     /// To a file in the folder that nobody looks at.

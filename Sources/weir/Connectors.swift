@@ -1,5 +1,6 @@
 import WeirBuiltinSink
 import WeirCore
+import WeirMongoDBSource
 import WeirPostgresSink
 import WeirPostgresSource
 import WeirRedisSink
@@ -7,7 +8,7 @@ import WeirRedisSink
 /// Every connector this binary can use. A new one is one line here.
 let connectors: [ConnectorDescriptor] =
     [
-        postgresConnector, redisConnector,
+        postgresConnector, mongoConnector, redisConnector,
     ] + builtinConnectors
 
 /// Source and sink know nothing of each other.

@@ -45,10 +45,11 @@ struct OfflineStatus {
         _ plan: PipelinePlan, _ store: StateStore, _ thread: ThreadExecutor
     ) async -> Result<SourceRetention, WeirError>? {
         do throws(WeirError) {
+            let held = try await store.checkpoints(of: plan.name).map(\.covered).min()
             let source = try plan.makeSource(
                 .offline(pipeline: plan.name, store: store, executor: thread))
             guard let prober = source as? any SourceProbe else { return nil }
-            return .success(try await prober.probe())
+            return .success(try await prober.probe(held: held))
         } catch {
             return .failure(error)
         }

@@ -36,6 +36,7 @@ struct PositionCommand: AsyncParsableCommand {
                     print(
                         "  \(row.sink)  \(row.position.display)  "
                             + "stored \(ISOTime.text(row.updatedMicros))\(mark)")
+                    if row.position.clusterTime != nil { print("    \(row.position)") }
                 }
             }
         }
@@ -45,16 +46,20 @@ struct PositionCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Move a pipeline to another position, declaring the gap.",
             discussion: """
-                now        a new slot at the source's present: what came before is not delivered
-                confirmed  where the source's slot stands
-                an LSN     between where the slot stands and the end of the log
+                now        the source's present (PostgreSQL: a new slot): what came before is not
+                           delivered
+                confirmed  PostgreSQL: where the source's slot stands
+                an LSN     PostgreSQL: between where the slot stands and the end of the log
+                a time     MongoDB: such as 2026-11-21T02:03:04Z, within the oplog
+                a token    MongoDB: as weir position show or an error prints it
 
                 The daemon must be stopped. Without --yes it only says what would happen. Files
                 are continued at their present end.
                 """)
 
         @Argument(help: "The pipeline.") var pipeline: String
-        @Argument(help: "now, confirmed, or a position such as 0/16B3748.") var target: String
+        @Argument(help: "now, confirmed, or a position in the source's own notation.") var target:
+            String
         @Flag(help: "Do it.") var yes = false
         @OptionGroup var config: ConfigOptions
         @OptionGroup var state: StateOptions

@@ -78,7 +78,13 @@ struct StatusTable {
             }
             lines += [problem.detail, problem.hint].compactMap { $0.map { "    \($0)" } }
         }
-        if let risk = risk(pipeline), !pipeline.problems.isEmpty { lines.append("    \(risk)") }
+        if let risk = risk(pipeline) {
+            if !pipeline.problems.isEmpty {
+                lines.append("    \(risk)")
+            } else if let status = pipeline.source.retention?.status, status == "at risk" {
+                lines += ["", "! \(pipeline.name)/source  \(risk)"]
+            }
+        }
         for warning in pipeline.warnings { lines += ["", "! \(pipeline.name)  \(warning)"] }
         if !pipeline.problems.isEmpty { lines.append("  Next: weir status \(pipeline.name)") }
         return lines
@@ -96,9 +102,12 @@ struct StatusTable {
 
     /// Will the database's disk fill because of us?
     private func risk(_ pipeline: PipelineReport) -> String? {
-        guard let retention = pipeline.source.retention, let kept = retention.retainedBytes else {
-            return nil
+        guard let retention = pipeline.source.retention else { return nil }
+        if let window = retention.windowSeconds, let left = retention.headroomSeconds {
+            return "The oplog reaches back \(Self.seconds(window)); \(Self.seconds(max(0, left))) "
+                + "are left before the position is lost (\(retention.status))."
         }
+        guard let kept = retention.retainedBytes else { return nil }
         let verdict: String
         if let limit = retention.limitBytes, limit > 0 {
             let percent = Double(kept) / Double(limit) * 100
@@ -122,16 +131,16 @@ struct StatusTable {
                 + "\(sinks) sink\(sinks == 1 ? "" : "s")"
         ]
         if let retention = source.retention {
+            let isOplog = source.type == "mongodb"
             lines.append(
-                "Source   slot \(retention.name)  \(retention.active ? "active" : "inactive")  "
+                "Source   \(isOplog ? "stream" : "slot") \(retention.name)  "
+                    + "\(retention.active ? "active" : "inactive")  "
                     + "head \(retention.head)  confirmed \(retention.confirmed)")
-            let limit = retention.limitBytes.map { " of \(Self.bytes($0))" } ?? ""
             let beat =
                 source.lastHeartbeat.flatMap(ISOTime.micros)
                 .map { "  heartbeat \(Self.ago(nowMicros - $0)) ago" } ?? ""
             lines.append(
-                "         WAL kept \(retention.retainedBytes.map(Self.bytes) ?? "?")\(limit) "
-                    + "(wal_status \(retention.status))\(beat)")
+                "         \(isOplog ? Self.oplog(retention) : Self.log(retention))\(beat)")
         }
         if isRunning {
             let last = source.lastEvent.flatMap { text in
@@ -148,6 +157,20 @@ struct StatusTable {
         lines += problems(pipeline).filter { !$0.hasPrefix("  Next:") }
         if let risk = risk(pipeline), pipeline.problems.isEmpty { lines.append(risk) }
         return lines.map { Self.trimmed($0) + "\n" }.joined()
+    }
+
+    private static func log(_ retention: SourceRetention) -> String {
+        let limit = retention.limitBytes.map { " of \(bytes($0))" } ?? ""
+        return "WAL kept \(retention.retainedBytes.map(bytes) ?? "?")\(limit) "
+            + "(wal_status \(retention.status))"
+    }
+
+    private static func oplog(_ retention: SourceRetention) -> String {
+        guard let window = retention.windowSeconds else {
+            return "oplog unknown: the user may not read local.oplog.rs"
+        }
+        let left = retention.headroomSeconds.map { ", \(seconds(max(0, $0))) left" } ?? ""
+        return "oplog \(seconds(window))\(left) (\(retention.status))"
     }
 
     private func sinkRows(_ pipeline: PipelineReport, isRunning: Bool) -> [String] {

@@ -7,6 +7,8 @@ import WeirValues
 enum Cell: ExpressibleByStringLiteral, ExpressibleByNilLiteral {
     case text(String)
     case binary([UInt8])
+    case document([UInt8])
+    case documentKey([UInt8])
     case null
     case unchanged
 
@@ -61,7 +63,7 @@ extension ColumnType {
 
 /// Builds the batch a source would.
 struct TestBatch: ~Copyable {
-    private var builder = BatchBuilder(
+    var builder = BatchBuilder(
         reusing: EventBatch(),
         eventLimit: 1 << 20,
         byteLimit: 1 << 20
@@ -102,7 +104,7 @@ struct TestBatch: ~Copyable {
         ordinal += 1
     }
 
-    private mutating func append(_ cells: [Cell]) -> Slice {
+    mutating func append(_ cells: [Cell]) -> Slice {
         let start = builder.valueCount
         for cell in cells {
             switch cell {
@@ -112,6 +114,10 @@ struct TestBatch: ~Copyable {
                 builder.append(Value(form: .text, bytes: append(Array(text.utf8))))
             case .binary(let bytes):
                 builder.append(Value(form: .binary, bytes: append(bytes)))
+            case .document(let bytes):
+                builder.append(Value(form: .bson, bytes: append(bytes)))
+            case .documentKey(let bytes):
+                builder.append(Value(form: .bsonKey, bytes: append(bytes)))
             }
         }
         return Slice(start: start, count: cells.count)
@@ -135,13 +141,14 @@ extension JSONWriter {
 func lines(
     _ format: LineFormat,
     _ batch: EventBatch,
+    kind: String = "postgres",
     routing: Routing = Routing(),
     columns: [ColumnChoice]? = nil,
     options: ValueOptions = ValueOptions()
 ) throws -> [String] {
     var encoder = LineEncoder(
         format: format,
-        sourceKind: "postgres",
+        sourceKind: kind,
         sourceName: "shop",
         routing: routing,
         columns: columns,

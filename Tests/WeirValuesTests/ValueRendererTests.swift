@@ -15,6 +15,8 @@ func rendered(
         switch cell {
         case .text(let text): (.text, Array(text.utf8))
         case .binary(let bytes): (.binary, bytes)
+        case .document(let bytes): (.bson, bytes)
+        case .documentKey(let bytes): (.bsonKey, bytes)
         case .null, .unchanged: (.null, [])
         }
     let kind = ValueKind(type, options: options)

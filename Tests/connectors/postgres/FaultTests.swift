@@ -99,7 +99,7 @@ extension PostgresSourceTests {
             #expect(lost.hint?.contains("weir position set \(database.name) now --yes") == true)
             let reason = version == .wheel18 ? " (wal_removed)" : ""
             #expect(lost.message.hasSuffix("was invalidated\(reason)"))
-            #expect(try await source.source.probe().status == "lost")
+            #expect(try await source.source.probe(held: nil).status == "lost")
 
             // The server's own words, should it happen between our look and the start.
             let failure = try startFailure(database, at: "0/0")
@@ -123,7 +123,7 @@ extension PostgresSourceTests {
             }
             #expect(error.code.name == "postgres.slot_active")
             #expect(error.disposition == .transient)
-            #expect(try await source.source.probe().active)
+            #expect(try await source.source.probe(held: nil).active)
             await source.source.close()
             try await second.open(atStored: source.stored)
             #expect(try await second.drain().isEmpty)
@@ -150,7 +150,7 @@ extension PostgresSourceTests {
                 #expect(lost.hint?.contains("weir position set \(database.name) now --yes") == true)
                 #expect(try database.slot("slot_name") == "")
             }
-            #expect(try await source.source.probe().status == "missing")
+            #expect(try await source.source.probe(held: nil).status == "missing")
             let failure = try startFailure(database, at: "0/0")
             #expect(failure.code.name == "postgres.slot_missing")
             #expect(failure.disposition == .positionLost)

@@ -62,7 +62,7 @@ extension PostgresSourceTests {
             // Longer than any of the timeouts: the ordinary connection lives on.
             try await source.readBatch(within: .milliseconds(500))
             #expect(try await source.drain().isEmpty)
-            #expect(try await source.source.probe().active)
+            #expect(try await source.source.probe(held: nil).active)
             await source.source.close()
             try database.server.alter("ALTER \(whom) RESET ALL")
             try database.run("REASSIGN OWNED BY \(role) TO postgres; DROP OWNED BY \(role)")
@@ -175,7 +175,7 @@ extension PostgresSourceTests {
                     ["id": 2, "v": #"\xfe"#, "w": #"\x7be97d"#],
                 ])
             #expect(lines.map(\.binary) == [["v"], ["w"], ["v", "w"]])
-            #expect(try await source.source.probe().active)
+            #expect(try await source.source.probe(held: nil).active)
         }
 
         @Test(

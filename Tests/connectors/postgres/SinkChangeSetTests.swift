@@ -135,7 +135,7 @@ struct SinkChangeSetTests {
         switch value.form {
         case .null: return .null
         case .unchanged: return .unchanged
-        case .text, .binary, .bson: return .text(Array(batch.arena[value.bytes.range]))
+        case .text, .binary, .bson, .bsonKey: return .text(Array(batch.arena[value.bytes.range]))
         }
     }
 

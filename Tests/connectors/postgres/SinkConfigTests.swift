@@ -1,6 +1,7 @@
 import Testing
 import WeirCore
 import WeirPostgresClient
+import WeirValues
 
 @testable import WeirPostgresSink
 
@@ -8,7 +9,7 @@ import WeirPostgresClient
 struct SinkConfigTests {
     private func config(
         write: String = "table", _ more: [String: ConfigValue] = [:],
-        url: String = "postgres://127.0.0.1/orders", tables: [String] = ["public.items"]
+        url: String = "postgres://127.0.0.1/orders", tables: [String]? = ["public.items"]
     ) throws -> PostgresSinkConfig {
         try SinkHarness.config(url: url, write: write, more, tables: tables)
     }
@@ -106,6 +107,39 @@ struct SinkConfigTests {
         }
     }
 
+    /// A source that follows all there is may bring any table.
+    @Test func withoutAListOfTablesEachNeedsATargetOfItsOwn() throws {
+        for text in ["copy.all", "{schema}.all"] {
+            expectIssue("table", "put {table} into it, or name") {
+                _ = try config(["table": .string(text)], tables: nil)
+            }
+        }
+        for (text, claim) in [
+            ("copy.{table}", "copy.{table}"), ("{table}.{schema}", "{table}.{schema}"),
+            (nil, "{schema}.{table}"),
+        ] {
+            let claims = try config(
+                text.map { ["table": .string($0)] } ?? [:], tables: nil
+            ).claims
+            #expect(claims == ["table \(claim) of postgres 127.0.0.1:5432/orders"])
+        }
+        // The sink's own list is as good as the source's.
+        let listed = try config(
+            [
+                "table": .string("copy.all"),
+                "tables": .list([.table(TableName(schema: "shop", name: "items"))]),
+            ], tables: nil)
+        #expect(listed.claims == ["table copy.all of postgres 127.0.0.1:5432/orders"])
+        expectIssue("table", "would both be written") {
+            _ = try config(
+                [
+                    "table": .string("copy.all"),
+                    "tables": .list(
+                        ["a", "b"].map { .table(TableName(schema: "shop", name: $0)) }),
+                ], tables: nil)
+        }
+    }
+
     @Test func everyTargetIsClaimedAndTwoWritersOfOneClaimTheSame() throws {
         let tables = ["public.items", "public.prices"]
         let both = try config(["table": .string("copy.{table}")], tables: tables).claims
@@ -158,6 +192,8 @@ struct SinkConfigTests {
         #expect(try config(["on_new_column": .string("add")]).onNewColumn == .add)
         #expect(try config(["on_new_column": .string("stop")]).onNewColumn == .stop)
         #expect(try config(["truncate": .string("ignore")]).truncates == false)
+        #expect(try config().options.documents == .relaxed)
+        #expect(try config(["documents": .string("plain")]).options.documents == .plain)
         #expect(
             try config().positionTable == TableName(schema: "public", name: "weir_position"))
         let named = TableName(schema: "ops", name: "how far")

@@ -8,36 +8,28 @@ struct LinesConfig: Sendable {
     let columns: [ColumnChoice]?
     let options: ValueOptions
     let pipeline: String
+    let sourceType: String
 
     static let fields: [ConfigField] =
         [
             ConfigField(
                 "format", .choice(LineFormat.allCases.map(\.rawValue)),
                 "What a line shows: weir is the whole event, row only the row as it is now, debezium "
-                    + "Debezium's envelope without schemas.",
+                    + "Debezium's envelope without schemas, text a short line for people.",
                 default: #""weir""#),
             ConfigField(
                 "columns", .columns,
-                "The columns to show: a list, or an object from output name to source column. "
-                    + "Without it, all of them.",
+                "The columns to show: a list, or an object from output name to source column or "
+                    + "path. Without it, all of them, or the whole document.",
                 example: #"["id", "name"]"#),
-            ConfigField(
-                "int64", .choice(["number", "string"]),
-                "How eight-byte integers look; JavaScript readers lose digits of large numbers.",
-                default: #""number""#),
-            ConfigField(
-                "numeric", .choice(["number", "string"]),
-                "How numeric values look; readers that use floating point lose digits.",
-                default: #""number""#),
-        ] + Routing.fields
+        ] + ValueOptions.fields + Routing.fields
 
     init(_ scope: ConfigScope) throws(ConfigIssue) {
         format = LineFormat(rawValue: scope.values.string("format") ?? "") ?? .weir
         columns = scope.values.columns("columns")
-        options = ValueOptions(
-            int64AsString: scope.values.string("int64") == "string",
-            numericAsString: scope.values.string("numeric") == "string")
+        options = ValueOptions(scope.values)
         pipeline = scope.pipeline
+        sourceType = scope.sourceType
         var routing = try Routing(scope)
         if format == .row {
             // A row as it is now is all this format has, so the rest must not be asked for.
@@ -58,7 +50,7 @@ struct LinesConfig: Sendable {
 
     func makeEncoder() -> LineEncoder {
         LineEncoder(
-            format: format, sourceKind: "postgres", sourceName: pipeline, routing: routing,
+            format: format, sourceKind: sourceType, sourceName: pipeline, routing: routing,
             columns: columns, options: options)
     }
 }

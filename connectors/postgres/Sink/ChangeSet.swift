@@ -36,6 +36,8 @@ struct ChangeSet {
     /// Whether a row's cells were set.
     private var isKnown: [Bool] = []
     private var index = KeyIndex()
+    /// Of documents: their keys' bytes do not tell which are one to the target.
+    private var texts: KeyTexts?
     private let keyCount: Int
     private let width: Int
     /// The source columns of key and outputs.
@@ -54,6 +56,7 @@ struct ChangeSet {
         width = plan.outputs.count
         keyColumns = plan.keyReferences.map(\.column)
         columns = plan.references.map(\.column)
+        if plan.schema.isCollection { texts = plan.keyReferences.first.map(KeyTexts.init) }
     }
 
     var count: Int { states.count }
@@ -117,15 +120,35 @@ struct ChangeSet {
     private mutating func row(
         keyOf image: Slice, _ batch: Int, _ batches: [EventBatch]
     ) -> Int {
-        var hash = KeyHash()
         let source = batches[batch]
+        let (row, isNew) =
+            texts?.row(keyOf: image, in: source, &index) ?? find(image, source, batches)
+        if isNew {
+            for column in keyColumns {
+                keys.append(
+                    Cell(batch: UInt32(batch), value: UInt32(Int(image.start) + column)))
+            }
+            cells.append(
+                contentsOf: repeatElement(Cell(batch: 0, value: 0), count: width))
+            states.append(.gone)
+            wereThere.append(false)
+            isKnown.append(false)
+        }
+        return row
+    }
+
+    /// Finds a row by its key's bytes.
+    private mutating func find(
+        _ image: Slice, _ source: EventBatch, _ batches: [EventBatch]
+    ) -> (row: Int, isNew: Bool) {
+        var hash = KeyHash()
         for column in keyColumns {
             let value = source.values[Int(image.start) + column]
             unsafe source.arena.withUnsafeBytes { arena in
                 unsafe hash.add(UnsafeRawBufferPointer(rebasing: arena[value.bytes.range]))
             }
         }
-        let (row, isNew) = index.row(hash.value) { row in
+        return index.row(hash.value) { row in
             for (place, column) in keyColumns.enumerated() {
                 let cell = keys[row * keyCount + place]
                 let known = batches[Int(cell.batch)]
@@ -142,17 +165,51 @@ struct ChangeSet {
             }
             return true
         }
-        if isNew {
-            for column in keyColumns {
-                keys.append(
-                    Cell(batch: UInt32(batch), value: UInt32(Int(image.start) + column)))
-            }
-            cells.append(
-                contentsOf: repeatElement(Cell(batch: 0, value: 0), count: width))
-            states.append(.gone)
-            wereThere.append(false)
-            isKnown.append(false)
+    }
+}
+
+/// Tells documents apart by the text their key is written as. Pure.
+///
+/// Two keys may be one text, such as 1 and "1": to the target they are one row.
+private struct KeyTexts {
+    private let reference: FieldReference
+    private let renderer = Renderer()
+    /// The keys of all rows one behind the other, and where each begins.
+    private var bytes: [UInt8] = []
+    private var starts: [Int] = []
+
+    /// Holds nothing from one key to the next.
+    private final class Renderer {
+        var text = OutputText()
+        var key: [UInt8] = []
+    }
+
+    init(_ reference: FieldReference) { self.reference = reference }
+
+    mutating func row(
+        keyOf image: Slice, in batch: EventBatch, _ index: inout KeyIndex
+    ) -> (row: Int, isNew: Bool) {
+        render(image, batch)
+        let key = renderer.key
+        var hash = KeyHash()
+        unsafe key.withUnsafeBytes { unsafe hash.add($0) }
+        let found = index.row(hash.value) { row in
+            let end = row + 1 < starts.count ? starts[row + 1] : bytes.count
+            return bytes[starts[row]..<end].elementsEqual(key)
         }
-        return row
+        if found.isNew {
+            starts.append(bytes.count)
+            bytes += key
+        }
+        return found
+    }
+
+    private func render(_ image: Slice, _ batch: EventBatch) {
+        let value = Int(image.start) + reference.column
+        let isThere = batch.withView { renderer.text.render(reference, value, in: $0) }
+        renderer.key.removeAll(keepingCapacity: true)
+        // What is missing is not the empty text.
+        renderer.key.append(isThere ? 1 : 0)
+        if isThere { renderer.text.append(to: &renderer.key) }
     }
 }

@@ -43,6 +43,9 @@ final class CopyPlan: Sendable {
     let canMove: Bool
     /// A row may be taken out and put back, and nobody sees or misses anything.
     let canSwap: Bool
+    /// Keys of the source that differ may be one to the target, though their texts differ: the
+    /// target's key is of another type than the source's.
+    let mayCollide: Bool
 
     init(
         schema: TableSchema, target: TargetTable, outputs: [Output], key: [Int], isKeyed: Bool,
@@ -66,10 +69,15 @@ final class CopyPlan: Sendable {
         }
         updatesFirst = others.contains(where: \.isDemanded)
         canMove = isKeyed && key.allSatisfy { outputs[$0].isSettable }
-        canSwap = isKeyed && !target.isWatched && others.isEmpty
+        let keyTypes = key.map { target.column(outputs[$0].name)?.type ?? "" }
+        mayCollide = schema.isCollection && !keyTypes.allSatisfy(["text", "varchar"].contains)
+        canSwap = isKeyed && !target.isWatched && others.isEmpty && !mayCollide
     }
 
-    func takes(_ operation: Operation) -> Bool { taken[Int(operation.rawValue)] }
+    /// A document that was gone when it was looked up is left out: its delete follows.
+    func takes(_ event: Event) -> Bool {
+        taken[Int(event.operation.rawValue)] && !event.has(Event.rowGone)
+    }
 
     /// Whether some value that is written was not sent.
     func unsent(_ image: Slice, in batch: EventBatch) -> Bool {
@@ -219,6 +227,11 @@ final class CopyPlan: Sendable {
 
     var deleteGone: String {
         "DELETE FROM \(target.name.sql) t USING \(stage("gone")) s WHERE \(matchStage("gone"))"
+    }
+
+    /// Finds a key that was staged twice.
+    var findCollision: String {
+        "SELECT FROM \(stage("gone")) GROUP BY \(names(key)) HAVING count(*) > 1 LIMIT 1"
     }
 
     private func matchStage(_ name: String) -> String {

@@ -61,23 +61,22 @@ struct CopyWriter: ~Copyable {
     }
 
     private mutating func append(_ source: FieldReference, _ value: Int, in batch: BatchView) {
-        if source.isWholeColumn {
-            let value = batch.value(at: value)
-            switch value.form {
-            case .null, .unchanged: bytes.append("\\N")
-            case .text, .binary, .bson: unsafe bytes.append(copyText: batch.bytes(of: value))
+        let found = batch.value(at: value)
+        switch found.form {
+        case .null, .unchanged: bytes.append("\\N")
+        case .text where source.isWholeColumn, .binary where source.isWholeColumn:
+            unsafe bytes.append(copyText: batch.bytes(of: found))
+        case .text, .binary, .bson, .bsonKey:
+            if texts.render(source, value, in: batch) {
+                texts.append(to: &bytes)
+            } else {
+                bytes.append("\\N")
             }
-            return
-        }
-        if texts.render(source, value, in: batch) {
-            texts.append(to: &bytes)
-        } else {
-            bytes.append("\\N")
         }
     }
 }
 
-/// Renders the values that are found by a path.
+/// Renders the values that are found by a path, and documents.
 struct OutputText: ~Copyable {
     private var plain = PlainRenderer()
     private var scratch = JSONWriter(capacity: 256)
@@ -86,12 +85,22 @@ struct OutputText: ~Copyable {
     ///
     /// - Parameter value: the place of the column's value in the batch.
     mutating func render(_ source: FieldReference, _ value: Int, in batch: BatchView) -> Bool {
-        scratch.removeAll()
+        if scratch.count > Self.keptBytes {
+            scratch = JSONWriter(capacity: 256)
+        } else {
+            scratch.removeAll()
+        }
         let image = Slice(start: value - source.column, count: source.column + 1)
         switch plain.append(source, of: image, in: batch, into: &scratch) {
         case .written: return true
         case .null, .absent, .unchanged: return false
         }
+    }
+
+    private static let keptBytes = 1 << 20
+
+    borrowing func append(to bytes: inout [UInt8]) {
+        unsafe scratch.withBytes { text in unsafe bytes.append(contentsOf: text) }
     }
 
     borrowing func append(to writer: inout JSONWriter) {

@@ -20,6 +20,7 @@ struct PlanMaker {
         guard takes.contains(true), !schema.isMessages else { return nil }
         let source = TableName(schema: schema.schema, name: schema.name)
         let name = config.target.resolve(for: source)
+        if !config.knowsTables { try claim(name, for: source) }
         if session.isSource, name == source {
             throw .weir(
                 WeirError(
@@ -76,6 +77,24 @@ struct PlanMaker {
             number: number, takes: takes)
     }
 
+    /// What the configuration could not check, because the source does not list its tables.
+    private func claim(_ target: TableName, for source: TableName) throws(TargetFailure) {
+        func refuse(_ message: String, _ hint: String) -> TargetFailure {
+            .weir(WeirError(.targetUnfit, .blocked, message, hint: hint))
+        }
+        if max(target.schema.utf8.count, target.name.utf8.count) > TargetName.bytesMax {
+            throw refuse(
+                "the target \"\(target)\" has a name of more than \(TargetName.bytesMax) bytes",
+                "Give \"\(source)\" a sink of its own with another \"table\", and list the others "
+                    + "in \"tables\".")
+        }
+        if let other = session.claim(target, for: source) {
+            throw refuse(
+                "\"\(other)\" and \"\(source)\" would both be written to \"\(target)\"",
+                "Put {schema} and {table} into \"table\", or name \"tables\".")
+        }
+    }
+
     // MARK: Columns
 
     private struct Wanted {
@@ -87,6 +106,7 @@ struct PlanMaker {
     }
 
     private func wanted(_ schema: TableSchema) throws(TargetFailure) -> [Wanted] {
+        if schema.isCollection { return try wantedOfDocuments(schema) }
         guard let columns = config.columns else {
             return schema.columns.indices.map { index in
                 Wanted(
@@ -115,18 +135,50 @@ struct PlanMaker {
         return wanted
     }
 
+    private static let idName = "_id"
+    private static let documentName = "document"
+
+    /// The `_id` and the chosen paths, or the whole document.
+    private func wantedOfDocuments(_ schema: TableSchema) throws(TargetFailure) -> [Wanted] {
+        func wanted(_ output: String, _ source: String, isNamed: Bool) -> Wanted? {
+            guard let path = FieldPath(source),
+                let found = path.resolve(in: schema, options: config.options)
+            else { return nil }
+            return Wanted(
+                output: output, source: found, isNamed: isNamed,
+                type: found.isWholeColumn ? ColumnType(.json, name: "jsonb") : nil)
+        }
+        let choices =
+            config.columns
+            ?? [ColumnChoice(output: Self.documentName, source: TableSchema.wholeDocument)]
+        var all = choices.compactMap {
+            wanted($0.output, $0.source, isNamed: config.columns != nil)
+        }
+        guard let id = wanted(Self.idName, Self.idName, isNamed: false),
+            !all.contains(where: { $0.source.isSamePlace(as: id.source) })
+        else { return all }
+        if all.contains(where: { $0.output == id.output }) {
+            throw .weir(
+                WeirError(
+                    .keyNotChosen, .blocked,
+                    "\"columns\" gives the name \"\(id.output)\" to another value, and leaves out "
+                        + "the _id of \"\(TableName(schema: schema.schema, name: schema.name))\"",
+                    hint: "Name one of them otherwise, such as \"id\": \"_id\"."))
+        }
+        all.insert(id, at: 0)
+        return all
+    }
+
     /// The places of the key's columns in `wanted`.
     private func key(
         _ schema: TableSchema, _ wanted: [Wanted]
     ) throws(TargetFailure) -> [Int] {
         var key: [Int] = []
-        for column in schema.key {
-            if let index = wanted.firstIndex(where: {
-                $0.source.column == column && $0.source.isWholeColumn
-            }) {
+        for reference in schema.keyReferences {
+            if let index = wanted.firstIndex(where: { $0.source.isSamePlace(as: reference) }) {
                 key.append(index)
             } else if schema.isKeyUnique {
-                let name = schema.columns[column].name
+                let name = schema.columns[reference.column].name
                 throw .weir(
                     WeirError(
                         .keyNotChosen, .blocked,
@@ -170,9 +222,18 @@ struct PlanMaker {
         let outputs = wanted.compactMap { wanted -> CopyPlan.Output? in
             guard let column = table.column(wanted.output), !column.isGenerated else { return nil }
             return CopyPlan.Output(
-                name: wanted.output, source: wanted.source, isSettable: !column.isAlwaysIdentity)
+                name: wanted.output, source: Self.source(wanted.source, schema, for: column),
+                isSettable: !column.isAlwaysIdentity)
         }
         return (outputs, table)
+    }
+
+    /// What is found by a path has its quotes where the target's column is JSON.
+    private static func source(
+        _ source: FieldReference, _ schema: TableSchema, for column: TargetColumn
+    ) -> FieldReference {
+        let isFound = schema.isCollection || !source.isWholeColumn
+        return isFound && ["json", "jsonb"].contains(column.type) ? source.asJSON() : source
     }
 
     private static func list(_ wanted: [Wanted]) -> String {

@@ -1,5 +1,6 @@
 import WeirCore
 import WeirPostgresClient
+import WeirValues
 
 /// The ways to write a chunk, from the fastest to the most careful.
 extension PostgresSink {
@@ -182,18 +183,39 @@ extension PostgresSink {
         let batch = chunk.batches[refusal.place.batch]
         let schema = batch.tables[Int(event.table)]
         let target = chunk.plan(refusal.place)?.target.name
-        let keys = zip(schema.key, batch.keyBytes(of: event)).map { column, bytes in
-            "\(schema.columns[column].name)=\(String(decoding: bytes.prefix(200), as: UTF8.self))"
-        }
+        let keys = Self.keyWords(of: event, schema, batch)
         let position = batch.position(of: event)
         let table = TableName(schema: schema.schema, name: schema.name)
+        // As the first part of the identity in a line of the format `weir`.
+        let kind = schema.isCollection ? "mg" : "pg"
         return WeirError(
             .rowRefused, .rejected,
-            "\(place) refuses \(event.operation.name) of \"\(table)\" (\(keys.joined(separator: ", "))) "
-                + "in \"\(target?.description ?? "")\": \(refusal.failure.words)",
-            detail: "Event pg:\(context.pipeline):\(position.token), SQLSTATE "
+            "\(place) refuses \(event.operation.name) of \"\(table)\" (\(keys)) in "
+                + "\"\(target?.description ?? "")\": \(refusal.failure.words)",
+            detail: "Event \(kind):\(context.pipeline):\(position.token), SQLSTATE "
                 + "\(refusal.failure.sqlState).",
             hint: ErrorCode.rowRefused.remedy)
+    }
+
+    /// The key for people, as `a=1, b=2`.
+    private static func keyWords(
+        of event: Event, _ schema: TableSchema, _ batch: EventBatch
+    ) -> String {
+        var parts: [(name: String, value: [UInt8])] = []
+        if schema.isCollection {
+            guard !event.key.isEmpty, let id = schema.keyReferences.first else { return "" }
+            var text = OutputText()
+            var value = Array("null".utf8)
+            if batch.withView({ text.render(id, Int(event.key.start), in: $0) }) {
+                value = []
+                text.append(to: &value)
+            }
+            parts = [("_id", value)]
+        } else {
+            parts = zip(schema.key, batch.keyBytes(of: event)).map { (schema.columns[$0].name, $1) }
+        }
+        return parts.map { "\($0.name)=\(String(decoding: $0.value.prefix(200), as: UTF8.self))" }
+            .joined(separator: ", ")
     }
 
     // MARK: Rows beside the stream

@@ -352,8 +352,9 @@ package actor PostgresSink: SinkConnector {
         let epoch = max(committed.epoch, context.epoch())
         let next = boundary.map { SinkPosition(epoch: epoch, position: $0) }
         do throws(TargetFailure) {
-            counts.late += try await write(
+            let completed = try await write(
                 chunk, from: committed, to: next, isDurable: isContinued, session)
+            counts.late += completed + chunk.late
         } catch {
             switch error {
             case .server(let failure): throw failed(failure, doing: "write")

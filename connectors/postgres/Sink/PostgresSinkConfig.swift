@@ -23,8 +23,11 @@ package struct PostgresSinkConfig: ConnectorConfig {
     let text: SearchText?
     let positionTable: TableName
     let routing: Routing
-    /// All it takes. One alone must have every column that is named.
+    /// All it takes, as far as they are known. One alone must have every column that is named.
     let tables: [TableName]
+    /// Otherwise the source follows whatever tables there are.
+    let knowsTables: Bool
+    let options: ValueOptions
     package let claims: [String]
     package let warnings: [String]
 
@@ -63,6 +66,7 @@ package struct PostgresSinkConfig: ConnectorConfig {
                 "Where the target keeps how far it is, one row per pipeline and sink. It is "
                     + "created if it is missing.",
                 default: #""public.weir_position""#),
+            ValueOptions.documentsField,
         ] + Routing.fields
 
     package init(_ scope: ConfigScope) throws(ConfigIssue) {
@@ -73,8 +77,9 @@ package struct PostgresSinkConfig: ConnectorConfig {
         connection = try ConnectionString(url.reveal())
         kind = TargetKind(rawValue: given.string("write") ?? "") ?? .table
         routing = try Routing(scope)
-        tables = (routing.tables ?? Set(scope.sourceTables)).sorted()
-        target = try Self.target(given, kind, tables)
+        tables = Set(scope.knownTables ?? []).sorted()
+        knowsTables = scope.knownTables != nil
+        target = try Self.target(given, kind, scope.knownTables.map { Set($0).sorted() })
         columns = given.columns("columns")
         if let columns { try Self.check(columns) }
         onNewColumn = NewColumnPolicy(rawValue: given.string("on_new_column") ?? "") ?? .ignore
@@ -82,15 +87,17 @@ package struct PostgresSinkConfig: ConnectorConfig {
         text = try SearchText(given, kind, columns)
         positionTable =
             given.table("position_table") ?? TableName(schema: "public", name: "weir_position")
+        options = ValueOptions(given)
         let place = connection.place
         let target = target
-        claims = tables.map { "table \(target.resolve(for: $0)) of postgres \(place)" }
+        let targets = knowsTables ? tables.map(target.resolve) : [target.pattern]
+        claims = targets.map { "table \($0) of postgres \(place)" }
         warnings = [connection.tlsWarning(connection: scope.connectionName ?? "")].compactMap(
             \.self)
     }
 
     private static func target(
-        _ given: ConfigValues, _ kind: TargetKind, _ tables: [TableName]
+        _ given: ConfigValues, _ kind: TargetKind, _ tables: [TableName]?
     ) throws(ConfigIssue) -> TargetName {
         guard let text = given.string("table") else {
             if kind == .table { return .sameAsSource }
@@ -103,13 +110,22 @@ package struct PostgresSinkConfig: ConnectorConfig {
                 "\"\(text)\" is no table; write schema.table, where {schema} and {table} may stand "
                     + "for the source table's")
         }
+        guard let tables else {
+            if target.namesTable { return target }
+            throw ConfigIssue(
+                field: "table",
+                "\"\(text)\" would be the target of every table of the source; put {table} into it, "
+                    + "or name the one in \"tables\"")
+        }
         var seen: [TableName: TableName] = [:]
         for table in tables {
             let resolved = target.resolve(for: table)
             // The server would cut it off, and two names might become one.
-            guard max(resolved.schema.utf8.count, resolved.name.utf8.count) <= 63 else {
+            let bytes = max(resolved.schema.utf8.count, resolved.name.utf8.count)
+            guard bytes <= TargetName.bytesMax else {
                 throw ConfigIssue(
-                    field: "table", "\"\(resolved)\" is longer than the 63 bytes of a name")
+                    field: "table",
+                    "\"\(resolved)\" is longer than the \(TargetName.bytesMax) bytes of a name")
             }
             if let other = seen[resolved] {
                 throw ConfigIssue(
@@ -143,7 +159,10 @@ package struct PostgresSinkConfig: ConnectorConfig {
 /// The name of the target, which may be made of the source table's.
 struct TargetName: Sendable, Equatable {
     /// Parts that may hold `{schema}` and `{table}`.
-    private let pattern: TableName
+    let pattern: TableName
+
+    /// What the server keeps of a name.
+    static let bytesMax = 63
 
     static let sameAsSource = TargetName(pattern: TableName(schema: "{schema}", name: "{table}"))
 
@@ -158,6 +177,9 @@ struct TargetName: Sendable, Equatable {
             return nil
         }
     }
+
+    /// Tables of one schema get targets of their own.
+    var namesTable: Bool { "\(pattern.schema) \(pattern.name)".contains("{table}") }
 
     func resolve(for table: TableName) -> TableName {
         func fill(_ part: String) -> String {

@@ -314,18 +314,17 @@ struct RowWriter: ~Copyable {
     private mutating func append(
         _ reference: FieldReference, _ place: Int, in view: BatchView
     ) {
-        if !reference.isWholeColumn {
+        let value = view.value(at: place)
+        switch value.form {
+        case .null, .unchanged: parameters.appendNull()
+        case .text where reference.isWholeColumn, .binary where reference.isWholeColumn:
+            unsafe parameters.append(view.bytes(of: value))
+        case .text, .binary, .bson, .bsonKey:
             if texts.render(reference, place, in: view) {
                 texts.append(to: &parameters)
             } else {
                 parameters.appendNull()
             }
-            return
-        }
-        let value = view.value(at: place)
-        switch value.form {
-        case .null, .unchanged: parameters.appendNull()
-        case .text, .binary, .bson: unsafe parameters.append(view.bytes(of: value))
         }
     }
 

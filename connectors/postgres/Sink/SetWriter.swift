@@ -91,6 +91,9 @@ struct SetWriter: ~Copyable {
             var set = ChangeSet(group.plan)
             for place in group.places { set.add(place, in: chunk.batches) }
             if set.needsOrder { return .needsOrder }
+            if group.plan.mayCollide, try collides(set, group.plan, chunk, session) {
+                return .needsOrder
+            }
             sets.append(set)
         }
         for index in groups.indices.reversed() {
@@ -178,6 +181,20 @@ struct SetWriter: ~Copyable {
         }
         try send(session)
         _ = try session.connection.endCopyIn(by: session.deadline)
+    }
+
+    /// Whether two rows of the set are one to the target.
+    private mutating func collides(
+        _ set: ChangeSet, _ plan: CopyPlan, _ chunk: WriteChunk, _ session: TargetSession
+    ) throws(PostgresFailure) -> Bool {
+        if set.count < 2 { return false }
+        try session.prepareStage("gone", plan)
+        try stage(
+            plan.copyGone, Array(0..<set.count), plan.keyReferences, { set.key(of: $0) }, chunk,
+            session)
+        let found = try session.connection.query(
+            plan.findCollision, within: TargetSession.statementLimit)
+        return !found.isEmpty
     }
 
     private mutating func delete(

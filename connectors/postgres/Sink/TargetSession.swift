@@ -17,6 +17,8 @@ final class TargetSession {
     private(set) var isSource = false
     /// The tables that were written in this epoch.
     private(set) var targets: Set<String> = []
+    /// The source's table of each target, where the configuration does not list them.
+    private var claims: [TableName: TableName] = [:]
 
     /// Honest work may take long; when nothing at all comes for so long the connection is given up.
     static let statementLimit = Duration.seconds(300)
@@ -83,6 +85,13 @@ final class TargetSession {
     func add(target: TableName) throws(PostgresFailure) {
         guard targets.insert(target.description).inserted else { return }
         _ = try connection.query(sql.addTarget(target))
+    }
+
+    /// Returns the other table that is written to the target already; nil when there is none.
+    func claim(_ target: TableName, for source: TableName) -> TableName? {
+        if let other = claims[target], other != source { return other }
+        claims[target] = source
+        return nil
     }
 
     func forgetTargets() throws(PostgresFailure) {

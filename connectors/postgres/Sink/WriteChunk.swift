@@ -8,6 +8,8 @@ struct WriteChunk {
     let plans: [[CopyPlan?]]
     private(set) var taken = 0
     private(set) var filtered = 0
+    /// Events whose rows the source read later than they changed.
+    private(set) var late = 0
     /// Some row was not sent whole.
     private(set) var hasParts = false
     /// Some change must be found by its whole row.
@@ -23,11 +25,12 @@ struct WriteChunk {
     }
 
     private mutating func count(_ event: Event, of batch: EventBatch, _ plans: [CopyPlan?]) {
-        guard let plan = plans[Int(event.table)], plan.takes(event.operation) else {
+        guard let plan = plans[Int(event.table)], plan.takes(event) else {
             filtered += 1
             return
         }
         taken += 1
+        if event.has(Event.late) { late += 1 }
         switch event.operation {
         case .update:
             if !plan.isKeyed { needsOrder = true }
@@ -44,7 +47,7 @@ struct WriteChunk {
     /// The plan of an event that is taken.
     func plan(_ place: EventPlace) -> CopyPlan? {
         let event = event(place)
-        guard let plan = plans[place.batch][Int(event.table)], plan.takes(event.operation) else {
+        guard let plan = plans[place.batch][Int(event.table)], plan.takes(event) else {
             return nil
         }
         return plan
@@ -57,7 +60,7 @@ struct WriteChunk {
         for batch in batches.indices {
             for index in batches[batch].events.indices {
                 let event = batches[batch].events[index]
-                if let plan = plans[batch][Int(event.table)], plan.takes(event.operation) {
+                if let plan = plans[batch][Int(event.table)], plan.takes(event) {
                     try body(EventPlace(batch: batch, event: index), event, plan)
                 }
             }

@@ -32,7 +32,7 @@ extension PostgresSource: SourceMarker {
 }
 
 extension PostgresSource: SourceProbe {
-    package func probe() async throws(WeirError) -> SourceRetention {
+    package func probe(held: Position?) async throws(WeirError) -> SourceRetention {
         let connection = try ordinaryConnection()
         guard let slot = try slot(connection) else {
             return SourceRetention(

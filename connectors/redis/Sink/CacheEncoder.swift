@@ -21,14 +21,15 @@ struct CachedTable: Sendable {
         projection = try Projection(
             schema, routing: config.routing, columns: config.columns, options: config.values)
         key = try config.key.compile(for: schema)
-        value = try config.value.map { (path) throws(WeirError) in
-            try path.find(in: schema, namedUnder: "value")
+        value = try config.value.flatMap { (path) throws(WeirError) in
+            _ = try path.find(in: schema, namedUnder: "value")
+            return path.resolve(in: schema, options: config.values)
         }
         let projection = projection
         hashFields =
             config.form == .hash
             ? projection.fields.map { field in
-                (projection.plainName(of: field), FieldReference(column: field.column, of: schema))
+                (projection.plainName(of: field), projection.reference(of: field))
             } : []
         valueColumns = value.map { [$0.column] } ?? projection.fields.map(\.column)
     }
@@ -59,11 +60,14 @@ struct CacheEncoder: ~Copyable {
     /// Where versions come from.
     struct Versions {
         let epoch: UInt32
-        /// For rows read beside the stream: the one version all of them get.
+        /// For rows read beside the stream: the one version all of them get. It has no tail.
         var fixed: CacheVersion?
 
-        func version(of event: Event) -> CacheVersion {
-            fixed ?? CacheVersion(epoch: epoch, of: event)
+        fileprivate func version(
+            of event: Event, in view: BatchView
+        ) throws(WeirError) -> EventVersion {
+            if let fixed { return EventVersion(fixed) }
+            return try EventVersion(epoch: epoch, of: event, in: view)
         }
     }
 
@@ -80,6 +84,8 @@ struct CacheEncoder: ~Copyable {
         var delivered = 0
         var filtered = 0
         var late = 0
+        /// Changed or deleted rows whose old key is not known and was left to its ttl.
+        var unknownKeys = 0
     }
 
     /// A part of a hash whose key may turn out to be missing.
@@ -113,8 +119,8 @@ struct CacheEncoder: ~Copyable {
         }
         for index in start..<batch.events.count {
             let event = batch.events[index]
-            guard event.operation == .update, let table = tables[Int(event.table)],
-                table.projection.takes(.update)
+            guard event.operation == .update, !event.has(Event.rowGone),
+                let table = tables[Int(event.table)], table.projection.takes(.update)
             else { continue }
             let first = Int(event.after.start)
             if table.valueColumns.contains(where: {
@@ -172,9 +178,9 @@ struct CacheEncoder: ~Copyable {
                     continue
                 }
                 guard table.projection.schema.explains(event) else {
-                    let place = Position(commit: event.commit, ordinal: event.ordinal)
                     throw WeirError(
-                        .bug, .bug, "event \(place) does not fit the table it names")
+                        .bug, .bug,
+                        "event \(view.position(of: event)) does not fit the table it names")
                 }
                 if event.operation == .truncate {
                     guard config.truncates else {
@@ -185,10 +191,16 @@ struct CacheEncoder: ~Copyable {
                     return .truncate(next: index)
                 }
                 let before = call.count
-                if try append(event, table, view, versions.version(of: event), to: &call) {
+                let version = try versions.version(of: event, in: view)
+                if try append(event, table, view, version, to: &call, &counts) {
                     parts.append(Part(place: call.count, event: index - 1))
                 }
-                if call.count > before { counts.delivered += 1 } else { counts.filtered += 1 }
+                if call.count > before {
+                    counts.delivered += 1
+                    if event.has(Event.late) { counts.late += 1 }
+                } else {
+                    counts.filtered += 1
+                }
                 if call.isFull(countMax: countMax) { return .full(next: index) }
             } while index < range.upperBound && events[index].table == tableIndex
         }
@@ -197,27 +209,33 @@ struct CacheEncoder: ~Copyable {
 
     /// Returns whether a part of a hash was appended.
     private mutating func append(
-        _ event: Event, _ table: CachedTable, _ view: BatchView, _ version: CacheVersion,
-        to call: inout ScriptCall
+        _ event: Event, _ table: CachedTable, _ view: BatchView, _ version: EventVersion,
+        to call: inout ScriptCall, _ counts: inout Counts
     ) throws(WeirError) -> Bool {
         switch event.operation {
         case .insert, .read:
             // To a service that reads through its cache, a new row is a miss like any other. Rows
             // are only read again after invalidations were lost.
             if config.form == .invalidate && event.operation == .insert { return false }
-            guard try appendKey(of: event.after, event, table, view, to: .new) else { return false }
+            guard try appendKey(of: event.after, table, view) else { return false }
         case .update:
-            let hasNew = try appendKey(of: event.after, event, table, view, to: .new)
-            let hasOld = try appendOldKey(event, table, view)
-            if hasOld, !hasNew || !isSameKey {
+            // The delete that follows a row that is gone removes the key it has now.
+            var hasNew = false
+            if !event.has(Event.rowGone) {
+                hasNew = try appendKey(of: event.after, table, view)
+            }
+            let old = try appendKeyBeforeUpdate(event, table, view)
+            if old == .known, !hasNew || !isSameKey {
                 appendRemoval(old: true, version, into: &call)
             }
+            if old == .unknown { counts.unknownKeys += 1 }
             if !hasNew || incompleteRows == .leaveOut { return false }
         case .delete:
-            guard try appendKey(of: event.before, event, table, view, to: .old) else {
-                return false
+            switch try appendOldKey(event, table, view) {
+            case .known: appendRemoval(old: true, version, into: &call)
+            case .unknown: counts.unknownKeys += 1
+            case .none: break
             }
-            appendRemoval(old: true, version, into: &call)
             return false
         case .truncate, .message:
             return false
@@ -233,48 +251,64 @@ struct CacheEncoder: ~Copyable {
         }
     }
 
-    private enum Image { case old, new }
-
-    /// Renders the key of a row image; false when a column of it is null: such a row has no key.
+    /// Renders the key of a row image; false when a field of it is null or, in a document, missing:
+    /// such a row has no key.
     private mutating func appendKey(
-        of image: Slice, _ event: Event, _ table: CachedTable, _ view: BatchView, to which: Image
+        of image: Slice, _ table: CachedTable, _ view: BatchView
     ) throws(WeirError) -> Bool {
-        let outcome: CompiledKey.Outcome
-        switch which {
-        case .new:
-            key.removeAll()
-            outcome = table.key.append(row: image, in: view, using: &plain, into: &key)
-        case .old:
-            oldKey.removeAll()
-            if image.isEmpty || event.has(Event.beforeIsKey) && !table.key.columnsAreWithinKey {
-                throw Self.keyUnknown(table)
-            }
-            outcome = table.key.append(row: image, in: view, using: &plain, into: &oldKey)
-        }
-        switch outcome {
+        key.removeAll()
+        switch table.key.append(row: image, in: view, using: &plain, into: &key) {
         case .written: return true
         case .null: return false
-        case .missing: throw Self.keyUnknown(table)
+        // Without it there is no place for the value either.
+        case .missing: throw keyUnknown(table)
         }
+    }
+
+    private enum OldKey {
+        /// The row had none, or the same as now.
+        case none
+        case known
+        /// And is left to its ttl.
+        case unknown
     }
 
     /// Renders the key the row had before an update, when that may have been another.
-    private mutating func appendOldKey(
+    private mutating func appendKeyBeforeUpdate(
         _ event: Event, _ table: CachedTable, _ view: BatchView
-    ) throws(WeirError) -> Bool {
-        if table.key.columnsAreWithinKey && !event.has(Event.keyChanged) { return false }
-        return try appendKey(of: event.before, event, table, view, to: .old)
+    ) throws(WeirError) -> OldKey {
+        if table.key.columnsAreWithinKey {
+            if !event.has(Event.keyChanged) { return .none }
+        } else if !config.keyFields.mayHaveChanged(by: event, in: view) {
+            return .none
+        }
+        return try appendOldKey(event, table, view)
     }
 
-    private static func keyUnknown(_ table: CachedTable) -> WeirError {
-        let schema = table.projection.schema
-        let name = TableName(schema: schema.schema, name: schema.name)
-        return WeirError(
-            .redisKeyUnknown, .blocked,
-            "the source does not send the old values of every column that the key template names "
-                + "for table \"\(name)\"",
-            detail: "So it is not known which key a changed or deleted row had.",
-            hint: "Use columns of the primary key, or ALTER TABLE \(name) REPLICA IDENTITY FULL;")
+    /// Renders the key of the row before the change.
+    private mutating func appendOldKey(
+        _ event: Event, _ table: CachedTable, _ view: BatchView
+    ) throws(WeirError) -> OldKey {
+        oldKey.removeAll()
+        let isCollection = table.projection.schema.isCollection
+        // The key of a document may hold more than its id: that of a shard.
+        let canHaveKey =
+            table.key.columnsAreWithinKey || isCollection || !event.has(Event.beforeIsKey)
+        if !event.before.isEmpty && canHaveKey {
+            switch table.key.append(row: event.before, in: view, using: &plain, into: &oldKey) {
+            case .written: return .known
+            case .null: return .none
+            case .missing:
+                // An id is always sent whole.
+                if isCollection && table.key.columnsAreWithinKey { return .none }
+            }
+        }
+        if config.onUnknownKey == .expire { return .unknown }
+        throw keyUnknown(table)
+    }
+
+    private func keyUnknown(_ table: CachedTable) -> WeirError {
+        .keyUnknown(table.projection.schema, config)
     }
 
     /// Appends key and side key to the call.
@@ -296,7 +330,7 @@ struct CacheEncoder: ~Copyable {
     // MARK: Values
 
     private mutating func appendRemoval(
-        old: Bool, _ version: CacheVersion, into call: inout ScriptCall
+        old: Bool, _ version: EventVersion, into call: inout ScriptCall
     ) {
         append(old: old, to: &call)
         switch config.form {
@@ -313,7 +347,7 @@ struct CacheEncoder: ~Copyable {
     }
 
     private mutating func appendValue(
-        _ event: Event, _ table: CachedTable, _ view: BatchView, _ version: CacheVersion,
+        _ event: Event, _ table: CachedTable, _ view: BatchView, _ version: EventVersion,
         into call: inout ScriptCall
     ) -> Bool {
         switch config.form {
@@ -341,14 +375,14 @@ struct CacheEncoder: ~Copyable {
         }
     }
 
-    private mutating func appendSet(_ version: CacheVersion, into call: inout ScriptCall) {
+    private mutating func appendSet(_ version: EventVersion, into call: inout ScriptCall) {
         append(old: false, to: &call)
         call.append(side: version)
         unsafe value.withBytes { bytes in unsafe call.append(argument: bytes) }
     }
 
     private mutating func appendHash(
-        _ event: Event, _ table: CachedTable, _ view: BatchView, _ version: CacheVersion,
+        _ event: Event, _ table: CachedTable, _ view: BatchView, _ version: EventVersion,
         into call: inout ScriptCall
     ) -> Bool {
         append(old: false, to: &call)
@@ -377,5 +411,14 @@ struct CacheEncoder: ~Copyable {
         call.append(argument: nullCount)
         call.append(encoded: nulls, count: nullCount)
         return isPart
+    }
+}
+
+extension BatchView {
+    fileprivate func position(of event: Event) -> Position {
+        guard let token = detail(.token, of: event) else {
+            return Position(commit: event.commit, ordinal: event.ordinal)
+        }
+        return unsafe Position(token: String(decoding: bytes(of: token), as: UTF8.self))
     }
 }

@@ -29,7 +29,7 @@ struct CacheMarker: Sendable, Equatable {
     static func repair(since version: CacheVersion) -> CacheMarker {
         let token = UInt64.random(in: .min ... .max)
         return CacheMarker(
-            .none, run: repairPrefix + version.text + String(token, radix: 16))
+            .none, run: "\(repairPrefix)\(version.text)-\(String(token, radix: 16))")
     }
 
     private static let repairPrefix = "repair-"
@@ -37,7 +37,7 @@ struct CacheMarker: Sendable, Equatable {
     /// The newest change delivered when this was set.
     private var delivered: CacheVersion {
         guard run.hasPrefix(Self.repairPrefix) else { return version }
-        let text = run.dropFirst(Self.repairPrefix.count).prefix(CacheVersion.digits)
+        let text = run.dropFirst(Self.repairPrefix.count).prefix { $0 != "-" }
         return CacheVersion(parsing: text) ?? version
     }
 

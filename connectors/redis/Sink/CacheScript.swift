@@ -1,15 +1,16 @@
 /// The scripts the sink runs. One call takes many keys: the values' keys first, then the side key
 /// of each in the same order, so that Redis Cluster and key patterns of an ACL see all of them.
 ///
-/// What a side key holds; VERSION is digits of fixed number, all zero where Weir has not written:
+/// What a side key holds; VERSION is 32 digits or more, all zero where Weir has not written:
 ///
 ///     VERSION          the value is of this change
 ///     VERSION!         deleted by this change: a tombstone
 ///     VERSION-ms-token a service has a lease until that time to put back a value that is missing
 ///     VERSION+         that service put it back
 ///
-/// They are compared as text. Two that differ do so in their digits, whatever the server's locale
-/// thinks of the other characters; as numbers they would be doubles and lose the low digits.
+/// They are compared as text. Two versions that differ do so at a digit that both have, whatever
+/// the server's locale thinks of the other characters; as numbers they would be doubles and lose the
+/// low digits.
 ///
 /// Several keys of one call share a lifetime: LIVES is up to eight pairs, of milliseconds a value
 /// lives and its side key lives, taken in turn. Strings cost a script more than anything else.
@@ -63,7 +64,7 @@ enum CacheScript: CaseIterable {
           local side = ARGV[a]
           local old = seen[i]
           if not old or old < side then
-            if #side > 32 then
+            if string.byte(side, -1) == 33 then
               call('UNLINK', KEYS[i])
               call('PSETEX', KEYS[n + i], ARGV[1], side)
             else
@@ -92,7 +93,7 @@ enum CacheScript: CaseIterable {
           local side = ARGV[a]
           local old = seen[i]
           if not old or old < side then
-            if #side > 32 then
+            if string.byte(side, -1) == 33 then
               flush()
               call('UNLINK', KEYS[i])
               call('PSETEX', KEYS[n + i], ARGV[1], side)
@@ -128,12 +129,13 @@ enum CacheScript: CaseIterable {
             if string.sub(old, 1, 8) > string.sub(side, 1, 8) then
               result[1] = result[1] + 1
             end
-          elseif #side > 32 then
+          elseif string.byte(side, -1) == 33 then
             call('PSETEX', KEYS[n + i], ARGV[1], side)
             call('UNLINK', key)
           elseif form == 'part' and call('TYPE', key).ok ~= 'hash' then
-            if old and #old > 32 then
-              call('PSETEX', KEYS[n + i], ARGV[1], string.sub(old, 1, 32))
+            local bare = old and string.match(old, '^%x+')
+            if bare and bare ~= old then
+              call('PSETEX', KEYS[n + i], ARGV[1], bare)
             end
             result[#result + 1] = i
           else
@@ -187,7 +189,7 @@ enum CacheScript: CaseIterable {
         local removed = 0
         for i = 1, n do
           local old = seen[i]
-          if old and old < ARGV[1] and string.sub(old, 33) ~= '!' then
+          if old and old < ARGV[1] and not string.find(old, '^%x+!$') then
             call('PSETEX', KEYS[n + i], ARGV[3], ARGV[2])
             call('UNLINK', KEYS[i])
             removed = removed + 1

@@ -1,30 +1,51 @@
 import WeirCore
 import WeirJSON
+import WeirValues
 
 /// How new the value of a key is: epoch, commit and ordinal of its change as 32 upper-case hex
-/// digits, so that comparing text compares versions. Numbers in Lua are doubles and would lose the
-/// low digits.
+/// digits, and where the source tells changes of one commit apart by tokens, the rest of the token.
+/// Comparing text compares versions. Numbers in Lua are doubles and would lose the low digits.
+///
+/// MongoDB's token begins with "82" and the cluster time, which is the commit, and no token begins
+/// another. So versions of events order as their tokens do, and two that differ do so at a digit
+/// that both have.
 struct CacheVersion: Sendable, Equatable, Comparable {
     let epoch: UInt32
     let commit: UInt64
     let ordinal: UInt32
+    /// Upper-case hex digits, or none.
+    let tail: String
 
+    /// Of everything but the tail.
     static let digits = 32
 
-    init(epoch: UInt32, commit: UInt64, ordinal: UInt32) {
+    init(epoch: UInt32, commit: UInt64, ordinal: UInt32, tail: String = "") {
         self.epoch = epoch
         self.commit = commit
         self.ordinal = ordinal
+        self.tail = tail
     }
 
     /// The version right behind it. A change that has this very version belongs to the same
     /// transaction, so a row read after that was visible holds it already.
+    ///
+    /// A tail stands behind the ordinal, so it is behind all tails of the commit too: those are
+    /// changes of one transaction, or of other shards that have passed this moment as well.
     var next: CacheVersion {
         CacheVersion(epoch: epoch, commit: commit, ordinal: ordinal &+ 1)
     }
 
-    init(epoch: UInt32, of event: Event) {
-        self.init(epoch: epoch, commit: event.commit, ordinal: event.ordinal)
+    /// - Throws: `weir.bug`, as `EventVersion` does.
+    init(epoch: UInt32, of event: Event, in batch: EventBatch) throws(WeirError) {
+        let made = batch.withView { view in
+            Result { () throws(WeirError) in
+                try EventVersion(epoch: epoch, of: event, in: view).kept
+            }
+        }
+        self = try made.get()
+        guard tail.utf8.allSatisfy(Self.isDigit) else {
+            throw .unfitToken(batch.position(of: event))
+        }
     }
 
     /// Of a key that Weir has not written.
@@ -37,24 +58,28 @@ struct CacheVersion: Sendable, Equatable, Comparable {
 
     /// Nil when the text is no version.
     init?(parsing text: some StringProtocol) {
-        let digits = text.utf8
-        guard digits.count == Self.digits,
-            digits.allSatisfy({
-                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
-                    || (UInt8(ascii: "A")...UInt8(ascii: "F")).contains($0)
-            })
-        else { return nil }
+        guard text.utf8.count >= Self.digits, text.utf8.allSatisfy(Self.isDigit) else {
+            return nil
+        }
         let commit = text.index(text.startIndex, offsetBy: 8)
         let ordinal = text.index(commit, offsetBy: 16)
+        let tail = text.index(ordinal, offsetBy: 8)
         guard let epochNumber = UInt32(text[..<commit], radix: 16),
             let commitNumber = UInt64(text[commit..<ordinal], radix: 16),
-            let ordinalNumber = UInt32(text[ordinal...], radix: 16)
+            let ordinalNumber = UInt32(text[ordinal..<tail], radix: 16)
         else { return nil }
-        self.init(epoch: epochNumber, commit: commitNumber, ordinal: ordinalNumber)
+        self.init(
+            epoch: epochNumber, commit: commitNumber, ordinal: ordinalNumber,
+            tail: String(text[tail...]))
+    }
+
+    private static func isDigit(_ byte: UInt8) -> Bool {
+        (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+            || (UInt8(ascii: "A")...UInt8(ascii: "F")).contains(byte)
     }
 
     var text: String {
-        Self.hex(UInt64(epoch), 8) + Self.hex(commit, 16) + Self.hex(UInt64(ordinal), 8)
+        Self.hex(UInt64(epoch), 8) + Self.hex(commit, 16) + Self.hex(UInt64(ordinal), 8) + tail
     }
 
     private static func hex(_ number: UInt64, _ digits: Int) -> String {
@@ -63,15 +88,91 @@ struct CacheVersion: Sendable, Equatable, Comparable {
     }
 
     static func < (left: CacheVersion, right: CacheVersion) -> Bool {
-        (left.epoch, left.commit, left.ordinal) < (right.epoch, right.commit, right.ordinal)
+        let numbers = (left.epoch, left.commit, left.ordinal)
+        let others = (right.epoch, right.commit, right.ordinal)
+        if numbers != others { return numbers < others }
+        return left.tail.utf8.lexicographicallyPrecedes(right.tail.utf8)
+    }
+}
+
+/// The version of one event, with its tail where the batch has it: nothing is copied. Valid as long
+/// as the batch is lent.
+@safe
+struct EventVersion {
+    private let epoch: UInt32
+    private let commit: UInt64
+    private let ordinal: UInt32
+    private let tail: UnsafeRawBufferPointer
+
+    /// "82" and 16 digits of the cluster time.
+    private static let tokenHeadDigits = 18
+
+    /// - Throws: `weir.bug` when the event's token does not begin with its commit.
+    init(epoch: UInt32, of event: Event, in view: BatchView) throws(WeirError) {
+        self.epoch = epoch
+        commit = event.commit
+        ordinal = event.ordinal
+        guard let detail = view.detail(.token, of: event) else {
+            unsafe tail = UnsafeRawBufferPointer(start: nil, count: 0)
+            return
+        }
+        let token = unsafe view.bytes(of: detail)
+        guard unsafe Self.begins(token, with: event.commit) else {
+            throw .unfitToken(unsafe Position(token: String(decoding: token, as: UTF8.self)))
+        }
+        unsafe tail = UnsafeRawBufferPointer(rebasing: token[Self.tokenHeadDigits...])
+    }
+
+    /// - Parameter version: one without a tail.
+    init(_ version: CacheVersion) {
+        precondition(version.tail.isEmpty, "a version given to many rows is that of no event")
+        epoch = version.epoch
+        commit = version.commit
+        ordinal = version.ordinal
+        unsafe tail = UnsafeRawBufferPointer(start: nil, count: 0)
+    }
+
+    private static func begins(_ token: UnsafeRawBufferPointer, with commit: UInt64) -> Bool {
+        guard token.count > tokenHeadDigits, unsafe token[0] == UInt8(ascii: "8"),
+            unsafe token[1] == UInt8(ascii: "2")
+        else { return false }
+        var index = tokenHeadDigits
+        var rest = commit
+        while index > 2 {
+            index -= 1
+            let digit = UInt8(truncatingIfNeeded: rest & 0xF)
+            let text = digit + (digit < 10 ? UInt8(ascii: "0") : UInt8(ascii: "A") - 10)
+            guard unsafe token[index] == text else { return false }
+            rest >>= 4
+        }
+        return true
+    }
+
+    /// The bytes of its text.
+    var count: Int { unsafe CacheVersion.digits + tail.count }
+
+    /// The same, apart from the batch.
+    fileprivate var kept: CacheVersion {
+        CacheVersion(
+            epoch: epoch, commit: commit, ordinal: ordinal,
+            tail: unsafe String(decoding: tail, as: UTF8.self))
+    }
+
+    fileprivate func append(to writer: inout JSONWriter) {
+        writer.appendHex(UInt64(epoch), digits: 8, uppercase: true)
+        writer.appendHex(commit, digits: 16, uppercase: true)
+        writer.appendHex(UInt64(ordinal), digits: 8, uppercase: true)
+        unsafe writer.append(raw: tail)
     }
 }
 
 extension JSONWriter {
     /// Appends the version's digits.
-    mutating func append(_ version: CacheVersion) {
-        appendHex(UInt64(version.epoch), digits: 8, uppercase: true)
-        appendHex(version.commit, digits: 16, uppercase: true)
-        appendHex(UInt64(version.ordinal), digits: 8, uppercase: true)
+    mutating func append(_ version: EventVersion) { version.append(to: &self) }
+}
+
+extension WeirError {
+    fileprivate static func unfitToken(_ place: Position) -> WeirError {
+        WeirError(.bug, .bug, "the token of event \(place) does not order it by its commit")
     }
 }

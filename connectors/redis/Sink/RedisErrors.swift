@@ -71,9 +71,12 @@ extension ErrorCode {
             + "side keys ({KEY}:v) and the marker weir:{PIPELINE/SINK} first.")
     static let redisKeyUnknown = ErrorCode(
         "redis.key_unknown",
-        meaning: "The key template names a column whose old value the source does not send, so the "
-            + "key to change or delete is not known.",
-        remedy: "Use columns of the primary key, or ALTER TABLE … REPLICA IDENTITY FULL.")
+        meaning: "The key template names a column or field whose old value the source does not "
+            + "send, so the key to change or delete is not known.",
+        remedy: "Use columns of the primary key, or ALTER TABLE … REPLICA IDENTITY FULL; for "
+            + "documents use _id, or let the collection keep images: db.runCommand({collMod: …, "
+            + "changeStreamPreAndPostImages: {enabled: true}}). With a ttl, \"on_unknown_key\" may be "
+            + "expire.")
     static let redisNoRowReader = ErrorCode(
         "redis.rows_unreadable",
         meaning: "A value was not sent with its change, or Redis lost data, and this source cannot "
@@ -98,4 +101,37 @@ extension ErrorCode {
         redisCluster, redisVersion, redisDataLost, redisOtherWriter, redisKeyUnknown,
         redisNoRowReader, redisScriptsGone, redisCommand, redisProtocol,
     ]
+}
+
+extension WeirError {
+    /// A row changed or went, and which key it had is not known.
+    static func keyUnknown(_ schema: TableSchema, _ config: RedisSinkConfig) -> WeirError {
+        let name = TableName(schema: schema.schema, name: schema.name)
+        let orExpire =
+            config.form == .invalidate
+            ? "" : " Or give the sink a \"ttl\" and \"on_unknown_key\": \"expire\"."
+        guard schema.isCollection else {
+            return WeirError(
+                .redisKeyUnknown, .blocked,
+                "the source does not send the old values of every column that the key template "
+                    + "names for table \"\(name)\"",
+                detail: "So it is not known which key a changed or deleted row had.",
+                hint:
+                    "Use columns of the primary key, or ALTER TABLE \(name) REPLICA IDENTITY FULL;"
+                    + orExpire)
+        }
+        let quoted = schema.name.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
+        let again = config.onDataLoss == .reread ? " and reads all documents again" : ""
+        return WeirError(
+            .redisKeyUnknown, .blocked,
+            "a document of \"\(name)\" came without its old values, and the key template names "
+                + "fields outside of \"_id\"",
+            detail: "So it is not known which key a changed or deleted document had. Changes have "
+                + "their old values where the collection keeps images, until those expire, and unless "
+                + "the source says \"before\": \"never\".",
+            hint: "In database \(schema.database): db.runCommand({collMod: \"\(quoted)\", "
+                + "changeStreamPreAndPostImages: {enabled: true}}). Changes made before that have "
+                + "none: weir position set \(config.pipeline) now --yes goes on behind them\(again). Or "
+                + "name only _id in \"key\"." + orExpire)
+    }
 }

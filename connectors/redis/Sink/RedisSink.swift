@@ -30,6 +30,8 @@ package actor RedisSink: SinkConnector {
     /// Why rows must be read again before anything else is written, and whether that was said.
     private var loss: (reason: String, isReported: Bool)?
     var recent = RecentTransactions()
+    /// Old keys left to their ttl since the sink was opened.
+    private var unknownKeys = 0
     /// When a marker is compared next though nothing is written.
     private var nextCheck = ContinuousClock.now
 
@@ -77,6 +79,10 @@ package actor RedisSink: SinkConnector {
     }
 
     package func close() async {
+        if unknownKeys > 0 {
+            context.log(.info, "left \(unknownKeys) old keys to their ttl")
+            unknownKeys = 0
+        }
         await link?.close()
         link = nil
         await rowReader?.close()
@@ -235,7 +241,7 @@ package actor RedisSink: SinkConnector {
         let before = link.sentBytes
         for batch in batches {
             if let last = batch.events.last {
-                newest = CacheVersion(epoch: versions.epoch, of: last)
+                newest = try CacheVersion(epoch: versions.epoch, of: last, in: batch)
                 recent.add(batch)
                 try await deliver(batch, versions, &counts, link)
             }
@@ -248,6 +254,7 @@ package actor RedisSink: SinkConnector {
             nextCheck = .now + Self.checkInterval
             try await advanceMarker(to: newest, link)
         }
+        note(unknownKeys: counts.unknownKeys)
         bytes = link.sentBytes - before
         delivered = max(delivered, newest)
         self.boundary = boundary
@@ -255,6 +262,18 @@ package actor RedisSink: SinkConnector {
             .durable, delivered: counts.delivered, filtered: counts.filtered, late: counts.late,
             bytes: bytes,
             mark: hasBoundary ? SinkMark(CacheMarker(boundary, run: link.run).text) : nil)
+    }
+
+    /// Says once that keys are left behind; how many in the end, `close` says.
+    private func note(unknownKeys count: Int) {
+        if count > 0, unknownKeys == 0 {
+            let tables = config.tables.map(\.description).joined(separator: ", ")
+            context.log(
+                .warning,
+                "rows of \(tables) changed or went whose old key is not known; such a key stays until "
+                    + "its ttl ends (\"on_unknown_key\": \"expire\")")
+        }
+        unknownKeys += count
     }
 
     /// Sends one batch; its last calls may still be under way.
@@ -302,6 +321,7 @@ package actor RedisSink: SinkConnector {
         }
         counts.delivered += 1
         counts.late += 1
+        counts.unknownKeys += sent.unknownKeys
     }
 
     private func send(
@@ -321,7 +341,9 @@ package actor RedisSink: SinkConnector {
             case .truncate(let next):
                 try await submit(link)
                 try await settle(link, downTo: 0)
-                try await sweep(below: versions.version(of: batch.events[next - 1]), link)
+                let version = try CacheVersion(
+                    epoch: versions.epoch, of: batch.events[next - 1], in: batch)
+                try await sweep(below: version, link)
                 range = next..<range.upperBound
             }
         }
@@ -340,9 +362,11 @@ package actor RedisSink: SinkConnector {
             let end = min(start + completedMax, missing.count)
             let rows = try await complete(Array(missing[start..<end]), of: batch)
             for index in missing[start..<end] {
+                let unknownKeys = counts.unknownKeys
                 try await sendLate(index, of: batch, rows, versions, &counts, link)
-                // It was counted when the part was sent.
+                // They were counted when the part was sent.
                 counts.delivered -= 1
+                counts.unknownKeys = unknownKeys
             }
             start = end
         }

@@ -16,15 +16,17 @@ enum CacheForm: String, CaseIterable {
 
 /// The keys of a Redis sink and its connection.
 package struct RedisSinkConfig: ConnectorConfig {
+    let pipeline: String
     let options: RedisOptions
     let form: CacheForm
     let key: KeyTemplate
+    let keyFields: KeyFields
     /// What `string` stores.
     let value: FieldPath?
     let columns: [ColumnChoice]?
     let values: ValueOptions
     let routing: Routing
-    /// The tables a re-read covers.
+    /// The tables a re-read covers; empty when nobody lists them.
     let tables: [TableName]
     let lifetime: Lifetime
     /// How long no lease is given after an invalidation, in milliseconds.
@@ -32,11 +34,19 @@ package struct RedisSinkConfig: ConnectorConfig {
     let channel: String?
     let truncates: Bool
     let onDataLoss: DataLossPolicy
+    let onUnknownKey: UnknownKeyPolicy
     package let warnings: [String]
     package let claims: [String]
 
     enum DataLossPolicy: String, CaseIterable {
         case reread, `continue`, stop
+    }
+
+    /// What happens to the key a row had before, where the source does not say which that was.
+    enum UnknownKeyPolicy: String, CaseIterable {
+        case stop
+        /// It stays until its ttl ends.
+        case expire
     }
 
     package static let connectionFields: [ConfigField] = [
@@ -66,15 +76,17 @@ package struct RedisSinkConfig: ConnectorConfig {
             ConfigField(
                 "key", .string,
                 "The key, with columns or paths in braces; {{ and }} are literal braces. In values "
-                    + "%, :, braces and control characters become %XX.",
+                    + "%, :, braces and control characters become %XX. A row in which one of them is "
+                    + "null or missing has no key.",
                 required: true, example: #""shop:product:{id}""#),
             ConfigField(
-                "value", .string, "For string: the column, or path in a JSON column, to store.",
+                "value", .string,
+                "For string: the column, or path in a JSON column or a document, to store.",
                 example: #""stock""#),
             ConfigField(
                 "columns", .columns,
-                "For json and hash: the columns to store, as a list or an object from stored name to "
-                    + "column. Without it, all of them.",
+                "For json and hash: the columns or paths to store, as a list or an object from "
+                    + "stored name to column. Without it, all of them, and of a document the whole.",
                 example: #"["id", "name", "attributes"]"#),
             ConfigField(
                 "ttl", .duration(.milliseconds(1)...(.seconds(315_360_000))),
@@ -100,23 +112,21 @@ package struct RedisSinkConfig: ConnectorConfig {
                 example: #""product-changes""#),
             ConfigField(
                 "truncate", .choice(["ignore", "delete"]),
-                "What TRUNCATE does: delete scans for the keys of the template and removes those "
-                    + "Weir has a version of.",
+                "What TRUNCATE or a dropped collection does: delete scans for the keys of the "
+                    + "template and removes those Weir has a version of.",
                 default: #""ignore""#),
             ConfigField(
                 "on_data_loss", .choice(DataLossPolicy.allCases.map(\.rawValue)),
                 "What happens when Redis lost what it had acknowledged: reread writes every row of "
-                    + "the tables again, continue only says so, stop waits for an operator.",
-                default: #""reread""#),
+                    + "the tables again, continue only says so, stop waits for an operator. Without "
+                    + "it, reread; stop where neither source nor sink lists tables.",
+                example: #""continue""#),
             ConfigField(
-                "int64", .choice(["number", "string"]),
-                "For json: how eight-byte integers look; JavaScript readers lose digits of large ones.",
-                default: #""number""#),
-            ConfigField(
-                "numeric", .choice(["number", "string"]),
-                "For json: how numeric values look; readers that use floating point lose digits.",
-                default: #""number""#),
-        ] + Routing.fields
+                "on_unknown_key", .choice(UnknownKeyPolicy.allCases.map(\.rawValue)),
+                "What happens when a row changes or goes and the source does not send which key it "
+                    + "had: stop waits for an operator, expire leaves that key to its ttl.",
+                default: #""stop""#),
+        ] + ValueOptions.fields + Routing.fields
 
     package init(_ scope: ConfigScope) throws(ConfigIssue) {
         let given = scope.values
@@ -130,28 +140,23 @@ package struct RedisSinkConfig: ConnectorConfig {
         options.clientName = "weir-\(scope.pipeline)-\(scope.name)"
         options.replyTimeout = .seconds(15)
         self.options = options
+        pipeline = scope.pipeline
         form = CacheForm(rawValue: given.string("write") ?? "") ?? .json
-        key = try KeyTemplate(given.string("key") ?? "")
+        let template = given.string("key") ?? ""
+        key = try KeyTemplate(template)
+        keyFields = KeyFields(template)
         value = try Self.value(given, form)
-        columns = try Self.columns(given, form)
-        values = ValueOptions(
-            int64AsString: given.string("int64") == "string",
-            numericAsString: given.string("numeric") == "string")
+        columns = try Self.columns(given, form, scope.sourceType)
+        values = ValueOptions(given)
         routing = try Routing(scope)
-        tables = (routing.tables ?? Set(scope.sourceTables)).sorted()
+        tables = Set(scope.knownTables ?? []).sorted()
         lifetime = try Lifetime(given, form)
         holdMillis = given.duration("hold")?.wholeMilliseconds ?? 1000
         channel = given.string("publish")
         if channel != nil, form != .invalidate {
             throw ConfigIssue(field: "publish", "\"publish\" belongs to \"write\": \"invalidate\"")
         }
-        if form != .invalidate, tables.count > 1 {
-            // The columns of the key and of the value are those of one table.
-            let names = tables.map { "\"\($0)\"" }.joined(separator: ", ")
-            throw ConfigIssue(
-                field: "tables",
-                "\"write\": \"\(form.rawValue)\" takes one table, and this sink gets \(names)")
-        }
+        if form != .invalidate { try Self.checkIsOne(scope.knownTables, form) }
         truncates = given.string("truncate") == "delete"
         if truncates, key.literalPrefix.isEmpty {
             throw ConfigIssue(
@@ -159,7 +164,14 @@ package struct RedisSinkConfig: ConnectorConfig {
                 "\"truncate\": \"delete\" needs a key that begins with text of its own, to tell its "
                     + "keys from others")
         }
-        onDataLoss = DataLossPolicy(rawValue: given.string("on_data_loss") ?? "") ?? .reread
+        onDataLoss = try Self.dataLossPolicy(given, isRereadable: scope.knownTables != nil)
+        onUnknownKey =
+            UnknownKeyPolicy(rawValue: given.string("on_unknown_key") ?? "") ?? .stop
+        if onUnknownKey == .expire, lifetime.ttlMillis == 0 {
+            throw ConfigIssue(
+                field: "on_unknown_key",
+                "\"on_unknown_key\": \"expire\" needs a \"ttl\" to end what is left behind")
+        }
         claims =
             form == .invalidate ? [] : ["keys \(key.normalized) of redis \(options.url.place)"]
         warnings = Self.warnings(options, key, scope.connectionName ?? "")
@@ -185,14 +197,54 @@ package struct RedisSinkConfig: ConnectorConfig {
     }
 
     private static func columns(
-        _ given: ConfigValues, _ form: CacheForm
+        _ given: ConfigValues, _ form: CacheForm, _ sourceType: String
     ) throws(ConfigIssue) -> [ColumnChoice]? {
-        guard let columns = given.columns("columns") else { return nil }
+        guard let columns = given.columns("columns") else {
+            if form == .hash, sourceType == "mongodb" {
+                throw ConfigIssue(
+                    field: "write",
+                    "\"write\": \"hash\" needs \"columns\", the paths to store: a document has no "
+                        + "columns of its own")
+            }
+            return nil
+        }
         guard form == .json || form == .hash else {
             throw ConfigIssue(
                 field: "columns", "\"columns\" belongs to \"write\": \"json\" or \"hash\"")
         }
         return columns
+    }
+
+    /// The columns of the key and of the value are those of one table.
+    private static func checkIsOne(
+        _ tables: [TableName]?, _ form: CacheForm
+    ) throws(ConfigIssue) {
+        guard let tables else {
+            throw ConfigIssue(
+                field: "tables",
+                "\"write\": \"\(form.rawValue)\" takes one table, and this source follows any; "
+                    + "name the one in \"tables\"")
+        }
+        guard Set(tables).count > 1 else { return }
+        let names = Set(tables).sorted().map { "\"\($0)\"" }.joined(separator: ", ")
+        throw ConfigIssue(
+            field: "tables",
+            "\"write\": \"\(form.rawValue)\" takes one table, and this sink gets \(names); name the "
+                + "one in \"tables\"")
+    }
+
+    private static func dataLossPolicy(
+        _ given: ConfigValues, isRereadable: Bool
+    ) throws(ConfigIssue) -> DataLossPolicy {
+        guard let text = given.string("on_data_loss"), let policy = DataLossPolicy(rawValue: text)
+        else { return isRereadable ? .reread : .stop }
+        if policy == .reread, !isRereadable {
+            throw ConfigIssue(
+                field: "on_data_loss",
+                "\"on_data_loss\": \"reread\" must know what to read, and this source follows any "
+                    + "table; name those of the sink in \"tables\"")
+        }
+        return policy
     }
 
     private static func warnings(

@@ -45,8 +45,10 @@ struct ScriptCall: ~Copyable {
     }
 
     /// The text of a side key.
-    mutating func append(side version: CacheVersion, isTombstone: Bool = false) {
-        arguments.append(isTombstone ? "$33\r\n" : "$32\r\n")
+    mutating func append(side version: EventVersion, isTombstone: Bool = false) {
+        arguments.append(UInt8(ascii: "$"))
+        arguments.appendDecimal(UInt64(version.count + (isTombstone ? 1 : 0)))
+        arguments.append("\r\n")
         arguments.append(version)
         if isTombstone { arguments.append(UInt8(ascii: "!")) }
         arguments.append("\r\n")

@@ -13,7 +13,7 @@ extension EventBatch {
         case .null: return nil
         case .unchanged: return "(unchanged)"
         case .text: return String(decoding: bytes, as: UTF8.self)
-        case .binary, .bson:
+        case .binary, .bson, .bsonKey:
             return #"\x"#
                 + bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
         }

@@ -26,9 +26,11 @@ final class SinkHarness: Sendable {
     }
 
     /// The configuration as the file's loader would hand it over.
+    ///
+    /// - Parameter tables: what the source reads; nil for one that does not list its tables.
     static func config(
         url: String, write: String = "table", _ more: [String: ConfigValue] = [:],
-        tables: [String] = ["public.items"]
+        tables: [String]? = ["public.items"]
     ) throws -> PostgresSinkConfig {
         var values: [String: ConfigValue] = [
             "write": .string(write), "on_new_column": .string("ignore"),
@@ -36,7 +38,7 @@ final class SinkHarness: Sendable {
             "position_table": .table(TableName(schema: "public", name: "weir_position")),
         ]
         values.merge(more) { $1 }
-        let names = try tables.map { text in
+        let names = try tables?.map { text in
             guard let name = TableName(parsing: text) else { throw TestingError(text) }
             return name
         }
@@ -49,7 +51,7 @@ final class SinkHarness: Sendable {
 
     func sink(
         write: String = "table", _ more: [String: ConfigValue] = [:],
-        tables: [String] = ["public.items"]
+        tables: [String]? = ["public.items"]
     ) throws -> PostgresSink {
         let url = database.server.url(database: database.name)
         let base = ConnectorContext.test("copy")
@@ -82,6 +84,16 @@ extension PostgresSink {
         _ changes: [RowChange], of schema: TableSchema, commit: UInt64
     ) async throws -> WriteOutcome {
         try await write([RowBatch.transaction(changes, of: schema, commit: commit)])
+    }
+}
+
+extension PostgresSink {
+    /// One write of documents that changed at one cluster time.
+    @discardableResult
+    func write(
+        _ changes: [DocumentChange], of schema: TableSchema, time: UInt64
+    ) async throws -> WriteOutcome {
+        try await write([DocumentBatch.transaction(changes, of: schema, time: time)])
     }
 }
 

@@ -1,0 +1,56 @@
+import WeirCore
+import WeirJSON
+
+extension LineEncoder {
+    /// Appends one short line for people:
+    ///
+    ///     2026-11-21T02:03:04.123Z update cms.articles {"_id":1} {"_id":1,"title":"a"} late
+    ///
+    /// Time, operation, table, key, the row after, and what must be known about it. A program reads
+    /// the format `weir`.
+    mutating func appendTextLine(
+        _ event: Event,
+        _ table: borrowing CompiledTable,
+        _ batch: BatchView,
+        into writer: inout JSONWriter
+    ) {
+        rows.begin(table.projection)
+        if event.commitMicros != Event.noTime {
+            writer.append(date: event.commitMicros / 1000, keepsZeros: true)
+            writer.append(UInt8(ascii: " "))
+        }
+        writer.append(event.operation.name)
+        writer.append(contentsOf: table.constants.source)
+        if event.operation == .message {
+            writer.append(UInt8(ascii: " "))
+            unsafe writer.appendQuoted(batch.bytes(of: batch.value(0, of: event.after)))
+        }
+        if !event.key.isEmpty {
+            writer.append(UInt8(ascii: " "))
+            rows.appendObject(
+                table.projection.keyTuple, of: event.key, in: batch, table.projection,
+                into: &writer)
+        }
+        if !event.after.isEmpty, event.operation != .message {
+            writer.append(UInt8(ascii: " "))
+            rows.appendObject(
+                table.projection.fields, of: event.after, in: batch, table.projection,
+                into: &writer)
+        }
+        if event.has(Event.late) { writer.append(" late") }
+        if event.has(Event.rowGone) { writer.append(" gone") }
+        if event.has(Event.dropped) { writer.append(" dropped") }
+        writer.append(UInt8(ascii: "\n"))
+    }
+}
+
+extension LineConstants {
+    /// The table's name between blanks; in quotes where it holds what would break the line.
+    static func text(_ schema: TableSchema) -> LineConstants {
+        var constants = LineConstants()
+        if schema.isMessages { return constants }
+        let name = "\(TableName(schema: schema.schema, name: schema.name))"
+        constants.source = Array(" \(name.filter { !$0.isNewline })".utf8)
+        return constants
+    }
+}

@@ -1,0 +1,71 @@
+// One line of the format `weir` for a document (shown here on several):
+//
+//     {"id":"mg:cms:8265…","op":"update","ts":"2026-11-21T02:03:04.123000Z",
+//      "source":{"kind":"mongodb","name":"cms","db":"cms","collection":"articles"},
+//      "key":{"_id":…},"after":{…},"before":{…},"changed":["title","tags.2"],"late":true,
+//      "gone":true,"dropped":true,"unchanged":[…],"binary":[…],"replaced":["$"],"types":{…},
+//      "pos":{"cluster_time":{"t":1795226584,"i":1},"token":"8265…","txn":"5f0c…:7"}}
+//
+// `before` is there when the collection keeps images from before a change. `changed` names the
+// paths an update set, removed or cut off, as the server tells them, whatever columns the sink
+// shows; a replaced document has none. `late`: `after` was read later than the change. `gone`: it
+// could not be read any more, and there is no `after`. `replaced` names documents in which text was
+// no UTF-8.
+
+import WeirCore
+import WeirJSON
+
+extension LineEncoder {
+    mutating func appendWeirLine(
+        ofDocument event: Event,
+        _ table: borrowing CompiledTable,
+        _ batch: BatchView,
+        into writer: inout JSONWriter
+    ) {
+        if !clock.fitsTime(of: event) {
+            clock.rewrite(for: event, first: { $0.append(timeOf: event) })
+        }
+        rows.begin(table.projection)
+        writer.append(contentsOf: table.constants.begin)
+        appendToken(of: event, batch, into: &writer)
+        writer.append(event.operation.weirMember)
+        clock.appendFirst(to: &writer)
+        writer.append(contentsOf: table.constants.source)
+        if event.operation != .truncate {
+            appendImages(of: event, table.projection, batch, into: &writer)
+        }
+        if let changes = UpdateDescription(event, batch) {
+            writer.append(#","changed":["#)
+            changes.appendNames(into: &writer)
+            writer.append(UInt8(ascii: "]"))
+        }
+        if event.has(Event.late) { writer.append(#","late":true"#) }
+        if event.has(Event.rowGone) { writer.append(#","gone":true"#) }
+        if event.has(Event.dropped) { writer.append(#","dropped":true"#) }
+        if !rows.noted.isEmpty { appendNotes(table.projection, into: &writer) }
+        writer.append(#","pos":{"cluster_time":{"t":"#)
+        writer.appendDecimal(event.commit >> 32)
+        writer.append(#","i":"#)
+        writer.appendDecimal(event.commit & 0xFFFF_FFFF)
+        writer.append(#"},"token":""#)
+        appendToken(of: event, batch, into: &writer)
+        writer.append(UInt8(ascii: "\""))
+        if let transaction = batch.detail(.transaction, of: event) {
+            writer.append(#","txn":"#)
+            unsafe writer.appendQuoted(batch.bytes(of: transaction))
+        }
+        writer.append(contentsOf: table.constants.end)
+    }
+
+    /// Appends what tells the event from all others of its source, and what `EventBatch.position`
+    /// gives: hexadecimal digits, and nothing that JSON would escape.
+    private func appendToken(of event: Event, _ batch: BatchView, into writer: inout JSONWriter) {
+        if let token = batch.detail(.token, of: event) {
+            unsafe writer.append(raw: batch.bytes(of: token))
+        } else {
+            writer.appendHex(event.commit, digits: 16, uppercase: true)
+            writer.append(UInt8(ascii: ":"))
+            writer.appendHex(UInt64(event.ordinal), digits: 8, uppercase: true)
+        }
+    }
+}

@@ -1,0 +1,199 @@
+import Dispatch
+import Synchronization
+import WeirCore
+import WeirJSON
+import WeirTesting
+import WeirValues
+
+@testable import WeirMongoDBSource
+
+/// One MongoDB source, driven as the engine drives it: pull, remember `end`, open again there.
+final class SourceHarness {
+    let source: MongoSource
+    let log = LogLines()
+    let config: MongoSourceConfig
+    let pipeline: String
+
+    /// Of the last `open`.
+    private(set) var start: SourceStart?
+    /// Behind the last batch: where the engine opens again after an outage.
+    private(set) var stored: StoredPosition?
+    /// The last place where a restart may resume.
+    private(set) var resume: Position?
+    private(set) var batch = EventBatch()
+
+    private var encoder = LineEncoder(
+        format: .weir, sourceKind: "mongodb", sourceName: "test", routing: Routing())
+    private var writer = JSONWriter()
+
+    /// - Parameter config: keys of the source beside its connection.
+    init(url: String, pipeline: String, config: [String: ConfigValue]) throws {
+        let scope = ConfigScope(
+            pipeline: pipeline, name: "source", values: ConfigValues(config),
+            connection: ConfigValues(["url": .secret(Secret(url, origin: "test"))]),
+            connectionName: "db")
+        self.config = try MongoSourceConfig(scope)
+        self.pipeline = pipeline
+        source = try MongoSource(self.config, Self.context(pipeline, log))
+    }
+
+    /// A source of these collections of a test's database, or of all when nil.
+    convenience init(
+        _ database: TestDatabase, _ collections: [String]? = ["t"], url: String? = nil,
+        config: [String: ConfigValue] = [:]
+    ) throws {
+        let scope: [String: ConfigValue] =
+            if let collections {
+                ["collections": .list(collections.map { .string(database.path($0)) })]
+            } else {
+                ["database": .string(database.name)]
+            }
+        try self.init(
+            url: url ?? database.set.url(), pipeline: database.pipeline,
+            config: scope.merging(config) { $1 })
+    }
+
+    /// One that was opened for the first time.
+    static func open(
+        _ database: TestDatabase, _ collections: [String]? = ["t"], url: String? = nil,
+        config: [String: ConfigValue] = [:]
+    ) async throws -> SourceHarness {
+        let harness = try SourceHarness(database, collections, url: url, config: config)
+        try await harness.open()
+        return harness
+    }
+
+    private static func context(_ pipeline: String, _ log: LogLines) -> ConnectorContext {
+        ConnectorContext(
+            pipeline: pipeline, name: "source", executor: QueueExecutor(), notes: NoNotes(),
+            log: { level, line in log.append("\(level.rawValue): \(line)") })
+    }
+
+    /// A reader of documents beside the stream, with the same configuration.
+    func makeRowReader() throws -> any RowReader {
+        try MongoSource.makeRowReader(config, Self.context(pipeline, log))
+    }
+
+    /// Opens at `position`, at the last batch's end when nil, for the first time when there is
+    /// none.
+    @discardableResult
+    func open(at position: Position? = nil) async throws -> SourceStart {
+        try await open(
+            atStored: stored.map {
+                StoredPosition(position: position ?? $0.position, identity: $0.identity)
+            })
+    }
+
+    @discardableResult
+    func open(atStored at: StoredPosition?) async throws -> SourceStart {
+        await source.close()
+        let start = try await source.open(at: at)
+        self.start = start
+        stored = StoredPosition(position: start.position, identity: start.identity)
+        return start
+    }
+
+    /// One batch.
+    @discardableResult
+    func readBatch(
+        within limit: Duration = .milliseconds(50), events: Int = 8192, bytes: Int = 512 << 10
+    ) async throws -> EventBatch {
+        let builder = BatchBuilder(reusing: EventBatch(), eventLimit: events, byteLimit: bytes)
+        batch = try await source.read(into: builder, within: limit)
+        if let end = batch.end, let identity = stored?.identity {
+            stored = StoredPosition(position: end, identity: identity)
+        }
+        resume = batch.resume ?? resume
+        return batch
+    }
+
+    /// One batch as changes. Every one of them makes a line, and they are in the order of their
+    /// positions, before the places where one may resume.
+    func read(
+        within limit: Duration = .milliseconds(50), events: Int = 8192, bytes: Int = 512 << 10
+    ) async throws -> [Change] {
+        try await readBatch(within: limit, events: events, bytes: bytes)
+        writer.removeAll()
+        let lines = try encoder.encode(batch, into: &writer)
+        let changes = try batch.events.map { try Change($0, in: batch) }
+        guard lines.delivered == changes.count else { throw TestingError("an event without a line") }
+        let places = changes.map(\.position) + [batch.end].compactMap(\.self)
+        for (earlier, later) in zip(places, places.dropFirst()) where earlier >= later {
+            throw TestingError("\(earlier) comes before \(later)")
+        }
+        return changes
+    }
+
+    /// Reads until all is there that `isDone` asks for.
+    func read(
+        until what: String, within limit: Duration = .seconds(20), events: Int = 8192,
+        bytes: Int = 512 << 10, _ isDone: (SourceHarness, [Change]) throws -> Bool
+    ) async throws -> [Change] {
+        var changes: [Change] = []
+        let deadline = ContinuousClock.now + limit
+        repeat {
+            changes += try await read(events: events, bytes: bytes)
+            if try isDone(self, changes) { return changes }
+        } while ContinuousClock.now < deadline
+        throw TestingError("not read within \(limit): \(what); got \(changes.texts)")
+    }
+
+    /// So many changes.
+    func read(_ count: Int, within limit: Duration = .seconds(20)) async throws -> [Change] {
+        try await read(until: "\(count) changes", within: limit) { $1.count >= count }
+    }
+
+    /// So many changes, read as the engine reads: it opens again after every transient error.
+    func survive(
+        _ count: Int, within limit: Duration = .seconds(30)
+    ) async throws -> (changes: [Change], errors: [WeirError]) {
+        var changes: [Change] = []
+        var errors: [WeirError] = []
+        var isOpen = true
+        try await eventually(within: limit, "\(count) changes in spite of errors") {
+            do throws(any Error) {
+                if !isOpen { try await open() }
+                isOpen = true
+                changes += try await read()
+            } catch let error as WeirError where error.disposition == .transient {
+                errors.append(error)
+                isOpen = false
+            }
+            return changes.count >= count
+        }
+        return (changes, errors)
+    }
+
+    /// Everything that was committed before the call.
+    func drain(events: Int = 8192) async throws -> [Change] {
+        guard let marker = try await source.mark() else { throw TestingError("no marker") }
+        return try await read(until: "the marker", events: events) { harness, _ in
+            harness.batch.resume.map { $0 >= marker } ?? false
+        }
+    }
+}
+
+final class LogLines: Sendable {
+    private let lines = Mutex<[String]>([])
+
+    func append(_ line: String) { lines.withLock { $0.append(line) } }
+    var all: [String] { lines.withLock { $0 } }
+}
+
+/// The source keeps none.
+private struct NoNotes: ConnectorNotes {
+    func get(_ key: String) async throws(WeirError) -> String? { nil }
+    func set(_ key: String, _ value: String) async throws(WeirError) {
+        throw WeirError(.bug, .bug, "a note \"\(key)\"")
+    }
+}
+
+/// Runs a connector on a thread of its own, as the engine's executor does.
+private final class QueueExecutor: SerialExecutor {
+    private let queue = DispatchQueue(label: "connector")
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        queue.async { unsafe job.runSynchronously(on: self.asUnownedSerialExecutor()) }
+    }
+}

@@ -1,0 +1,30 @@
+/// An error as the server or libmongoc reported it.
+package struct MongoFailure: Error, Sendable {
+    package enum Kind: Sendable {
+        /// The server refused a command; the connection still works.
+        case command
+        /// No server was found, or a connection broke.
+        case network
+        /// Logging in failed.
+        case authentication
+        /// libmongoc itself refused what was asked of it.
+        case client
+    }
+
+    package let kind: Kind
+    /// The server's code; 0 when it did not send one.
+    package let code: Int
+    /// The server's words, one line.
+    package let message: String
+    /// What the server says may be done about it.
+    package let labels: [String]
+
+    package init(_ kind: Kind, code: Int = 0, _ message: String, labels: [String] = []) {
+        self.kind = kind
+        self.code = code
+        self.message = message
+        self.labels = labels
+    }
+
+    package func has(_ label: String) -> Bool { labels.contains(label) }
+}

@@ -1,0 +1,116 @@
+import CLibMongoC
+package import WeirCore
+
+/// A MongoDB URL, taken apart by libmongoc itself.
+package struct MongoURL: Sendable {
+    /// The keys of a connection in the configuration.
+    package static let fields: [ConfigField] = [
+        ConfigField(
+            "url", .secret,
+            "Where the replica set or the mongos routers are and how to log in, as a MongoDB URL. "
+                + "tls=true verifies certificate and host name; without it, and for hosts other "
+                + "than this one, there is a warning.",
+            required: true, example: #"{ "env": "CMS_URL" }"#)
+    ]
+
+    let text: String
+    /// Host and port of each seed, or the name of an SRV record.
+    package let hosts: [String]
+    package let replicaSet: String?
+    package let isTLS: Bool
+    /// TLS whose certificate or host name is not checked.
+    package let isTLSWeak: Bool
+    /// The database in its path; where to log in, and nothing more.
+    package let database: String?
+    package let hasUser: Bool
+
+    /// - Throws: libmongoc's own words; never the URL, which may hold a password.
+    package init(_ text: String) throws(ConfigIssue) {
+        _ = Self.library
+        var problem = bson_error_t()
+        guard let uri = unsafe mongoc_uri_new_with_error(text, &problem) else {
+            throw ConfigIssue(
+                field: "url", "not a MongoDB connection URL: \(Self.redacted(problem.text))")
+        }
+        defer { unsafe mongoc_uri_destroy(uri) }
+        self.text = text
+        var hosts: [String] = []
+        if let record = unsafe mongoc_uri_get_srv_hostname(uri) {
+            unsafe hosts.append(String(cString: record))
+        }
+        var next = unsafe mongoc_uri_get_hosts(uri)
+        while let host = unsafe next {
+            unsafe hosts.append(host.pointee.place)
+            unsafe next = UnsafePointer(host.pointee.next)
+        }
+        self.hosts = hosts
+        replicaSet = unsafe mongoc_uri_get_replica_set(uri).map { unsafe String(cString: $0) }
+        database = unsafe mongoc_uri_get_database(uri).map { unsafe String(cString: $0) }
+        hasUser = unsafe mongoc_uri_get_username(uri) != nil
+        isTLS = unsafe mongoc_uri_get_tls(uri)
+        isTLSWeak = ["tlsInsecure", "tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames"]
+            .contains { unsafe mongoc_uri_get_option_as_bool(uri, $0.lowercased(), false) }
+    }
+
+    /// The seeds for messages; never user or password.
+    package var place: String { hosts.joined(separator: ",") }
+
+    /// Every seed is a unix socket or a loopback address.
+    package var isLocal: Bool {
+        hosts.allSatisfy { place in
+            if place.hasPrefix("/") || place.hasPrefix("[::1]:") { return true }
+            let host = place.prefix { $0 != ":" }
+            let parts = host.split(separator: ".", omittingEmptySubsequences: false)
+            // A name may begin like an address.
+            return host == "localhost"
+                || parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
+        }
+    }
+
+    /// What a connection of this name should be warned of, if anything.
+    package func tlsWarning(connection name: String) -> String? {
+        if isLocal || isTLS && !isTLSWeak { return nil }
+        return isTLS
+            ? "connection \"\(name)\" does not check the server's certificate; leave the "
+                + "tlsAllowInvalid… and tlsInsecure options out of its url"
+            : "connection \"\(name)\" uses no TLS: documents and password cross the network in the "
+                + "clear; add tls=true to its url"
+    }
+
+    /// The first line of libmongoc's reason, without what it quotes of the URL.
+    private static func redacted(_ reason: String) -> String {
+        let line = reason.split(separator: "\n").first.map(String.init) ?? reason
+        guard let quote = line.firstIndex(where: { $0 == "\"" || $0 == "'" }) else { return line }
+        var head = String(line[..<quote])
+        while let last = head.last, last.isWhitespace || last == ":" { head.removeLast() }
+        return head + " (the value is not shown)"
+    }
+
+    /// Starts libmongoc once, and keeps it from writing to our standard error: what it has to say
+    /// comes back as errors.
+    static let library: Void = {
+        mongoc_init()
+        unsafe mongoc_log_set_handler({ _, _, _, _ in }, nil)
+    }()
+}
+
+extension mongoc_host_list_t {
+    /// `host:port`, or the path of a unix socket.
+    fileprivate var place: String {
+        var copy = unsafe host_and_port
+        return unsafe withUnsafeBytes(of: &copy) { bytes in
+            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+}
+
+extension bson_error_t {
+    /// The message, one line.
+    var text: String {
+        var copy = self.message
+        let text = unsafe withUnsafeBytes(of: &copy) { bytes in
+            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        return text.split(whereSeparator: \.isNewline).joined(separator: "; ")
+    }
+}

@@ -1,0 +1,216 @@
+import WeirCore
+import WeirMongoDBClient
+import WeirValues
+
+/// One open change stream: a cursor at one server and the events it sent last. Blocks.
+///
+/// The commands are our own and not the driver's change-stream interface: a whole answer is taken
+/// at once, and when to resume is decided, counted and reported here (CORRECTNESS 54).
+@safe
+struct ChangeStream: ~Copyable {
+    /// How much of a change is asked for.
+    enum Fullness {
+        /// With images where the collections have them.
+        case images
+        /// Without documents: a change with them is larger than an answer can be (CORRECTNESS 71).
+        /// They are looked up.
+        case keysOnly
+    }
+
+    let connection: MongoConnection
+    private let database: String
+    let fullness: Fullness
+    private var page: CursorReply
+    /// Everything before it was taken from the stream.
+    private(set) var here: ResumeToken
+    private(set) var hasFetched = false
+    /// Events taken of the page, and the token of the last one, which lies in the page.
+    private var taken = 0
+    private var lastToken: UnsafeRawBufferPointer?
+    /// The number of events to ask for: about `pageBytes` of them.
+    private var pageEvents = 256
+
+    /// Large enough that a round trip costs nothing per event, small enough for the memory goal.
+    private static let pageBytes = 2 << 20
+    private static let pageEventsMax = 16384
+
+    /// Opens a cursor.
+    ///
+    /// - Parameter start: where to go on; nil for now.
+    init(
+        _ connection: MongoConnection, _ config: MongoSourceConfig, _ facts: ServerFacts,
+        at start: ResumeToken?, _ fullness: Fullness, comment: String
+    ) throws(StreamFailure) {
+        var command = BSONWriter()
+        command.append("aggregate", int32: 1)
+        command.append("pipeline", array: Self.pipeline(config, facts, at: start, fullness))
+        // Nothing is read yet, so this returns at once however far away the next event is.
+        command.appendDocument("cursor") { $0.append("batchSize", int32: 0) }
+        command.appendDocument("readConcern") { $0.append("level", "majority") }
+        command.append("comment", comment)
+        let database = config.scope.database ?? "admin"
+        let page = try Self.run(command, connection, database)
+        // CORRECTNESS 53: the first answer says where the stream begins.
+        guard let begin = start ?? page.postBatch else {
+            throw .weir(.badAnswer("no postBatchResumeToken"))
+        }
+        self.connection = connection
+        self.fullness = fullness
+        self.database = database
+        self.page = page
+        here = begin
+    }
+
+    private static func run(
+        _ command: BSONWriter, _ connection: MongoConnection, _ database: String
+    ) throws(StreamFailure) -> CursorReply {
+        let reply: MongoReply
+        do throws(MongoFailure) {
+            reply = try connection.run(command.bytes, database: database)
+        } catch {
+            throw .server(error)
+        }
+        do throws(WeirError) { return try CursorReply(reply) } catch { throw .weir(error) }
+    }
+
+    /// Asks for events, and waits for some if there are none; at most `limit`.
+    mutating func fetch(within limit: Duration) throws(StreamFailure) {
+        guard page.id != 0 else { throw .ended }
+        if page.byteCount > 1024, taken > 0 {
+            let average = max(64, page.byteCount / taken)
+            pageEvents = min(max(16, Self.pageBytes / average), Self.pageEventsMax)
+        }
+        var command = BSONWriter()
+        command.append("getMore", int64: page.id)
+        command.append("collection", page.collection)
+        command.append("batchSize", int32: fullness == .images ? Int32(pageEvents) : 1)
+        command.append("maxTimeMS", int32: Int32(max(1, limit.milliseconds)))
+        let next = try Self.run(command, connection, database)
+        unsafe lastToken = nil
+        page = next
+        taken = 0
+        hasFetched = true
+    }
+
+    /// The next event that was fetched, which stays the next. Valid until the next `fetch`.
+    mutating func peek() throws(StreamFailure) -> RawEvent? {
+        guard let bytes = unsafe page.peek() else {
+            if page.isMalformed { throw .weir(.badAnswer("documents that are no BSON")) }
+            settle()
+            // All that was sent is taken; what the server looked at and did not send counts too.
+            if let postBatch = page.postBatch { here = postBatch }
+            return nil
+        }
+        guard let event = unsafe RawEvent(bytes) else {
+            throw .weir(.badAnswer("an event without token or type"))
+        }
+        return event
+    }
+
+    /// Takes the event that was looked at.
+    mutating func take(_ event: RawEvent) {
+        page.advance()
+        taken += 1
+        unsafe lastToken = UnsafeRawBufferPointer(rebasing: event.bytes[event.token])
+    }
+    /// Moves `here` behind the event taken last; done once per batch.
+    mutating func settle() {
+        guard let token = unsafe lastToken else { return }
+        if let token = unsafe ResumeToken(document: token) { here = token }
+        unsafe lastToken = nil
+    }
+
+    /// Ends the cursor at the server, which would keep it for ten minutes.
+    consuming func close() {
+        guard page.id != 0 else { return }
+        var command = BSONWriter()
+        command.append("killCursors", page.collection)
+        command.appendArray("cursors") { [id = page.id] in $0.append("0", int64: id) }
+        _ = try? connection.run(command.bytes, database: database)
+    }
+
+    // MARK: The pipeline
+
+    private static func pipeline(
+        _ config: MongoSourceConfig, _ facts: ServerFacts, at start: ResumeToken?,
+        _ fullness: Fullness
+    ) -> [[UInt8]] {
+        var stages = [
+            BSONWriter.document { stage in
+                stage.appendDocument("$changeStream") { options in
+                    if config.scope.database == nil {
+                        options.append("allChangesForCluster", true)
+                    }
+                    // CORRECTNESS 51: of the ways to start, one; `startAfter` takes every token.
+                    switch start {
+                    case .after(let data, let typeBits):
+                        options.append(
+                            "startAfter",
+                            document: ResumeToken.document(data: data, typeBits: typeBits))
+                    case .at(let time): options.append("startAtOperationTime", timestamp: time)
+                    case nil: break
+                    }
+                    guard fullness == .images, facts.hasImages else { return }
+                    options.append("fullDocument", "whenAvailable")
+                    if config.wantsBefore {
+                        options.append("fullDocumentBeforeChange", "whenAvailable")
+                    }
+                }
+            }
+        ]
+        if case .collections(let names) = config.scope {
+            stages.append(BSONWriter.document { $0.appendDocument("$match") { match(&$0, names) } })
+        }
+        if fullness == .keysOnly {
+            // `_id` stays: without it a stream cannot be resumed (CORRECTNESS 62).
+            stages.append(
+                BSONWriter.document {
+                    $0.appendDocument("$project") { fields in
+                        for field in [
+                            "fullDocument", "fullDocumentBeforeChange", "updateDescription",
+                        ] { fields.append(field, int32: 0) }
+                    }
+                })
+        }
+        return stages
+    }
+
+    /// Events of the collections, those that make one of them, and the end of everything, which a
+    /// condition on names would hide (CORRECTNESS 56).
+    private static func match(_ condition: inout BSONWriter, _ names: [TableName]) {
+        var choices: [[UInt8]] = []
+        for database in Set(names.map(\.schema)).sorted() {
+            let collections = names.filter { $0.schema == database }.map(\.name)
+            for place in ["ns", "to"] {
+                choices.append(
+                    BSONWriter.document {
+                        $0.append("\(place).db", database)
+                        $0.appendDocument("\(place).coll") {
+                            $0.append("$in", strings: collections)
+                        }
+                    })
+            }
+        }
+        choices.append(
+            BSONWriter.document {
+                $0.appendDocument("operationType") {
+                    $0.append("$in", strings: ["invalidate", "dropDatabase"])
+                }
+            })
+        condition.append("$or", array: choices)
+    }
+}
+
+/// Why a stream broke off.
+enum StreamFailure: Error {
+    case server(MongoFailure)
+    case weir(WeirError)
+    /// The server ended it, behind an invalidate event.
+    case ended
+}
+
+extension Duration {
+    var milliseconds: Int {
+        Int(components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
+    }
+}

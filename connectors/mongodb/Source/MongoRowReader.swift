@@ -1,0 +1,155 @@
+package import WeirCore
+import WeirMongoDBClient
+import WeirValues
+
+/// Reads documents as they are now, on a connection of its own.
+package actor MongoRowReader: RowReader {
+    private let config: MongoSourceConfig
+    private let context: ConnectorContext
+    private let executor: any SerialExecutor
+    private var connection: MongoConnection?
+    private var pages: (reply: CursorReply, table: TableName, schema: TableSchema)?
+
+    package nonisolated var unownedExecutor: UnownedSerialExecutor {
+        unsafe executor.asUnownedSerialExecutor()
+    }
+
+    /// Documents of one answer.
+    private static let pageEvents: Int32 = 1000
+
+    init(_ config: MongoSourceConfig, _ context: ConnectorContext) {
+        self.config = config
+        self.context = context
+        executor = context.executor
+    }
+
+    package func close() {
+        pages = nil
+        connection = nil
+    }
+
+    private var failures: MongoFailureMap {
+        MongoFailureMap(
+            place: config.url.place, pipeline: context.pipeline, scope: config.scope)
+    }
+
+    package func rows(
+        of schema: TableSchema, keys: [[[UInt8]]], showing transactions: [UInt32]
+    ) async throws(WeirError) -> EventBatch {
+        var command = BSONWriter()
+        command.append("find", schema.name)
+        command.appendDocument("filter") { $0.append("$or", array: keys.compactMap(\.first)) }
+        command.appendDocument("readConcern") { $0.append("level", "majority") }
+        var rows = RowPage(schema)
+        do throws(MongoFailure) {
+            unsafe try connected().visit(command.bytes, database: schema.schema) {
+                unsafe rows.add($0)
+            }
+        } catch {
+            close()
+            throw failures.error(
+                error, doing: "read documents of \"\(schema.schema).\(schema.name)\"")
+        }
+        return rows.seal()
+    }
+
+    package func scan(
+        _ table: TableName, showing transactions: [UInt32]
+    ) async throws(WeirError) {
+        pages = nil
+        var command = BSONWriter()
+        command.append("find", table.name)
+        // In the order of an index, so that a document that moves is not met twice or never.
+        command.appendDocument("hint") { $0.append("_id", int32: 1) }
+        command.append("batchSize", int32: Self.pageEvents)
+        command.appendDocument("readConcern") { $0.append("level", "majority") }
+        let schema = TableSchema.collection(
+            version: 1, database: table.schema, name: table.name)
+        do throws(MongoFailure) {
+            let reply = try connected().run(command.bytes, database: table.schema)
+            do throws(WeirError) {
+                pages = (try CursorReply(reply), table, schema)
+            } catch {
+                throw MongoFailure(.client, error.message)
+            }
+        } catch {
+            close()
+            throw failures.error(error, doing: "read \"\(table)\"")
+        }
+    }
+
+    package func next() async throws(WeirError) -> EventBatch? {
+        guard let (first, table, schema) = pages else { return nil }
+        var reply = first
+        var rows = RowPage(schema)
+        while let document = unsafe reply.peek() {
+            unsafe rows.add(document)
+            reply.advance()
+        }
+        if reply.id == 0 {
+            pages = nil
+            return rows.isEmpty ? nil : rows.seal()
+        }
+        var more = BSONWriter()
+        more.append("getMore", int64: reply.id)
+        more.append("collection", reply.collection)
+        more.append("batchSize", int32: Self.pageEvents)
+        do throws(MongoFailure) {
+            let answer = try connected().run(more.bytes, database: table.schema)
+            do throws(WeirError) { pages = (try CursorReply(answer), table, schema) } catch {
+                throw MongoFailure(.client, error.message)
+            }
+        } catch {
+            close()
+            throw failures.error(error, doing: "read \"\(table)\"")
+        }
+        return rows.seal()
+    }
+
+    private func connected() throws(MongoFailure) -> MongoConnection {
+        if let connection { return connection }
+        let made = try MongoConnection(config.url, name: "weir \(context.pipeline) rows")
+        connection = made
+        return made
+    }
+}
+
+/// Documents as `read` events.
+private struct RowPage {
+    private var documents: [UInt8] = []
+    private var ranges: [(document: Range<Int>, key: [UInt8])] = []
+    private let schema: TableSchema
+
+    init(_ schema: TableSchema) { self.schema = schema }
+
+    var isEmpty: Bool { ranges.isEmpty }
+
+    mutating func add(_ document: UnsafeRawBufferPointer) {
+        let key = unsafe BSONPath.find([Array("_id".utf8)], in: document).map { id in
+            BSONWriter.document { unsafe $0.append("_id", type: id.type.rawValue, value: id.value) }
+        }
+        let start = documents.count
+        unsafe documents.append(contentsOf: document)
+        ranges.append((start..<documents.count, key ?? BSONWriter().bytes))
+    }
+
+    consuming func seal() -> EventBatch {
+        var batch = BatchBuilder(
+            reusing: EventBatch(), eventLimit: ranges.count, byteLimit: documents.count)
+        let table = batch.table(schema)
+        _ = unsafe documents.withUnsafeBytes { unsafe batch.append($0) }
+        for (range, key) in ranges {
+            let start = unsafe key.withUnsafeBytes { unsafe batch.append($0) }
+            let first = batch.valueCount
+            batch.append(Value(form: .bson, bytes: Slice(start: start, count: key.count)))
+            batch.append(
+                Value(form: .bson, bytes: Slice(start: range.lowerBound, count: range.count)))
+            batch.append(
+                Event(
+                    operation: .read, table: table, commit: 0, ordinal: 0, transaction: 0,
+                    change: 0, commitMicros: Event.noTime,
+                    key: Slice(start: first, count: 1), after: Slice(start: first + 1, count: 1)))
+        }
+        return batch.seal(resume: nil, end: nil)
+    }
+}

@@ -1,0 +1,88 @@
+import WeirCore
+import WeirMongoDBClient
+
+/// Opens a source's change streams, and says what follows from a failure of one. Blocks.
+struct StreamOpener {
+    let connection: MongoConnection
+    let facts: ServerFacts
+    let config: MongoSourceConfig
+    let failures: MongoFailureMap
+    /// What the server's `currentOp` shows beside the stream.
+    let comment: String
+    let log: @Sendable (LogLevel, String) -> Void
+
+    /// Opens the stream and takes a first look: only that shows whether the server can go on there.
+    func begin(
+        at start: ResumeToken?, _ fullness: ChangeStream.Fullness, doing work: String
+    ) throws(WeirError) -> ChangeStream {
+        do throws(StreamFailure) {
+            var stream = try open(at: start, fullness)
+            try stream.fetch(within: .milliseconds(1))
+            return stream
+        } catch {
+            guard case .server(let failure) = error, MongoFailureMap.isTooLarge(failure),
+                fullness == .images
+            else { throw failed(error, doing: work) }
+        }
+        return try begin(at: start, .keysOnly, doing: work)
+    }
+
+    /// Opens the stream anew, at a server that is chosen anew.
+    func reopen(
+        at start: ResumeToken, _ fullness: ChangeStream.Fullness
+    ) throws(WeirError) -> ChangeStream {
+        do throws(MongoFailure) { try connection.choose() } catch {
+            throw failures.error(error, doing: "connect")
+        }
+        do throws(StreamFailure) { return try open(at: start, fullness) } catch {
+            throw failed(error, doing: "open the change stream")
+        }
+    }
+
+    private func open(
+        at start: ResumeToken?, _ fullness: ChangeStream.Fullness
+    ) throws(StreamFailure) -> ChangeStream {
+        try ChangeStream(connection, config, facts, at: start, fullness, comment: comment)
+    }
+
+    /// How to go on after a failure.
+    ///
+    /// - Throws: the failure, where opening again does not help.
+    func resumption(after failure: StreamFailure) throws(WeirError) -> ChangeStream.Fullness {
+        switch failure {
+        case .ended:
+            log(.info, "the stream ended with its database and is opened anew behind that")
+            return .images
+        case .server(let reason) where MongoFailureMap.isTooLarge(reason):
+            log(
+                .warning,
+                "a change is too large to come with its documents; they are looked up instead")
+            return .keysOnly
+        case .server(let reason) where MongoFailureMap.isResumable(reason):
+            log(.info, "the change stream broke off and is resumed: \(reason.message)")
+            return .images
+        default: throw failed(failure, doing: "read the change stream")
+        }
+    }
+
+    func failed(_ failure: StreamFailure, doing work: String) -> WeirError {
+        switch failure {
+        case .server(let failure): failures.error(failure, doing: work)
+        case .weir(let error): error
+        case .ended: .badAnswer("no open cursor")
+        }
+    }
+
+    /// A rename that the pipeline does not go beyond by itself.
+    func replaced(_ name: TableName, _ event: RawEvent) -> WeirError {
+        let token = unsafe ResumeToken(
+            document: UnsafeRawBufferPointer(rebasing: event.bytes[event.token]))
+        let place = token?.position.token ?? ""
+        return WeirError(
+            .collectionReplaced, .blocked,
+            "another collection was renamed to \"\(name)\", which is followed",
+            detail: "Its documents came without events, so no sink has them.",
+            hint: "Load them into the sinks, then go on behind the rename: weir position set "
+                + "\(failures.pipeline) \(place) --yes")
+    }
+}

@@ -1,0 +1,154 @@
+import WeirCore
+import WeirMongoDBClient
+import WeirValues
+
+/// Fills batches from a change stream, and opens the stream again where that mends a failure.
+/// Blocks.
+struct StreamReader: ~Copyable {
+    private let opener: StreamOpener
+    private(set) var stream: ChangeStream
+    private var decoder: EventDecoder
+    /// Events of the batch at hand that wait for their documents.
+    private var missing: [EventDecoder.Missing] = []
+    /// Bytes that a document looked up has had on average, so that a batch stays within its limit.
+    private var documentBytes = 1024
+
+    init(
+        _ opener: StreamOpener, _ stream: consuming ChangeStream, decoder: consuming EventDecoder
+    ) {
+        self.opener = opener
+        self.stream = stream
+        self.decoder = decoder
+    }
+
+    var nextSchemaVersion: UInt32 { decoder.nextSchemaVersion }
+
+    /// Reads until the batch is full, or nothing more is waiting; waits once if nothing is.
+    ///
+    /// Returns whether the batch ends inside a transaction. `stream.here` is where it ends.
+    mutating func fill(
+        _ batch: inout BatchBuilder, within limit: Duration
+    ) throws(WeirError) -> Bool {
+        decoder.beginBatch()
+        let isSplit = try take(into: &batch, within: limit)
+        try lookUp(&batch)
+        stream.settle()
+        return isSplit
+    }
+
+    private mutating func take(
+        into batch: inout BatchBuilder, within limit: Duration
+    ) throws(WeirError) -> Bool {
+        var hasWaited = false
+        /// The transaction of the event before, if it had one.
+        var open: TransactionTag?
+        while true {
+            guard let event = try peek() else {
+                if batch.isEmpty {
+                    if hasWaited { return false }
+                    hasWaited = true
+                    try fetch(within: limit)
+                } else if open != nil {
+                    // A transaction is handed on whole: once one of its events is there, the server
+                    // has the others too (CORRECTNESS 60).
+                    try fetch(within: .milliseconds(1))
+                    guard try peek() != nil else { return false }
+                } else {
+                    return false
+                }
+                continue
+            }
+            if let open, open.isTag(of: event) {
+                if batch.isFarBeyondLimits { return true }
+            } else if batch.isFull {
+                return false
+            }
+            if let name = decoder.replaced(by: event) {
+                if opener.config.onRename == .stop {
+                    if !batch.isEmpty { return false }
+                    throw opener.replaced(name, event)
+                }
+                opener.log(
+                    .warning,
+                    "another collection was renamed to \"\(name)\"; its documents are not delivered "
+                        + "(\"on_rename\": \"continue\")")
+            }
+            if !(open?.isTag(of: event) ?? false) { open = TransactionTag(event) }
+            let outcome = decoder.decode(event, into: &batch)
+            stream.take(event)
+            if case .withoutDocument(let event) = outcome {
+                missing.append(event)
+                // What is still to come must not make the batch much larger than it may be.
+                if missing.count * documentBytes >= batch.byteLimit {
+                    try lookUp(&batch)
+                }
+            }
+        }
+    }
+
+    private mutating func peek() throws(WeirError) -> RawEvent? {
+        do throws(StreamFailure) { return try stream.peek() } catch {
+            throw opener.failed(error, doing: "read the change stream")
+        }
+    }
+
+    /// Fetches, and opens the stream once more where that helps; a second failure is the engine's.
+    private mutating func fetch(within limit: Duration) throws(WeirError) {
+        // Behind the change that was too large, documents are asked for again.
+        if stream.fullness == .keysOnly, stream.hasFetched {
+            stream = try opener.reopen(at: stream.here, .images)
+        }
+        let failure: StreamFailure
+        do throws(StreamFailure) {
+            try stream.fetch(within: limit)
+            return
+        } catch {
+            failure = error
+        }
+        stream = try opener.reopen(at: stream.here, try opener.resumption(after: failure))
+        do throws(StreamFailure) { try stream.fetch(within: limit) } catch {
+            throw opener.failed(error, doing: "read the change stream")
+        }
+    }
+
+    private mutating func lookUp(_ batch: inout BatchBuilder) throws(WeirError) {
+        guard !missing.isEmpty else { return }
+        let count = batch.arenaCount
+        do throws(StreamFailure) {
+            try DocumentLookup(connection: stream.connection).fill(missing, in: &batch)
+        } catch {
+            throw opener.failed(error, doing: "look documents up")
+        }
+        documentBytes = max(256, (batch.arenaCount - count) / missing.count)
+        missing.removeAll(keepingCapacity: true)
+    }
+}
+
+/// Which transaction an event belongs to, kept beyond the event.
+private struct TransactionTag {
+    let session: [UInt8]
+    let number: Int64
+    let clusterTime: UInt64
+
+    /// Nil for an event of none.
+    init?(_ event: RawEvent) {
+        guard let session = event.session else { return nil }
+        self.session = unsafe Array(UnsafeRawBufferPointer(rebasing: event.bytes[session]))
+        number = event.transactionNumber
+        clusterTime = event.clusterTime
+    }
+
+    func isTag(of event: RawEvent) -> Bool {
+        guard let other = event.session, number == event.transactionNumber,
+            clusterTime == event.clusterTime
+        else { return false }
+        return unsafe session.elementsEqual(UnsafeRawBufferPointer(rebasing: event.bytes[other]))
+    }
+}
+
+extension BatchBuilder {
+    /// A transaction that is larger than this is handed on in parts.
+    fileprivate var isFarBeyondLimits: Bool {
+        eventCount >= 4 * eventLimit || arenaCount >= 16 * byteLimit
+    }
+}
