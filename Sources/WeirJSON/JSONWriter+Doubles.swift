@@ -36,7 +36,7 @@ extension JSONWriter {
             guard scaled < 0x1p50 else { return false }
             let units = UInt64(scaled + 0.5)
             let rounded = Double(units)
-            // The product is off by two roundings at most; only then is the division worth its time.
+            // The product is off by two roundings at most; only then is a division worth its time.
             if (scaled - rounded).magnitude <= rounded * 0x1p-51, rounded / power == magnitude {
                 if number < 0 { append(ASCII.minus) }
                 let (whole, fraction) = units.quotientAndRemainder(dividingBy: UInt64(power))

@@ -24,7 +24,8 @@ private func specialMarks(_ word: UInt64) -> UInt64 {
 private func loadWord(_ bytes: UnsafeRawBufferPointer, _ offset: Int, end: Int) -> UInt64 {
     let left = end &- offset
     if left >= 8 {
-        return UInt64(littleEndian: unsafe bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+        return UInt64(
+            littleEndian: unsafe bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
     }
     let padding = lanes(ASCII.space) &<< UInt64(truncatingIfNeeded: left &* 8)
     let kept = (1 as UInt64) &<< UInt64(truncatingIfNeeded: left &* 8) &- 1
@@ -45,7 +46,8 @@ private func loadWord(_ bytes: UnsafeRawBufferPointer, _ offset: Int, end: Int) 
 @inline(__always)
 private func loadFour(_ bytes: UnsafeRawBufferPointer, _ offset: Int) -> UInt32 {
     if offset &+ 4 <= bytes.count {
-        return UInt32(littleEndian: unsafe bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+        return UInt32(
+            littleEndian: unsafe bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
     }
     var four: UInt32 = 0
     var index = bytes.count
@@ -165,7 +167,9 @@ extension JSONWriter {
             }
             index &+= length
             // One blank between two words of another script.
-            if index &+ 1 < end, unsafe bytes[index] == ASCII.space, unsafe bytes[index &+ 1] >= 0x80 {
+            if index &+ 1 < end, unsafe bytes[index] == ASCII.space,
+                unsafe bytes[index &+ 1] >= 0x80
+            {
                 append(ASCII.space)
                 index &+= 1
             }

@@ -169,7 +169,7 @@ extension BSONWalk {
             return 4
         case .double:
             guard let bits = load(UInt64.self, at: 0, before: end) else { return nil }
-            writer.append(double: Double(bitPattern: bits))
+            writer.append(plainDouble: Double(bitPattern: bits))
             return 8
         case .dateTime:
             guard let millis = load(Int64.self, at: 0, before: end) else { return nil }

@@ -235,6 +235,16 @@ extension JSONWriter {
         }
     }
 
+    /// Appends any number as text alone. A whole one has no `.0`: to MongoDB 1 and 1.0 are one
+    /// value, and one `_id`, and an integer column takes it.
+    mutating func append(plainDouble number: Double) {
+        if let whole = Int64(exactly: number), whole.magnitude < 1 << 53 {
+            appendDecimal(whole)
+        } else {
+            append(double: number)
+        }
+    }
+
     /// Appends any number; `NaN`, `Infinity` and `-Infinity` as Extended JSON calls them.
     mutating func append(double number: Double) {
         if number.isFinite { return appendShortest(number) }

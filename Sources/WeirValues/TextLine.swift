@@ -45,12 +45,14 @@ extension LineEncoder {
 }
 
 extension LineConstants {
-    /// The table's name between blanks; in quotes where it holds what would break the line.
+    /// The table's name behind a blank, with JSON's escapes: no name breaks the line or commands a
+    /// terminal.
     static func text(_ schema: TableSchema) -> LineConstants {
         var constants = LineConstants()
         if schema.isMessages { return constants }
-        let name = "\(TableName(schema: schema.schema, name: schema.name))"
-        constants.source = Array(" \(name.filter { !$0.isNewline })".utf8)
+        var writer = JSONWriter(capacity: 128)
+        writer.appendQuoted(string: "\(TableName(schema: schema.schema, name: schema.name))")
+        constants.source = [UInt8(ascii: " ")] + writer.bytes.dropFirst().dropLast()
         return constants
     }
 }

@@ -73,16 +73,31 @@ extension EndToEnd {
                 let tail = try tail(url)
                 let id = try await untilFollowed(tail)
                 let count = try shown(tail).count
+                func untilShown(_ lines: String...) async throws {
+                    try await eventually("\(lines) are shown") {
+                        try shown(tail).count >= count + lines.count
+                    }
+                    let found = try shown(tail).dropFirst(count).map { line in
+                        line.replacing(#/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\ /#, with: "")
+                    }
+                    #expect(found == lines)
+                }
+                let place = database.place("new")
                 try await database.shell.insert(
-                    #"{"_id": "မြန်မာ", "n": {"$numberLong": "5"}}"#, into: database.place("new"))
+                    #"{"_id": "မြန်မာ", "n": {"$numberLong": "5"}}"#, into: place)
                 try await database.shell.update(
-                    #"{"_id": "မြန်မာ"}"#, #"{"$set": {"n": 6}}"#, in: database.place("new"))
-                try await database.shell.delete("{}", from: database.place("new"))
+                    #"{"_id": "မြန်မာ"}"#, #"{"$set": {"n": 6}}"#, in: place)
+                let key = #"{"_id":"မြန်မာ"}"#
+                let changes = [
+                    #"insert \#(place) \#(key) {"_id":"မြန်မာ","n":5}"#,
+                    #"update \#(place) \#(key) {"_id":"မြန်မာ","n":6} late"#,
+                ]
+                try await untilShown(changes[0], changes[1])
+                try await database.shell.delete("{}", from: place)
                 try await database.insert(id...id)
-                try await eventually("four more lines") { try shown(tail).count == count + 4 }
-                let lines = try shown(tail).suffix(4).map(\.self)
-                #expect(lines[0] == #"{"_id":"မြန်မာ","n":5}"#)
-                #expect(lines[3] == #"{"_id":\#(id),"v":"x"}"#)
+                try await untilShown(
+                    changes[0], changes[1], "delete \(place) \(key)",
+                    #"insert \#(database.place("items")) {"_id":\#(id)} {"_id":\#(id),"v":"x"}"#)
                 try await expectEnd(tail, signal)
                 try await database.shell.delete("{}", from: database.place("items"), many: true)
             }
@@ -134,7 +149,8 @@ extension EndToEnd {
                 return !pipe.isRunning
             }
             #expect(try pipe.standardOutput().split(separator: "\n").count == 1)
-            #expect(try pipe.standardError().isEmpty)
+            let said = try pipe.standardError()
+            #expect(said.isEmpty, "\(said)")
             try expectNothingLeft()
         }
 
@@ -174,6 +190,19 @@ extension EndToEnd {
             let said = try tail.standardError()
             #expect(said.contains("warning: the URL's password was visible"))
             #expect(!said.contains("WEIRCANARY"))
+            try expectNothingLeft()
+        }
+
+        @Test func aServerThatIsNotThereIsWaitedFor() async throws {
+            let url = "mongodb://127.0.0.1:\(try freePort())/d?serverSelectionTimeoutMS=100"
+            let tail = try tail(url)
+            try await eventually("it says so") {
+                try tail.standardError().contains("mongodb.connection_failed")
+            }
+            #expect(tail.isRunning)
+            tail.signal(SIGINT)
+            #expect(try await tail.wait() == .exited(0))
+            #expect(try tail.standardOutput().isEmpty)
             try expectNothingLeft()
         }
 

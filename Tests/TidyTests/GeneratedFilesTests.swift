@@ -50,6 +50,9 @@ import WeirTesting
         for match in text.matches(of: /"redis",\s*"url"\s*:\s*{\s*"env"\s*:\s*"([^"]+)"/) {
             variables[String(match.1)] = "redis://:secret@localhost/0"
         }
+        for match in text.matches(of: /"mongodb",\s*"url"\s*:\s*{\s*"env"\s*:\s*"([^"]+)"/) {
+            variables[String(match.1)] = "mongodb://weir:secret@localhost/?replicaSet=rs0"
+        }
         return variables
     }
 }

@@ -221,7 +221,7 @@ struct WeirLineTests {
             name: "t\n\u{7}"
         )
         let cells = names.map { Cell.text($0 + "\u{0}\"\\\u{2028}") }
-        for format in LineFormat.allCases {
+        for format in LineFormat.allCases where format != .text {
             let line = try lines(format, .insert, schema, after: cells)
             #expect(line.count == 1)
             let parsed = try JSONDocument.parse(Array(line[0].utf8))

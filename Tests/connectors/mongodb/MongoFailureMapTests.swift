@@ -45,7 +45,7 @@ struct MongoFailureMapTests {
         "CORRECTNESS 54: each error that is not mended has its code",
         arguments: [
             ("history_lost", .positionLost, [286, 136]),
-            ("token_unfit", .positionLost, [280, 260, 9, 14, 15, 40647, 40649, 50811]),
+            ("token_unfit", .positionLost, [280, 260, 9, 14, 15, 207, 40646, 50811, 51057]),
             ("event_too_large", .blocked, [10334]), ("permission", .blocked, [13]),
             ("authentication", .transient, [18]), ("not_replica_set", .blocked, [40573]),
             ("unsupported", .blocked, [40324, 59]), ("command_failed", .transient, [1, 8, 50, 237]),

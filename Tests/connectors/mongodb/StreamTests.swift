@@ -86,7 +86,8 @@ extension MongoSourceTests {
                 try await busy.insert(#"{"_id": \#(id)}"#)
                 let marker = try #require(try await source.source.mark())
                 try await eventually("the position passes the write", poll: .zero) {
-                    #expect(try await source.read().isEmpty)
+                    let changes = try await source.read()
+                    #expect(changes.isEmpty)
                     return try #require(source.batch.resume) > marker
                 }
                 let resume = try #require(source.resume)

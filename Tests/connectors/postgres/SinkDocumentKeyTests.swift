@@ -32,7 +32,7 @@ struct SinkDocumentKeyTests {
     private func rows(_ database: TestDatabase) throws -> String {
         try database.run(
             """
-            SELECT coalesce(string_agg(_id || '=' || (document->>'w'), ' ' ORDER BY _id), '')
+            SELECT coalesce(string_agg(_id || '=' || (document->>'w'), ' ' ORDER BY _id COLLATE "C"), '')
             FROM items WHERE document->>'w' <> 'other'
             """)
     }
@@ -53,7 +53,7 @@ struct SinkDocumentKeyTests {
             ([.update(Self.document("1", "c")), .insert(Self.document(number, "d"))], "1=d"),
             ([.update(Self.document(number, "e")), .delete(id: "1")], ""),
             ([.delete(id: number), .insert(Self.document("1", "f"))], "1=f"),
-            ([.insert(Self.document(.double(1), "g")), .delete(id: number)], "1.0=g"),
+            ([.insert(Self.document(.double(1), "g")), .delete(id: number)], ""),
         ]
         for (index, step) in steps.enumerated() {
             let outcome = try await sink.write(
@@ -119,7 +119,7 @@ struct SinkDocumentKeyTests {
         try await sink.write(
             ids.enumerated().map { .insert(Self.document($1, "\($0)")) }, of: Self.items, time: 16)
         let found = try rows(database)
-        #expect(found == #"=3 {}=2 {"a":1,"b":"x"}=0 {"b":"x","a":1}=1"#)
+        #expect(found == #"=3 {"a":1,"b":"x"}=0 {"b":"x","a":1}=1 {}=2"#)
         try await sink.write([.delete(id: ids[1]), .delete(id: "")], of: Self.items, time: 32)
         #expect(try database.run("SELECT count(*) FROM items") == "2")
         await sink.close()
@@ -152,7 +152,7 @@ struct SinkDocumentKeyTests {
         batch.add(.update(ranked(2, 20)), to: Self.items, time: 49)
         let batches = [batch.seal(behind: 49)]
         await expectError(.rowRefused, .rejected, "(_id=1)") {
-            try await sink.write(batches)
+            _ = try await sink.write(batches)
         }
         await sink.close()
     }
@@ -187,7 +187,7 @@ struct SinkDocumentKeyTests {
 
     /// Ids of many types, several of which are one text, and that text.
     private static let ids: [(id: DocumentValue, text: String)] = [
-        (1, "1"), (.int64(1), "1"), ("1", "1"), (.double(1), "1.0"), ("1.0", "1.0"),
+        (1, "1"), (.int64(1), "1"), ("1", "1"), (.double(1), "1"), ("1.0", "1.0"),
         (.double(1.5), "1.5"), (.objectId([UInt8](repeating: 0x5A, count: 12)), objectText),
         (DocumentValue(objectText), objectText), (.date(0), "1970-01-01T00:00:00.000Z"),
         ("1970-01-01T00:00:00.000Z", "1970-01-01T00:00:00.000Z"), (.bool(true), "true"),
@@ -271,7 +271,7 @@ struct SinkDocumentKeyTests {
                 mark = outcome.mark
             }
             let found = try database.connect().query(
-                "SELECT _id, document->>'w' FROM items ORDER BY _id")
+                "SELECT _id, document->>'w' FROM public.items")
             let rows = Dictionary(uniqueKeysWithValues: found.map { ($0[0] ?? "", $0[1] ?? "") })
             guard rows == model else {
                 Issue.record("seed \(seed), round \(round): \(rows) instead of \(model)")

@@ -311,7 +311,8 @@ struct SinkDocumentTests {
             let rows = (0..<before).map { DocumentChange.insert(.document(["_id": .int32($0)])) }
             await expectError(.rowRefused, .rejected, "(_id=\(name))") {
                 try await sink.write(
-                    rows + [.update(.document(["_id": id]))], of: Self.articles, time: 16)
+                    rows + [.update(.document(["_id": id])), .insert(.document(["_id": ""]))],
+                    of: Self.articles, time: 16)
             }
             await sink.close()
         }

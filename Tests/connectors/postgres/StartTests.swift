@@ -114,7 +114,7 @@ extension PostgresSourceTests {
             let database = try await TestDatabase(Self.table)
             let source = try await SourceHarness.open(database, tables: ["t"])
             try database.run("INSERT INTO t VALUES (1)")
-            let retention = try await source.source.probe()
+            let retention = try await source.source.probe(held: nil)
             #expect(retention.active)
             #expect(retention.status == "reserved")
             #expect(retention.confirmed == (try database.slot("confirmed_flush_lsn")))
@@ -123,7 +123,7 @@ extension PostgresSourceTests {
             #expect(retention.limitBytes == nil)
             await source.source.close()
             try await eventually("the slot is free") { try database.slot("active") == "f" }
-            #expect(try await source.source.probe().active == false)
+            #expect(try await source.source.probe(held: nil).active == false)
         }
 
         @Test("CORRECTNESS 6: a read ends in time, however much there is to leave out")

@@ -8,8 +8,8 @@ import WeirTesting
 struct RedisSinkConfigTests {
     private func config(
         write: String = "json", key: String = "item:{id}", _ more: [String: ConfigValue] = [:],
-        url: String = "redis://127.0.0.1:6379/0",
-        tables: [TableName] = [TableName(schema: "public", name: "items")]
+        url: String = "redis://127.0.0.1:6379/0", source: String = "postgres",
+        tables: [TableName]? = [TableName(schema: "public", name: "items")]
     ) throws -> RedisSinkConfig {
         var values: [String: ConfigValue] = ["write": .string(write), "key": .string(key)]
         values.merge(more) { $1 }
@@ -17,7 +17,7 @@ struct RedisSinkConfigTests {
             ConfigScope(
                 pipeline: "shop", name: "cache", values: ConfigValues(values),
                 connection: ConfigValues(["url": .secret(Secret(url, origin: "test"))]),
-                connectionName: "redis", sourceTables: tables))
+                connectionName: "redis", sourceType: source, sourceTables: tables))
     }
 
     private func expectIssue(_ field: String, _ words: String, _ body: () throws -> Void) {
@@ -50,6 +50,12 @@ struct RedisSinkConfigTests {
             _ = try config(key: "{id}", ["truncate": .string("delete")])
         }
         expectIssue("key", "names no column") { _ = try config(key: "items") }
+        expectIssue("on_unknown_key", "needs a \"ttl\"") {
+            _ = try config(["on_unknown_key": .string("expire")])
+        }
+        expectIssue("on_unknown_key", "needs a \"ttl\"") {
+            _ = try config(write: "invalidate", ["on_unknown_key": .string("expire")])
+        }
     }
 
     @Test func oneTableUnlessKeysAreOnlyRemoved() throws {
@@ -59,6 +65,50 @@ struct RedisSinkConfigTests {
         }
         _ = try config(["tables": .list([.table(tables[1])])], tables: tables)
         _ = try config(write: "invalidate", tables: tables)
+    }
+
+    /// A source that follows a whole database or deployment does not say which tables come.
+    @Test func tablesThatNobodyListsMustBeNamed() throws {
+        for write in ["json", "hash", "string"] {
+            let more: [String: ConfigValue] =
+                switch write {
+                case "hash": ["columns": .columns([ColumnChoice(output: "a", source: "a")])]
+                case "string": ["value": .string("a")]
+                default: [:]
+                }
+            expectIssue("tables", "name the one in \"tables\"") {
+                _ = try config(write: write, more, source: "mongodb", tables: nil)
+            }
+            let named = try config(
+                write: write, more.merging(["tables": .list([.table(DocumentBatch.name)])]) { $1 },
+                source: "mongodb", tables: nil)
+            #expect(named.tables == [DocumentBatch.name] && named.onDataLoss == .reread)
+        }
+        expectIssue("write", "needs \"columns\"") {
+            _ = try config(write: "hash", source: "mongodb", tables: [DocumentBatch.name])
+        }
+    }
+
+    @Test func aReReadMustKnowWhatToRead() throws {
+        let reread: [String: ConfigValue] = ["on_data_loss": .string("reread")]
+        #expect(try config().onDataLoss == .reread)
+        let open = try config(write: "invalidate", source: "mongodb", tables: nil)
+        #expect(open.onDataLoss == .stop && open.tables.isEmpty)
+        expectIssue("on_data_loss", "must know what to read") {
+            _ = try config(write: "invalidate", reread, source: "mongodb", tables: nil)
+        }
+        for policy in ["continue", "stop"] {
+            let given = try config(
+                write: "invalidate", ["on_data_loss": .string(policy)], source: "mongodb",
+                tables: nil)
+            #expect(given.onDataLoss.rawValue == policy)
+        }
+        let named = try config(
+            write: "invalidate",
+            reread.merging(["tables": .list([.table(DocumentBatch.name)])]) { $1 },
+            source: "mongodb", tables: nil)
+        #expect(named.onDataLoss == .reread)
+        #expect(RedisSinkConfig.fields.count <= 20)
     }
 
     @Test func twoWritersOfOneTemplateClaimTheSame() throws {

@@ -314,6 +314,25 @@ struct RedisSinkTests {
         await sink.close()
     }
 
+    /// Also where the version is a document's, of an earlier life with another source.
+    @Test func aMissingHashVoidsALeaseBesideALongVersion() async throws {
+        let sink = try await opened(write: "hash")
+        let lua = try LeaseScripts(server)
+        let long = VersionText.of(
+            epoch: 1, token: DocumentBatch.token(0x6740_0000_0000_0001))
+        _ = try server.command("SET", "{item:1}:v", long)
+        #expect(try lua.lease("item:1", "t"))
+        var row = ItemBatch.Row("1", nil)
+        row.isNoteUnchanged = true
+        _ = try await sink.write([ItemBatch.of([.update(row)], commit: 32)])
+        #expect(try side("item:1") == long)
+        #expect(try !lua.fill("item:1", "t", Array("stale".utf8), asHash: true))
+        // What is written in the end is newer, though its version is shorter.
+        _ = try await sink.write([ItemBatch.of([.insert(.init("1", "n"))], commit: 48)])
+        #expect(try side("item:1") == version(48))
+        await sink.close()
+    }
+
     @Test func aSourceThatCannotBeAskedStopsTheSink() async throws {
         let sink = RedisSink(try CacheHarness.config(server), .test())
         _ = try await sink.open(at: nil)

@@ -45,6 +45,8 @@ package struct BSONWriter: Sendable {
         body += littleEndian(Int32(binary.count)) + [0] + binary
     }
 
+    package mutating func appendNull(_ name: String) { begin(0x0A, name) }
+
     package mutating func append(_ name: String, document: [UInt8]) {
         begin(0x03, name)
         body += document

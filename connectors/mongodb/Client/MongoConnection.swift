@@ -1,148 +1,61 @@
 import CLibMongoC
-import Glibc
 import WeirCore
 
 /// A client of a deployment, with a session of its own. Every call blocks; use it on one thread.
 ///
 /// Commands go to the server that was chosen last, until it fails or `choose` is called: a cursor
-/// lives on one server.
-@safe
+/// lives on one server. One command may run ahead, while the caller works on the answer before.
 package final class MongoConnection {
-    private let client: OpaquePointer
-    private var session: OpaquePointer?
-    private var server: UInt32 = 0
-
-    /// How long a search for a server, a new connection and an answer may take.
-    private static let selectionMillis: Int32 = 5000
-    private static let connectMillis: Int32 = 5000
-    private static let socketMillis: Int32 = 60000
+    private let handle: MongoHandle
+    private var ahead: AheadThread?
 
     /// Connects when it is first asked something.
     ///
-    /// - Parameter name: what the server's log and `currentOp` call us.
-    package init(_ url: MongoURL, name: String) throws(MongoFailure) {
-        _ = MongoURL.library
-        var problem = bson_error_t()
-        guard let uri = unsafe mongoc_uri_new_with_error(url.text, &problem) else {
-            throw MongoFailure(.client, "the url is no MongoDB URL")
-        }
-        defer { unsafe mongoc_uri_destroy(uri) }
-        for (option, millis) in [
-            ("serverselectiontimeoutms", Self.selectionMillis),
-            ("connecttimeoutms", Self.connectMillis), ("sockettimeoutms", Self.socketMillis),
-        ] where unsafe !mongoc_uri_has_option(uri, option) {
-            _ = unsafe mongoc_uri_set_option_as_int32(uri, option, millis)
-        }
-        guard let client = unsafe mongoc_client_new_from_uri_with_error(uri, &problem) else {
-            throw MongoFailure(.client, problem.text)
-        }
-        unsafe mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2)
-        _ = unsafe mongoc_client_set_appname(client, String(name.prefix(127)))
-        unsafe self.client = client
+    /// - Parameters:
+    ///   - name: what the server's log and `currentOp` call us.
+    ///   - atPrimary: read there, whatever the URL prefers.
+    package init(_ url: MongoURL, name: String, atPrimary: Bool = false) throws(MongoFailure) {
+        handle = try MongoHandle(url, name: name, atPrimary: atPrimary)
     }
 
-    deinit {
-        // The server is told of the end. One that hangs does not answer, and nobody waits for that.
-        let remains = unsafe Remains(client: client, session: session)
-        let context = unsafe Unmanaged.passRetained(remains).toOpaque()
-        var thread = pthread_t()
-        let isStarted = unsafe pthread_create(
-            &thread, nil,
-            { context in
-                guard let context = unsafe context else { return nil }
-                unsafe Unmanaged<Remains>.fromOpaque(context).takeRetainedValue().free()
-                return nil
-            }, context)
-        if isStarted == 0 {
-            pthread_detach(thread)
-        } else {
-            unsafe Unmanaged<Remains>.fromOpaque(context).takeRetainedValue().free()
-        }
-    }
+    deinit { ahead?.stop() }
 
-    /// What is left of a connection when nobody uses it any more.
-    @safe
-    private final class Remains {
-        private let client: OpaquePointer
-        private let session: OpaquePointer?
-
-        init(client: OpaquePointer, session: OpaquePointer?) {
-            unsafe self.client = client
-            unsafe self.session = session
-        }
-
-        func free() {
-            if let session = unsafe session { unsafe mongoc_client_session_destroy(session) }
-            unsafe mongoc_client_destroy(client)
-        }
-    }
-
-    /// Chooses a server by the URL's read preference, and begins a session there.
+    /// Chooses a server by the URL's read preference, and begins a session there. What ran ahead
+    /// is waited for and forgotten.
     package func choose() throws(MongoFailure) {
-        endSession()
-        var problem = bson_error_t()
-        guard
-            let description = unsafe mongoc_client_select_server(
-                client, false, mongoc_client_get_read_prefs(client), &problem)
-        else { throw MongoFailure(problem) }
-        server = unsafe mongoc_server_description_id(description)
-        unsafe mongoc_server_description_destroy(description)
-        let options = unsafe mongoc_session_opts_new()
-        defer { unsafe mongoc_session_opts_destroy(options) }
-        // Nothing is written in it, and reads ask for a majority by themselves.
-        unsafe mongoc_session_opts_set_causal_consistency(options, false)
-        guard let session = unsafe mongoc_client_start_session(client, options, &problem) else {
-            throw MongoFailure(problem)
-        }
-        unsafe self.session = session
+        _ = try? finish()
+        try handle.choose()
     }
 
-    private func endSession() {
-        if let session = unsafe session { unsafe mongoc_client_session_destroy(session) }
-        unsafe session = nil
-    }
-
-    /// Runs one command, at the chosen server if there is one.
+    /// Runs one command, at the chosen server if there is one, behind the one that runs ahead.
     ///
     /// - Parameter command: a BSON document (`BSONWriter`).
     package func run(
         _ command: [UInt8], database: String
     ) throws(MongoFailure) -> MongoReply {
-        if unsafe session == nil { try choose() }
-        let document = unsafe command.withUnsafeBytes { bytes in
-            unsafe bson_new_from_data(
-                bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count)
-        }
-        guard let document = unsafe document else {
-            throw MongoFailure(.client, "the command is no BSON")
-        }
-        defer { unsafe bson_destroy(document) }
-        let options = unsafe bson_new()
-        defer { unsafe bson_destroy(options) }
-        var problem = bson_error_t()
-        guard unsafe bson_append_int32(options, "serverId", -1, Int32(bitPattern: server)),
-            unsafe mongoc_client_session_append(session, options, &problem)
-        else { throw MongoFailure(problem) }
-        let reply = MongoReply()
-        let isDone = unsafe mongoc_client_command_with_opts(
-            client, database, document, mongoc_client_get_read_prefs(client), options,
-            reply.pointer, &problem)
-        guard isDone else {
-            let failure = MongoFailure(problem, reply)
-            // The next command looks for a server anew.
-            if failure.kind != .command { endSession() }
-            throw failure
-        }
-        return reply
+        ahead?.wait()
+        return try handle.run(command, database: database)
+    }
+
+    /// Runs one command on another thread; `finish` takes its answer before the next one begins.
+    package func begin(_ command: [UInt8], database: String) {
+        let thread = ahead ?? AheadThread(handle)
+        ahead = thread
+        thread.begin(command, database: database)
+    }
+
+    /// Waits for the answer to what began last; nil when nothing did.
+    package func finish() throws(MongoFailure) -> MongoReply? {
+        try ahead?.take()?.get()
     }
 }
 
 /// What the server answered. Owns its bytes.
 @safe
 package final class MongoReply {
-    fileprivate let pointer: OpaquePointer
+    let pointer: OpaquePointer
 
-    fileprivate init() { unsafe pointer = weir_reply_new() }
+    init() { unsafe pointer = weir_reply_new() }
 
     deinit { unsafe weir_reply_free(pointer) }
 
@@ -164,11 +77,14 @@ extension MongoFailure {
     package static let resumable = "ResumableChangeStreamError"
     package static let notResumable = "NonResumableChangeStreamError"
 
-    fileprivate init(_ error: bson_error_t, _ reply: MongoReply? = nil) {
+    init(_ error: bson_error_t, _ reply: MongoReply? = nil) {
         let kind: Kind =
             switch mongoc_error_domain_t(error.domain) {
             case MONGOC_ERROR_SERVER, MONGOC_ERROR_WRITE_CONCERN: .command
             case MONGOC_ERROR_STREAM, MONGOC_ERROR_SERVER_SELECTION, MONGOC_ERROR_PROTOCOL:
+                .network
+            // What a search for a server met with, such as one that does not answer.
+            case MONGOC_ERROR_CLIENT where error.code == MONGOC_ERROR_STREAM_CONNECT.rawValue:
                 .network
             case MONGOC_ERROR_CLIENT where error.code == MONGOC_ERROR_CLIENT_AUTHENTICATE.rawValue:
                 .authentication

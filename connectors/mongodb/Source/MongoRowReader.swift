@@ -2,7 +2,8 @@ package import WeirCore
 import WeirMongoDBClient
 import WeirValues
 
-/// Reads documents as they are now, on a connection of its own.
+/// Reads documents as they are now, on a connection of its own. At the primary: elsewhere they might
+/// be older than what the stream has sent.
 package actor MongoRowReader: RowReader {
     private let config: MongoSourceConfig
     private let context: ConnectorContext
@@ -108,7 +109,8 @@ package actor MongoRowReader: RowReader {
 
     private func connected() throws(MongoFailure) -> MongoConnection {
         if let connection { return connection }
-        let made = try MongoConnection(config.url, name: "weir \(context.pipeline) rows")
+        let made = try MongoConnection(
+            config.url, name: "weir \(context.pipeline) rows", atPrimary: true)
         connection = made
         return made
     }

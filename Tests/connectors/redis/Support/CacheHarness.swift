@@ -28,14 +28,14 @@ final class CacheHarness: Sendable {
     static func config(
         _ server: RedisServer, url: String? = nil, write: String = "json",
         key: String = "item:{id}", _ more: [String: ConfigValue] = [:],
-        connection: [String: ConfigValue] = [:],
-        tables: [TableName] = [TableName(schema: "public", name: "items")]
+        connection: [String: ConfigValue] = [:], source: String = "postgres",
+        tables: [TableName]? = [TableName(schema: "public", name: "items")]
     ) throws -> RedisSinkConfig {
         var values: [String: ConfigValue] = [
             "write": .string(write), "key": .string(key), "tombstone": .duration(.seconds(86_400)),
             "hold": .duration(.seconds(1)), "truncate": .string("ignore"),
-            "on_data_loss": .string("reread"), "int64": .string("number"),
-            "numeric": .string("number"),
+            "on_unknown_key": .string("stop"), "int64": .string("number"),
+            "numeric": .string("number"), "documents": .string("relaxed"),
         ]
         values.merge(more) { $1 }
         var connectionValues: [String: ConfigValue] = [
@@ -46,7 +46,18 @@ final class CacheHarness: Sendable {
             ConfigScope(
                 pipeline: "shop", name: "cache", values: ConfigValues(values),
                 connection: ConfigValues(connectionValues), connectionName: "redis",
-                sourceTables: tables))
+                sourceType: source, sourceTables: tables))
+    }
+
+    /// A sink of the collection `inventory.products`.
+    func documentSink(
+        write: String = "json", key: String = "product:{_id}", _ more: [String: ConfigValue] = [:],
+        rows: (any RowReader)? = nil
+    ) throws -> RedisSink {
+        let config = try Self.config(
+            server, write: write, key: key, more, source: "mongodb",
+            tables: [DocumentBatch.name])
+        return try sink(config, rows: rows)
     }
 
     func sink(
@@ -55,9 +66,9 @@ final class CacheHarness: Sendable {
         try sink(try Self.config(server, write: write, key: key, more))
     }
 
-    func sink(_ config: RedisSinkConfig) throws -> RedisSink {
+    func sink(_ config: RedisSinkConfig, rows: (any RowReader)? = nil) throws -> RedisSink {
         let base = ConnectorContext.test("cache")
-        let rows = rows
+        let rows = rows ?? self.rows
         return RedisSink(
             config,
             ConnectorContext(

@@ -42,11 +42,19 @@ struct LeaseScripts {
 
 /// What versions look like in side keys.
 enum VersionText {
-    static func of(epoch: UInt32, commit: UInt64, ordinal: UInt32 = 0) -> String {
+    static func of(
+        epoch: UInt32, commit: UInt64, ordinal: UInt32 = 0, tail: String = ""
+    ) -> String {
         func hex(_ number: UInt64, _ digits: Int) -> String {
             let text = String(number, radix: 16, uppercase: true)
             return String(repeating: "0", count: digits - text.utf8.count) + text
         }
-        return hex(UInt64(epoch), 8) + hex(commit, 16) + hex(UInt64(ordinal), 8)
+        return hex(UInt64(epoch), 8) + hex(commit, 16) + hex(UInt64(ordinal), 8) + tail
+    }
+
+    /// Of an event that has this token.
+    static func of(epoch: UInt32, token: String) -> String {
+        let time = UInt64(token.dropFirst(2).prefix(16), radix: 16) ?? 0
+        return of(epoch: epoch, commit: time, tail: String(token.dropFirst(18)))
     }
 }

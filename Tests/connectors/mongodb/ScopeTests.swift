@@ -1,0 +1,69 @@
+import Testing
+import WeirCore
+import WeirTesting
+
+@testable import WeirMongoDBSource
+
+extension MongoSourceTests {
+    /// What is followed may change between two runs.
+    @Suite struct Scopes {
+        /// A source of the same pipeline with another configuration, opened where this one stands.
+        private func reopen(
+            _ source: SourceHarness, _ database: TestDatabase, _ collections: [String]?,
+            isDeployment: Bool = false
+        ) async throws -> SourceHarness {
+            let other =
+                isDeployment
+                ? try SourceHarness(
+                    url: database.set.url(), pipeline: database.pipeline, config: [:])
+                : try SourceHarness(database, collections)
+            await source.source.close()
+            try await other.open(atStored: source.stored)
+            return other
+        }
+
+        @Test("CORRECTNESS 62: collections are added and taken off, and the position stays good")
+        func collections() async throws {
+            let database = try await TestDatabase()
+            var source = try await SourceHarness.open(database, ["t"])
+            // The position is an event of the one collection.
+            try await database.insert(#"{"_id": 1}"#)
+            #expect(try await source.read(1).ids == ["1"])
+            for (id, (collections, followed)) in [
+                (["u"], ["u"]), (["t", "u"], ["t", "u"]), (nil, ["t", "u", "v"]), (["t"], ["t"]),
+            ].enumerated() {
+                for collection in ["t", "u", "v"] {
+                    try await database.insert(#"{"_id": "\#(id)"}"#, into: collection)
+                }
+                source = try await reopen(source, database, collections)
+                let names = try await source.read(followed.count).map(\.table.name)
+                #expect(names == followed)
+                #expect(source.start?.warnings.isEmpty == true)
+            }
+        }
+
+        @Test(
+            "CORRECTNESS 62: from a database to the deployment and back, nothing lost",
+            arguments: [true, false])
+        func deploymentAndBack(endsElsewhere: Bool) async throws {
+            let database = try await TestDatabase()
+            let other = try await TestDatabase()
+            var source = try await SourceHarness.open(database, nil)
+            try await database.insert(#"{"_id": 1}"#)
+            #expect(try await source.read(1).ids == ["1"])
+            source = try await reopen(source, database, nil, isDeployment: true)
+            let warning = "the change stream covered \(database.name), it covers deployment now"
+            #expect(source.start?.warnings == [warning])
+            try await database.insert(#"{"_id": 2}"#)
+            if endsElsewhere { try await other.insert(#"{"_id": 3}"#) }
+            let changes = try await source.read(
+                until: "all", events: 1) { $1.count == (endsElsewhere ? 2 : 1) }
+            #expect(changes.ids == (endsElsewhere ? ["2", "3"] : ["2"]))
+            try await database.insert(#"{"_id": 4}"#)
+            try await other.insert(#"{"_id": 5}"#)
+            source = try await reopen(source, database, nil)
+            #expect(source.start?.warnings.count == 1)
+            #expect(try await source.drain().ids == ["4"])
+        }
+    }
+}
