@@ -72,8 +72,8 @@ public struct Event: Sendable, BitwiseCopyable {
     public let flags: UInt8
     /// Index into `EventBatch.tables`.
     public let table: UInt32
-    /// Where the transaction committed in the source's log (PostgreSQL: commit LSN; MongoDB: cluster
-    /// time, seconds in the upper half and increment in the lower).
+    /// Where the transaction committed in the source's log. PostgreSQL: commit LSN; MongoDB:
+    /// cluster time, seconds in the upper half and increment in the lower.
     public let commit: UInt64
     /// The number of the change inside its transaction, from 0; always 0 where `details` hold a
     /// token.

@@ -98,7 +98,7 @@ package final class MongoReplicaSet: Sendable {
 
     private func initiate() async throws {
         let members = nodes.enumerated().map { #"{"_id": \#($0), "host": "\#($1.address)"}"# }
-        // Elections are quicker than a server's own 10 s, and no quicker than a busy machine allows.
+        // Elections are quicker than a server's own 10 s, but not than a busy machine allows.
         let configuration = """
             {"_id": "\(Self.name)", "members": [\(members.joined(separator: ","))],
             "settings": {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}}

@@ -28,9 +28,9 @@ struct BSONWalk {
             return text.upperBound + 1
         case .int32:
             guard let number = load(Int32.self, at: offset, before: end) else { return nil }
-            if mode == .canonical { writer.append(#"{"$numberInt":""#) }
+            if mode == .canonical { writer.append("{\"$numberInt\":\"") }
             writer.appendDecimal(Int64(number))
-            if mode == .canonical { writer.append(#""}"#) }
+            if mode == .canonical { writer.append("\"}") }
             return offset + 4
         case .int64:
             guard let number = load(Int64.self, at: offset, before: end) else { return nil }
@@ -166,7 +166,7 @@ struct BSONWalk {
         case .canonical:
             writer.append(#"{"$numberLong":""#)
             writer.appendDecimal(number)
-            writer.append(#""}"#)
+            writer.append("\"}")
         case .plain:
             // Readers in JavaScript lose the digits of large ones.
             writer.append(UInt8(ascii: "\""))
@@ -179,13 +179,13 @@ struct BSONWalk {
         if mode != .canonical, number.isFinite { return writer.appendShortest(number) }
         writer.append(mode == .plain ? "\"" : #"{"$numberDouble":""#)
         writer.append(double: number)
-        writer.append(mode == .plain ? "\"" : #""}"#)
+        writer.append(mode == .plain ? "\"" : "\"}")
     }
 
     func appendObjectId(at offset: Int, into writer: inout JSONWriter) {
         writer.append(mode == .plain ? "\"" : #"{"$oid":""#)
         unsafe writer.appendHex(part(offset..<(offset + 12)))
-        writer.append(mode == .plain ? "\"" : #""}"#)
+        writer.append(mode == .plain ? "\"" : "\"}")
     }
 
     private func appendDate(_ millis: Int64, into writer: inout JSONWriter) {
@@ -193,11 +193,11 @@ struct BSONWalk {
         case .relaxed where millis >= 0 && millis < BSONDate.year10000:
             writer.append(#"{"$date":""#)
             writer.append(date: millis, keepsZeros: false)
-            writer.append(#""}"#)
+            writer.append("\"}")
         case .relaxed, .canonical:
             writer.append(#"{"$date":{"$numberLong":""#)
             writer.appendDecimal(millis)
-            writer.append(#""}}"#)
+            writer.append("\"}}")
         case .plain:
             writer.append(UInt8(ascii: "\""))
             writer.append(plainDate: millis)

@@ -82,13 +82,8 @@ package struct Projection: Sendable {
             }
             fields.append(
                 Field(
-                    column: reference.column,
-                    kind: ValueKind(type, options: options),
-                    place: place,
-                    slot: slot,
-                    name: names.slots[slot]
-                )
-            )
+                    column: reference.column, kind: ValueKind(type, options: options),
+                    place: place, slot: slot, name: names.slots[slot]))
             if type.valueClass == .opaque { opaque.append(member: output, type.name) }
         }
         var key: [Field] = []
@@ -102,13 +97,8 @@ package struct Projection: Sendable {
             }
             key.append(
                 Field(
-                    column: index,
-                    kind: ValueKind(column.type, options: options),
-                    place: whole,
-                    slot: shown?.slot ?? slot,
-                    name: names.slots[slot]
-                )
-            )
+                    column: index, kind: ValueKind(column.type, options: options), place: whole,
+                    slot: shown?.slot ?? slot, name: names.slots[slot]))
             if shown == nil, column.type.valueClass == .opaque {
                 opaque.append(member: column.name, column.type.name)
             }

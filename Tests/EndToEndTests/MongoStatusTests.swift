@@ -175,14 +175,16 @@ extension EndToEnd {
         // MARK: Lost
 
         /// The server drops the oldest megabyte of ten when it has written another.
-        private func outrun(_ position: ClusterMoment, in database: MongoDatabase) async throws {
+        private func outrun(
+            _ position: ClusterMoment, in database: MongoDatabase, from id: Int = 0
+        ) async throws {
             struct Reply: Decodable {
                 struct Cursor: Decodable { let firstBatch: [Entry] }
                 struct Entry: Decodable { let ts: ClusterMoment }
                 let cursor: Cursor
             }
             let text = String(repeating: "x", count: 1 << 20)
-            var count = 0
+            var count = id
             try await eventually(within: .seconds(60), "the oplog begins behind \(position)") {
                 for _ in 0..<4 {
                     count += 1
@@ -260,6 +262,29 @@ extension EndToEnd {
             try home.once()
             #expect(try documentIDs(home.output) == [1, 2, 3, 6, 7])
             #expect(try home.facts().source.retention?.status == "safe")
+            try await expectLostUnderAnOpenStream(database, home)
+        }
+
+        /// The oplog ends behind a daemon that is frozen, under its open cursor.
+        private func expectLostUnderAnOpenStream(
+            _ database: MongoDatabase, _ home: WeirHome
+        ) async throws {
+            let daemon = try home.run()
+            try await eventually("it streams") { try home.facts().state == "streaming" }
+            try await database.insert(8...9)
+            try await eventually("two lines more") { lines(of: home.output).count == 7 }
+            let position = try await database.now()
+            daemon.signal(SIGSTOP)
+            try await database.insert(10...12)
+            try await outrun(position, in: database, from: 1_000_000)
+            try await outrun(try await database.now(), in: database, from: 2_000_000)
+            daemon.signal(SIGCONT)
+            _ = try await home.untilProblem("mongodb.history_lost")
+            try await eventually("it has stopped") { try home.facts().state == "stopped" }
+            // The server may have answered once more before it saw nobody was there.
+            let ids = try documentIDs(home.output)
+            #expect(ids.count >= 7 && ids == [1, 2, 3] + (6..<(3 + ids.count)), "no gap: \(ids)")
+            try await home.stop(daemon)
         }
     }
 }

@@ -234,7 +234,7 @@ extension EndToEnd {
             try await database.shell.delete(#"{"_id": 1}"#, from: place)
             let problem = try await home.untilProblem("redis.key_unknown")
             #expect("\(problem)".contains("changeStreamPreAndPostImages"), "\(problem)")
-            // With images from now on, what comes next is known.
+            // Nothing was removed that may be another document's.
             #expect(try redis.text("tenant:t:stock:1") == "3")
             try await home.stop(daemon)
         }

@@ -38,7 +38,8 @@ import Testing
 
     private static func allowed(inConnector system: String, role: String) -> Set<String> {
         let base: Set = ["WeirCore", "WeirJSON", "WeirValues"]
-        let own = system == "mongodb" ? "MongoDB" : system.prefix(1).uppercased() + system.dropFirst()
+        let own =
+            system == "mongodb" ? "MongoDB" : system.prefix(1).uppercased() + system.dropFirst()
         let name = "Weir\(own)"
         if role == "Client" { return ["WeirCore"] }
         return system == "builtin" ? base.union(["WeirFiles"]) : base.union([name + "Client"])

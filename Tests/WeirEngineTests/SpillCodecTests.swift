@@ -94,12 +94,12 @@ import WeirTesting
             for event in batch.events {
                 #expect(WeirCore.Operation.allCases.contains(event.operation))
                 #expect(event.table < UInt32(batch.tables.count))
-                for slice in [event.key, event.before, event.after] {
+                for slice in [event.key, event.before, event.after, event.details] {
                     #expect(slice.range.upperBound <= batch.values.count)
                 }
             }
             for value in batch.values {
-                #expect(value.form.rawValue <= Value.Form.bson.rawValue)
+                #expect(value.form.rawValue <= Value.Form.bsonKey.rawValue)
                 #expect(value.bytes.range.upperBound <= batch.arena.count)
             }
         }

@@ -187,7 +187,8 @@ extension MongoSourceTests {
             try await first.run(#"{"dropDatabase": 1}"#)
             try await second.insert(#"{"_id": 3}"#)
             let changes = try await source.drain()
-            #expect(changes.map(\.table.schema) == [first.name, second.name, first.name, second.name])
+            #expect(
+                changes.map(\.table.schema) == [first.name, second.name, first.name, second.name])
             #expect(
                 changes.texts == [
                     #"insert t {"_id":1} + {"_id":1}"#, #"insert t {"_id":2} + {"_id":2}"#,

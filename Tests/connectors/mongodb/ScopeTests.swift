@@ -30,9 +30,9 @@ extension MongoSourceTests {
             try await database.insert(#"{"_id": 1}"#)
             #expect(try await source.read(1).ids == ["1"])
             for (id, (collections, followed)) in [
-                (["u"], ["u"]), (["t", "u"], ["t", "u"]), (nil, ["t", "u", "v"]), (["t"], ["t"]),
+                (["u"], ["u"]), (["t", "u"], ["t", "u"]), (nil, ["v", "t", "u"]), (["t"], ["t"]),
             ].enumerated() {
-                for collection in ["t", "u", "v"] {
+                for collection in ["v", "t", "u"] {
                     try await database.insert(#"{"_id": "\#(id)"}"#, into: collection)
                 }
                 source = try await reopen(source, database, collections)
@@ -40,6 +40,28 @@ extension MongoSourceTests {
                 #expect(names == followed)
                 #expect(source.start?.warnings.isEmpty == true)
             }
+        }
+
+        @Test("CORRECTNESS 62: also where the position is inside a transaction")
+        func insideATransaction() async throws {
+            let database = try await TestDatabase()
+            for collection in ["t", "u"] {
+                try await database.run(#"{"create": "\#(collection)"}"#)
+            }
+            var source = try await SourceHarness.open(database)
+            try await database.shell.transaction {
+                for id in 1...3 {
+                    try await database.insert(#"{"_id": \#(id)}"#)
+                    try await database.insert(#"{"_id": \#(id)}"#, into: "u")
+                }
+            }
+            let change = try await source.read(3)[1]
+            let identity = try #require(source.stored?.identity)
+            source = try SourceHarness(database, ["u"])
+            try await source.open(
+                atStored: StoredPosition(
+                    position: Position(token: change.position.token + "+"), identity: identity))
+            #expect(try await source.drain().ids == ["2", "3"])
         }
 
         @Test(

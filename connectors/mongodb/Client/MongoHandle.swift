@@ -1,8 +1,8 @@
 import CLibMongoC
 import Glibc
 
-/// libmongoc's client and session of one connection. Every call blocks; one thread at a time may use
-/// it.
+/// libmongoc's client and session of one connection. Every call blocks; one thread at a time may
+/// use it.
 @safe
 final class MongoHandle {
     private let client: OpaquePointer

@@ -183,7 +183,10 @@ struct ChangeStream: ~Copyable {
             }
         ]
         if case .collections(let names) = config.scope {
-            stages.append(BSONWriter.document { $0.appendDocument("$match") { match(&$0, names) } })
+            stages.append(
+                BSONWriter.document {
+                    $0.appendDocument("$match") { match(&$0, names, from: start) }
+                })
         }
         if fullness == .keysOnly {
             // `_id` stays: without it a stream cannot be resumed (CORRECTNESS 62).
@@ -204,7 +207,13 @@ struct ChangeStream: ~Copyable {
     ///
     /// Every clause costs the server time for every event of the oplog; these are the cheapest that
     /// say it (`weir-bench --case mongodb-backlog`).
-    private static func match(_ condition: inout BSONWriter, _ names: [TableName]) {
+    ///
+    /// The server applies the condition to its oplog, where it then looks for the event of the token
+    /// too: that one is taken whatever collection it is of, since it may not be followed any more
+    /// (CORRECTNESS 62).
+    private static func match(
+        _ condition: inout BSONWriter, _ names: [TableName], from start: ResumeToken?
+    ) {
         var choices: [[UInt8]] = []
         let databases = Set(names.map(\.schema)).sorted()
         for database in databases {
@@ -224,6 +233,10 @@ struct ChangeStream: ~Copyable {
                         }
                     })
             }
+        }
+        if let start {
+            choices.append(
+                BSONWriter.document { $0.append("clusterTime", timestamp: start.clusterTime) })
         }
         condition.append("$or", array: choices)
     }

@@ -42,7 +42,7 @@ struct EventDecoder: ~Copyable {
         let isCovered: Bool
     }
 
-    /// Above this many they are forgotten and found anew: a deployment may make collections all day.
+    /// Above this many they are forgotten and found anew: a deployment may make new ones all day.
     private static let collectionsMax = 4096
 
     init(_ scope: Scope, firstSchemaVersion: UInt32) {

@@ -2,8 +2,8 @@ package import WeirCore
 import WeirMongoDBClient
 import WeirValues
 
-/// Reads documents as they are now, on a connection of its own. At the primary: elsewhere they might
-/// be older than what the stream has sent.
+/// Reads documents as they are now, on a connection of its own. At the primary: elsewhere they
+/// might be older than what the stream has sent.
 package actor MongoRowReader: RowReader {
     private let config: MongoSourceConfig
     private let context: ConnectorContext

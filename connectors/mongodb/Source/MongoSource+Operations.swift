@@ -47,13 +47,15 @@ extension MongoSource: SourceProbe {
             name: name, active: isOpen, status: "safe", head: ClusterTime.text(window.last),
             confirmed: confirmed)
         retention.windowSeconds = Double(max(0, length))
-        if let held = held?.clusterTime {
+        if let time = held?.clusterTime {
             // What is idle is not behind: its position moves with the log's end.
-            let left = held.clusterSeconds - window.first.clusterSeconds
+            let left = time.clusterSeconds - window.first.clusterSeconds
             retention.headroomSeconds = Double(left)
             // A log that is a few seconds old is half over at once.
             let isBehind = 2 * left < length && length - left > 60
-            retention.status = left < 0 ? "lost" : isBehind ? "at risk" : "safe"
+            // Seconds are too coarse to tell whether the oplog still has the position.
+            let isLost = time < window.first
+            retention.status = isLost ? "lost" : isBehind ? "at risk" : "safe"
         }
         return retention
     }

@@ -18,6 +18,8 @@ package actor MongoSource: SourceConnector {
     }
 
     private var reader: StreamReader?
+    /// Where reading began if the stream had to begin earlier: what it repeats is left out.
+    private var floor: Position?
     private var nextSchemaVersion: UInt32 = 1
 
     package init(_ config: MongoSourceConfig, _ context: ConnectorContext) throws(WeirError) {
@@ -52,7 +54,16 @@ package actor MongoSource: SourceConnector {
         let facts = try checkedFacts(connection)
         let identity = facts.identity(of: config.scope)
         var start: ResumeToken?
-        if let stored { start = try checked(stored, facts) }
+        floor = nil
+        if let stored {
+            let token = try checked(stored, facts)
+            start = token
+            // CORRECTNESS 62: a stream of another scope may not show the event of the token.
+            if let scope = stored.identity["scope"], scope != identity["scope"] {
+                start = .at(clusterTime: token.clusterTime)
+                floor = stored.position
+            }
+        }
         let opener = opener(connection, facts)
         let stream = try opener.begin(at: start, .images, doing: "open the change stream")
         let here = stream.here
@@ -158,8 +169,12 @@ package actor MongoSource: SourceConnector {
             nextSchemaVersion = reader.nextSchemaVersion
             throw error
         }
-        let here = reader.stream.here.position
+        var here = reader.stream.here.position
         self.reader = consume reader
-        return batch.seal(resume: isSplit ? nil : here, end: here)
+        guard let floor else { return batch.seal(resume: isSplit ? nil : here, end: here) }
+        here = max(here, floor)
+        var sealed = batch.seal(resume: isSplit ? nil : here, end: here)
+        sealed.drop(through: floor)
+        return sealed
     }
 }

@@ -13,6 +13,10 @@ struct StreamReader: ~Copyable {
     /// Bytes that a document looked up has had on average, so that a batch stays within its limit.
     private var documentBytes = 1024
 
+    /// Documents looked up at a time. A hundred of the largest stay below what a batch can hold,
+    /// whatever those before were like.
+    private static let lookUpMax = 100
+
     init(
         _ opener: StreamOpener, _ stream: consuming ChangeStream, decoder: consuming EventDecoder
     ) {
@@ -79,7 +83,9 @@ struct StreamReader: ~Copyable {
             if case .withoutDocument(let event) = outcome {
                 missing.append(event)
                 // What is still to come must not make the batch much larger than it may be.
-                if missing.count * documentBytes >= batch.byteLimit {
+                if missing.count >= Self.lookUpMax
+                    || missing.count * documentBytes >= batch.byteLimit
+                {
                     try lookUp(&batch)
                 }
             }

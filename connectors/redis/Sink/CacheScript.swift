@@ -9,7 +9,7 @@
 ///     VERSION+         that service put it back
 ///
 /// They are compared as text. Two versions that differ do so at a digit that both have, whatever
-/// the server's locale thinks of the other characters; as numbers they would be doubles and lose the
+/// the server's locale thinks of other characters; as numbers they would be doubles and lose the
 /// low digits.
 ///
 /// Several keys of one call share a lifetime: LIVES is up to eight pairs, of milliseconds a value

@@ -31,9 +31,9 @@ struct KeyFields: Sendable {
         isWhole = paths.contains(Array(TableSchema.wholeDocument.utf8))
     }
 
-    /// Whether the row may have had another key before an update: one of the names the source gives
-    /// is a field of the key, holds one or is a part of one; or it gives no names, as for a document
-    /// that was replaced.
+    /// Whether the row may have had another key before an update: one of the names the source
+    /// gives is a field of the key, holds one or is a part of one; or it gives no names, as for a
+    /// document that was replaced.
     ///
     /// A name that has a dot of its own counts as a path, so a change is never overlooked.
     func mayHaveChanged(by event: Event, in view: BatchView) -> Bool {
