@@ -50,7 +50,7 @@ extension EndToEnd {
             _ position: inout ClusterMoment?, meanwhile: () async throws -> Void
         ) async throws {
             let daemon = try home.run()
-            try await Task.sleep(for: random.milliseconds(20...450))
+            try await Task.sleep(for: random.milliseconds(20...550))
             try await meanwhile()
             #expect(daemon.isRunning, "it ended by itself: \(home.logText().suffix(2000))")
             daemon.signal(SIGKILL)
@@ -121,7 +121,7 @@ extension EndToEnd {
             #expect(found == expected)
             print("\(tally), \(found.count) changes")
             #expect(tally.kills == 50)
-            #expect(tally.advances >= 10)
+            #expect(tally.advances >= 5)
             #expect(tally.truncations >= 1)
             #expect(tally.operations > 500 && found.count > 5000)
         }

@@ -108,7 +108,11 @@ extension MongoSourceTests {
             all.append([member(0x03, name, nested(100))])
             // As deep as a server takes.
             all.append([member(0x03, name, nested(178))])
-            all.append([member(0x05, name, littleEndian(2_000_000) + [0] + [UInt8](repeating: 7, count: 2_000_000))])
+            all.append([
+                member(
+                    0x05, name,
+                    littleEndian(2_000_000) + [0] + [UInt8](repeating: 7, count: 2_000_000))
+            ])
             return all
         }()
 

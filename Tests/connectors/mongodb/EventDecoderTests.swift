@@ -68,7 +68,9 @@ struct EventDecoderTests {
         #expect(waiting.0.events.first?.operation == .update)
     }
 
-    @Test("CORRECTNESS 56: drop and rename end a collection; other kinds are left out, and no failure")
+    @Test(
+        "CORRECTNESS 56: drop and rename end a collection; other kinds are left out, and no failure"
+    )
     func ends() throws {
         var drop = SampleEvent(key: nil, document: nil)
         drop.kind = "drop"
@@ -151,7 +153,8 @@ struct EventDecoderTests {
             texts == [nil, "ab\(rest):7", "ab\(rest):7", "ab\(rest):8", "cd\(rest):7", nil])
     }
 
-    @Test("CORRECTNESS 67: the time is the server's clock in milliseconds, before 6.0 whole seconds")
+    @Test(
+        "CORRECTNESS 67: the time is the server's clock in milliseconds, before 6.0 whole seconds")
     func commitTime() throws {
         var old = SampleEvent()
         old.wallMillis = nil

@@ -22,7 +22,9 @@ extension MongoSourceTests {
             #"{"$minKey": 1}"#, #"{"$maxKey": 1}"#,
         ]
 
-        @Test("CORRECTNESS 59: a delete has the key, and every type may be one", arguments: [true, false])
+        @Test(
+            "CORRECTNESS 59: a delete has the key, and every type may be one",
+            arguments: [true, false])
         func everyType(hasImages: Bool) async throws {
             let database = try await TestDatabase()
             if hasImages { try await database.createWithImages() }
@@ -36,11 +38,13 @@ extension MongoSourceTests {
             let changed = try await source.drain()
             #expect(changed.map(\.key) == keys + keys)
             #expect(
-                changed.suffix(keys.count).texts == keys.map { key in
-                    let after = key.dropLast() + #","a":1}"#
-                    return hasImages
-                        ? "update t \(key) - \(key) + \(after)" : "update t \(key) + \(after), late"
-                })
+                changed.suffix(keys.count).texts
+                    == keys.map { key in
+                        let after = key.dropLast() + #","a":1}"#
+                        return hasImages
+                            ? "update t \(key) - \(key) + \(after)"
+                            : "update t \(key) + \(after), late"
+                    })
             #expect(changed.allSatisfy { !$0.isGone })
             try await database.shell.delete("{}", from: database.path("t"), many: true)
             let deleted = try await source.drain()

@@ -32,7 +32,9 @@ extension MongoSourceTests {
                 let error = try #require(lost)
                 #expect(error.code.name == "mongodb.history_lost")
                 #expect(error.disposition == .positionLost)
-                #expect(error.hint?.contains("weir position set \(database.pipeline) now --yes") == true)
+                #expect(
+                    error.hint?.contains("weir position set \(database.pipeline) now --yes") == true
+                )
                 #expect(error.detail == "The server's code is 286.")
             }
             let kept = try await source.source.probe(held: old.position)
@@ -65,7 +67,8 @@ extension MongoSourceTests {
             }
             #expect(error.code.name == "mongodb.token_unfit")
             #expect(error.disposition == .positionLost)
-            #expect(error.hint?.contains("weir position set \(database.pipeline) now --yes") == true)
+            #expect(
+                error.hint?.contains("weir position set \(database.pipeline) now --yes") == true)
         }
 
         /// The server is asked with each: it either takes the place, or says what we have a rule

@@ -48,7 +48,8 @@ struct MongoFailureMapTests {
             ("token_unfit", .positionLost, [280, 260, 9, 14, 15, 207, 40646, 50811, 51057]),
             ("event_too_large", .blocked, [10334]), ("permission", .blocked, [13]),
             ("authentication", .transient, [18]), ("not_replica_set", .blocked, [40573]),
-            ("unsupported", .blocked, [40324, 59]), ("command_failed", .transient, [1, 8, 50, 237]),
+            ("unsupported", .blocked, [40324, 59]),
+            ("command_failed", .transient, [1, 8, 50, 237]),
         ] as [(String, Disposition, [Int])])
     func codes(name: String, disposition: Disposition, codes: [Int]) {
         let hinted = ["history_lost", "token_unfit", "permission", "not_replica_set"]
@@ -71,7 +72,8 @@ struct MongoFailureMapTests {
         let login = map.error(MongoFailure(.authentication, "no"), doing: "connect")
         #expect(login.code.name == "mongodb.authentication")
         #expect(login.disposition == .transient)
-        #expect(map.error(MongoFailure(.client, "?"), doing: "x").code.name == "mongodb.command_failed")
+        #expect(
+            map.error(MongoFailure(.client, "?"), doing: "x").code.name == "mongodb.command_failed")
     }
 
     @Test func hintsCanBePasted() {

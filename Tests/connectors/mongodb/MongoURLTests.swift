@@ -30,20 +30,22 @@ struct MongoURLTests {
         #expect(url.tlsWarning(connection: "c") == nil)
     }
 
-    @Test(arguments: [
-        ("mongodb://localhost", nil), ("mongodb://LOCALHOST:1", nil), ("mongodb://127.0.0.1", nil),
-        ("mongodb://127.1.2.3:5,[::1],%2Fvar%2Frun%2Fmongodb.sock", nil),
-        ("mongodb://db.internal", "no TLS"), ("mongodb://localhost,db.internal", "no TLS"),
-        ("mongodb://localhost.example.com", "no TLS"), ("mongodb://127.example.com", "no TLS"),
-        ("mongodb://127.0.0.1.example.com", "no TLS"), ("mongodb://[::2]", "no TLS"),
-        ("mongodb://[::1:2]", "no TLS"), ("mongodb://db.internal/?tls=false", "no TLS"),
-        ("mongodb://db.internal/?tls=true", nil), ("mongodb://db.internal/?ssl=true", nil),
-        ("mongodb://db.internal/?tls=true&tlsInsecure=true", "check"),
-        ("mongodb://db.internal/?tls=true&tlsAllowInvalidCertificates=true", "check"),
-        ("mongodb://db.internal/?tls=true&tlsAllowInvalidHostnames=true", "check"),
-        ("mongodb://db.internal/?ssl=true&sslAllowInvalidHostnames=true", "check"),
-        ("mongodb+srv://localhost.example.com/?tls=false", "no TLS"),
-    ] as [(String, String?)])
+    @Test(
+        arguments: [
+            ("mongodb://localhost", nil), ("mongodb://LOCALHOST:1", nil),
+            ("mongodb://127.0.0.1", nil),
+            ("mongodb://127.1.2.3:5,[::1],%2Fvar%2Frun%2Fmongodb.sock", nil),
+            ("mongodb://db.internal", "no TLS"), ("mongodb://localhost,db.internal", "no TLS"),
+            ("mongodb://localhost.example.com", "no TLS"), ("mongodb://127.example.com", "no TLS"),
+            ("mongodb://127.0.0.1.example.com", "no TLS"), ("mongodb://[::2]", "no TLS"),
+            ("mongodb://[::1:2]", "no TLS"), ("mongodb://db.internal/?tls=false", "no TLS"),
+            ("mongodb://db.internal/?tls=true", nil), ("mongodb://db.internal/?ssl=true", nil),
+            ("mongodb://db.internal/?tls=true&tlsInsecure=true", "check"),
+            ("mongodb://db.internal/?tls=true&tlsAllowInvalidCertificates=true", "check"),
+            ("mongodb://db.internal/?tls=true&tlsAllowInvalidHostnames=true", "check"),
+            ("mongodb://db.internal/?ssl=true&sslAllowInvalidHostnames=true", "check"),
+            ("mongodb+srv://localhost.example.com/?tls=false", "no TLS"),
+        ] as [(String, String?)])
     func whatIsNotVerifiedIsWarnedOfUnlessLocal(text: String, warning: String?) throws {
         let found = try MongoURL(text).tlsWarning(connection: "cms")
         #expect((found == nil) == (warning == nil), "\(found ?? "none")")

@@ -21,7 +21,8 @@ struct ResumeTokenTests {
             ResumeToken.at(clusterTime: 0x6B01_8FE0_0000_0010).position.token
                 == "826B018FE000000010")
         #expect(
-            ResumeToken.after(data: Self.data, typeBits: [0x81]).position.token == Self.data + "+81")
+            ResumeToken.after(data: Self.data, typeBits: [0x81]).position.token == Self.data + "+81"
+        )
     }
 
     @Test func theClusterTimeIsInTheToken() {
@@ -41,7 +42,8 @@ struct ResumeTokenTests {
     }
 
     /// CORRECTNESS 70.
-    @Test("CORRECTNESS 70: positions order as the server orders: a time, its events, what is behind")
+    @Test(
+        "CORRECTNESS 70: positions order as the server orders: a time, its events, what is behind")
     func order() throws {
         let events = [
             "826B018FE0000000102B022C0100296E5A1004AA46645F696400FE6C",

@@ -79,7 +79,8 @@ extension MongoSourceTests {
             try await database.insert(#"{"_id": 2}"#)
             if endsElsewhere { try await other.insert(#"{"_id": 3}"#) }
             let changes = try await source.read(
-                until: "all", events: 1) { $1.count == (endsElsewhere ? 2 : 1) }
+                until: "all", events: 1
+            ) { $1.count == (endsElsewhere ? 2 : 1) }
             #expect(changes.ids == (endsElsewhere ? ["2", "3"] : ["2"]))
             try await database.insert(#"{"_id": 4}"#)
             try await other.insert(#"{"_id": 5}"#)

@@ -63,7 +63,8 @@ extension MongoSourceTests {
             for id in ["1", "2", "3"] {
                 // One is asked for, and the server has sent them all.
                 let changes = try await source.read(
-                    until: "one", events: 1) { !$1.isEmpty }
+                    until: "one", events: 1
+                ) { !$1.isEmpty }
                 #expect(changes.ids == [id])
                 let resume = try #require(source.batch.resume)
                 #expect(resume == source.batch.end)

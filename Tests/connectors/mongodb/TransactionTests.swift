@@ -28,16 +28,17 @@ extension MongoSourceTests {
             }
         }
 
-        @Test("CORRECTNESS 60: a transaction is handed on whole, with one place to resume behind it")
+        @Test(
+            "CORRECTNESS 60: a transaction is handed on whole, with one place to resume behind it")
         func whole() async throws {
             let database = try await start()
             let source = try await SourceHarness.open(database)
             try await database.insert(#"{"_id": 0}"#)
             try await insert(1...10, database)
             try await database.insert(#"{"_id": 11}"#)
-            // Two events are a full batch.
+            // Four events are a full batch.
             var batches: [[Change]] = []
-            _ = try await source.read(until: "all", events: 2) { source, changes in
+            _ = try await source.read(until: "all", events: 4) { source, changes in
                 batches.append(Array(changes.suffix(source.batch.events.count)))
                 return changes.count == 12
             }
@@ -109,15 +110,17 @@ extension MongoSourceTests {
             }
             let changes = try await source.drain(events: 3)
             #expect(
-                changes.ids == (0..<5).flatMap { round in
-                    ["b", "a"].flatMap { name in
-                        (0..<4).map { #""\#(name)\#(round)\#($0)""# }
-                    }
-                })
+                changes.ids
+                    == (0..<5).flatMap { round in
+                        ["b", "a"].flatMap { name in
+                            (0..<4).map { #""\#(name)\#(round)\#($0)""# }
+                        }
+                    })
             #expect(Set(changes.map(\.transaction)).count == 10)
         }
 
-        @Test("CORRECTNESS 60: a transaction far larger than a batch is handed on in parts, in order")
+        @Test(
+            "CORRECTNESS 60: a transaction far larger than a batch is handed on in parts, in order")
         func large() async throws {
             let database = try await start()
             let source = try await SourceHarness.open(database)
@@ -149,7 +152,8 @@ extension MongoSourceTests {
             #expect(try await source.read(22).ids == (1...22).map { "\($0)" })
         }
 
-        @Test("CORRECTNESS 60: a transaction's updates are looked up, its deletes are in their place")
+        @Test(
+            "CORRECTNESS 60: a transaction's updates are looked up, its deletes are in their place")
         func everyKind() async throws {
             let database = try await start()
             try await database.insert(#"{"_id": 1}"#, #"{"_id": 2}"#)

@@ -61,12 +61,14 @@ extension MongoSourceTests {
                     """
                 #expect(try await change(update) == said(#""\#(shown)":7"#))
             }
-            let unset = #"[{"$replaceWith": {"$unsetField": {"field": {"$literal": "$y"}, "input": "$$ROOT"}}}]"#
+            let unset =
+                #"[{"$replaceWith": {"$unsetField": {"field": {"$literal": "$y"}, "input": "$$ROOT"}}}]"#
             #expect(try await change(unset) == said("", removed: #""$y""#))
             let document = try await database.shell.findBSON(in: database.path("t"))
             #expect(
                 json(document[0])
-                    == #"{"_id":1,"a":{"b":[{"c":5},2]},"0":"y","n":null,"a.b":7,"$x":7,"":7,"ö😀":7}"#)
+                    == #"{"_id":1,"a":{"b":[{"c":5},2]},"0":"y","n":null,"a.b":7,"$x":7,"":7,"ö😀":7}"#
+            )
         }
 
         @Test("CORRECTNESS 58: with images each change has the document as that change left it")
@@ -125,7 +127,10 @@ extension MongoSourceTests {
                 }
             }
             let changes = try await source.drain()
-            #expect(changes.map(\.isLate) == [false, false, false] + [false, true, true, false, true, true])
+            #expect(
+                changes.map(\.isLate) == [false, false, false] + [
+                    false, true, true, false, true, true,
+                ])
             #expect(
                 changes.suffix(6).map(\.after) == [
                     #"{"_id":1,"a":1}"#, #"{"_id":1,"a":2}"#, #"{"_id":1,"a":2}"#,

@@ -12,18 +12,21 @@ struct ChangeStream: ~Copyable {
     enum Fullness {
         /// With images where the collections have them.
         case images
-        /// Without documents: a change with them is larger than an answer can be (CORRECTNESS 71).
-        /// They are looked up.
+        /// The same, one event at a time: with one of those that come, an answer is larger than it
+        /// can be, and the server sends none of them (CORRECTNESS 71).
+        case oneByOne
+        /// Without documents: that one. They are looked up.
         case keysOnly
     }
 
     let connection: MongoConnection
     private let database: String
-    let fullness: Fullness
+    private(set) var fullness: Fullness
     private var page: CursorReply
     /// Everything before it was taken from the stream.
     private(set) var here: ResumeToken
-    private(set) var hasFetched = false
+    private(set) var hasTaken = false
+    private var fetchCount = 0
     /// Events taken of the page, and the token of the last one, which lies in the page.
     private var taken = 0
     private var lastToken: UnsafeRawBufferPointer?
@@ -79,7 +82,7 @@ struct ChangeStream: ~Copyable {
     /// is decoded.
     mutating func fetch(within limit: Duration) throws(StreamFailure) {
         guard page.id != 0 else { throw .ended }
-        if page.byteCount > 1024, taken > 0 {
+        if page.byteCount > 1024, taken > 0, fullness == .images {
             let average = max(64, page.byteCount / taken)
             pageEvents = min(max(16, Self.pageBytes / average), Self.pageEventsMax)
         }
@@ -89,7 +92,9 @@ struct ChangeStream: ~Copyable {
         unsafe lastToken = nil
         page = next
         taken = 0
-        hasFetched = true
+        fetchCount += 1
+        // The one that was too large is not: its images have expired, say.
+        if fullness == .oneByOne, fetchCount > Self.pageEventsMax { fullness = .images }
         if page.id != 0, page.byteCount >= Self.pageBytes / 4, fullness == .images {
             connection.begin(getMore(page, within: .zero).bytes, database: database)
         }
@@ -134,6 +139,7 @@ struct ChangeStream: ~Copyable {
     mutating func take(_ event: RawEvent) {
         page.advance()
         taken += 1
+        hasTaken = true
         unsafe lastToken = UnsafeRawBufferPointer(rebasing: event.bytes[event.token])
     }
 
@@ -174,7 +180,7 @@ struct ChangeStream: ~Copyable {
                     case .at(let time): options.append("startAtOperationTime", timestamp: time)
                     case nil: break
                     }
-                    guard fullness == .images, facts.hasImages else { return }
+                    guard fullness != .keysOnly, facts.hasImages else { return }
                     options.append("fullDocument", "whenAvailable")
                     if config.wantsBefore {
                         options.append("fullDocumentBeforeChange", "whenAvailable")
@@ -208,9 +214,9 @@ struct ChangeStream: ~Copyable {
     /// Every clause costs the server time for every event of the oplog; these are the cheapest that
     /// say it (`weir-bench --case mongodb-backlog`).
     ///
-    /// The server applies the condition to its oplog, where it then looks for the event of the token
-    /// too: that one is taken whatever collection it is of, since it may not be followed any more
-    /// (CORRECTNESS 62).
+    /// The server applies the condition to its oplog, where it then looks for the event of the
+    /// token too: that one is taken whatever collection it is of, since it may not be followed any
+    /// more (CORRECTNESS 62).
     private static func match(
         _ condition: inout BSONWriter, _ names: [TableName], from start: ResumeToken?
     ) {

@@ -20,11 +20,11 @@ struct StreamOpener {
             try stream.fetch(within: .milliseconds(1))
             return stream
         } catch {
-            guard case .server(let failure) = error, MongoFailureMap.isTooLarge(failure),
-                fullness == .images
-            else { throw failed(error, doing: work) }
+            guard let less = less(than: fullness, after: error) else {
+                throw failed(error, doing: work)
+            }
+            return try begin(at: start, less, doing: work)
         }
-        return try begin(at: start, .keysOnly, doing: work)
     }
 
     /// Opens the stream anew, at a server that is chosen anew.
@@ -45,23 +45,35 @@ struct StreamOpener {
         try ChangeStream(connection, config, facts, at: start, fullness, comment: comment)
     }
 
-    /// How to go on after a failure.
-    ///
-    /// - Throws: the failure, where opening again does not help.
-    func resumption(after failure: StreamFailure) throws(WeirError) -> ChangeStream.Fullness {
-        switch failure {
-        case .ended:
-            log(.info, "the stream ended with its database and is opened anew behind that")
-            return .images
-        case .server(let reason) where MongoFailureMap.isTooLarge(reason):
+    /// What to ask for where so much was too much; nil for other failures, and where nothing is
+    /// less.
+    func less(
+        than fullness: ChangeStream.Fullness, after failure: StreamFailure
+    ) -> ChangeStream.Fullness? {
+        guard case .server(let reason) = failure, MongoFailureMap.isTooLarge(reason) else {
+            return nil
+        }
+        switch fullness {
+        case .images: return .oneByOne
+        case .oneByOne:
             log(
                 .warning,
                 "a change is too large to come with its documents; they are looked up instead")
             return .keysOnly
+        case .keysOnly: return nil
+        }
+    }
+
+    /// Whether opening the stream again helps; says so.
+    func isMended(_ failure: StreamFailure) -> Bool {
+        switch failure {
+        case .ended:
+            log(.info, "the stream ended with its database and is opened anew behind that")
+            return true
         case .server(let reason) where MongoFailureMap.isResumable(reason):
             log(.info, "the change stream broke off and is resumed: \(reason.message)")
-            return .images
-        default: throw failed(failure, doing: "read the change stream")
+            return true
+        default: return false
         }
     }
 

@@ -52,7 +52,7 @@ struct StreamReader: ~Copyable {
                     if hasWaited { return false }
                     hasWaited = true
                     try fetch(within: limit)
-                } else if open != nil {
+                } else if open != nil || stream.fullness == .oneByOne && !batch.isFull {
                     // A transaction is handed on whole: once one of its events is there, the server
                     // has the others too (CORRECTNESS 60).
                     try fetch(within: .milliseconds(1))
@@ -101,20 +101,31 @@ struct StreamReader: ~Copyable {
     /// Fetches, and opens the stream once more where that helps; a second failure is the engine's.
     private mutating func fetch(within limit: Duration) throws(WeirError) {
         // Behind the change that was too large, documents are asked for again.
-        if stream.fullness == .keysOnly, stream.hasFetched {
-            stream = try opener.reopen(at: stream.here, .images)
+        if stream.fullness == .keysOnly, stream.hasTaken { try reopen(.images) }
+        var isResumed = false
+        while true {
+            let failure: StreamFailure
+            do throws(StreamFailure) {
+                try stream.fetch(within: limit)
+                return
+            } catch {
+                failure = error
+            }
+            if let less = opener.less(than: stream.fullness, after: failure) {
+                try reopen(less)
+                continue
+            }
+            guard !isResumed, opener.isMended(failure) else {
+                throw opener.failed(failure, doing: "read the change stream")
+            }
+            isResumed = true
+            try reopen(.images)
         }
-        let failure: StreamFailure
-        do throws(StreamFailure) {
-            try stream.fetch(within: limit)
-            return
-        } catch {
-            failure = error
-        }
-        stream = try opener.reopen(at: stream.here, try opener.resumption(after: failure))
-        do throws(StreamFailure) { try stream.fetch(within: limit) } catch {
-            throw opener.failed(error, doing: "read the change stream")
-        }
+    }
+
+    private mutating func reopen(_ fullness: ChangeStream.Fullness) throws(WeirError) {
+        let next = try opener.reopen(at: stream.here, fullness)
+        stream = next
     }
 
     private mutating func lookUp(_ batch: inout BatchBuilder) throws(WeirError) {

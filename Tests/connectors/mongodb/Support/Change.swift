@@ -62,7 +62,8 @@ struct Change: CustomStringConvertible {
         if let key { text += " \(key)" }
         if let before { text += " - \(before)" }
         if let after { text += " + \(after)" }
-        for (name, isSo) in [("late", isLate), ("gone", isGone), ("dropped", isDropped)] where isSo {
+        for (name, isSo) in [("late", isLate), ("gone", isGone), ("dropped", isDropped)] where isSo
+        {
             text += ", \(name)"
         }
         return text

@@ -116,7 +116,9 @@ final class SourceHarness {
         writer.removeAll()
         let lines = try encoder.encode(batch, into: &writer)
         let changes = try batch.events.map { try Change($0, in: batch) }
-        guard lines.delivered == changes.count else { throw TestingError("an event without a line") }
+        guard lines.delivered == changes.count else {
+            throw TestingError("an event without a line")
+        }
         let places = changes.map(\.position) + [batch.end].compactMap(\.self)
         for (earlier, later) in zip(places, places.dropFirst()) where earlier >= later {
             throw TestingError("\(earlier) comes before \(later)")
