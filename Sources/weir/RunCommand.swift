@@ -60,7 +60,7 @@ struct RunCommand: AsyncParsableCommand {
                 Task {
                     try await Task.sleep(for: shutdownTimeout)
                     logger.warning(
-                        "a sink did not take what was read within shutdown_timeout; it comes again at the next start"
+                        "a sink or a source did not answer within shutdown_timeout; what was not delivered comes again at the next start"
                     )
                     _exit(0)
                 }

@@ -46,7 +46,7 @@ struct TailCommand: AsyncParsableCommand {
             let store = try StateStore(directory: folder.directory, executor: thread)
             let stop = Stop()
             let pipeline = Pipeline(
-                try limited(plan, stop), store: store,
+                limited(plan, stop), store: store,
                 directory: folder.directory, logger: logger)
             stop.action = { pipeline.stop() }
             let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
@@ -54,8 +54,6 @@ struct TailCommand: AsyncParsableCommand {
             defer { listener.cancel() }
             if case .failed(let error) = await pipeline.run(isOnce: false) { throw error }
         } catch let error as WeirError {
-            // A reader such as `head` that has gone away has seen what it wanted.
-            if error.code.name == "file.write_failed", error.disposition == .blocked { return }
             throw Failure(error)
         }
     }
@@ -185,14 +183,14 @@ struct TailCommand: AsyncParsableCommand {
         return Folder(directory: StateDirectory(made))
     }
 
-    private func limited(_ plan: PipelinePlan, _ stop: Stop) throws -> PipelinePlan {
-        guard let number else { return plan }
+    private func limited(_ plan: PipelinePlan, _ stop: Stop) -> PipelinePlan {
+        let limit = number ?? .max
         let out = plan.sinks[0]
         return PipelinePlan(
             name: plan.name, sourceType: plan.sourceType, connection: plan.connection,
             sinks: [
                 SinkPlan(name: out.name, type: out.type) { (context) throws(WeirError) in
-                    LimitedSink(try out.make(context), context, limit: number) { stop.action?() }
+                    LimitedSink(try out.make(context), context, limit: limit) { stop.action?() }
                 }
             ], makeSource: plan.makeSource)
     }
@@ -207,7 +205,7 @@ struct TailCommand: AsyncParsableCommand {
     }
 }
 
-/// Hands a sink so many events and no more.
+/// Hands a sink so many events and no more, and none when nobody reads what it writes any more.
 private actor LimitedSink: SinkConnector {
     struct Config: ConnectorConfig {
         static let fields: [ConfigField] = []
@@ -252,10 +250,20 @@ private actor LimitedSink: SinkConnector {
                     tables: batch.tables, events: events, values: batch.values,
                     arena: batch.arena, resume: batch.resume, end: batch.end))
         }
-        let outcome = try await sink.write(taken)
-        left -= count
-        if left == 0 { done() }
-        return outcome
+        do throws(WeirError) {
+            let outcome = try await sink.write(taken)
+            left -= count
+            if left == 0 { done() }
+            return outcome
+        } catch {
+            // A reader such as `head` that has gone away has seen what it wanted.
+            guard error.code.name == "file.write_failed", error.disposition == .blocked else {
+                throw error
+            }
+            left = 0
+            done()
+            return WriteOutcome(.durable, delivered: 0)
+        }
     }
 
     func flush() async throws(WeirError) { try await sink.flush() }

@@ -151,7 +151,7 @@ struct ChangeStream: ~Copyable {
     }
 
     /// Ends the cursor at the server, which would keep it for ten minutes.
-    consuming func close() {
+    func close() {
         guard page.id != 0 else { return }
         var command = BSONWriter()
         command.append("killCursors", page.collection)

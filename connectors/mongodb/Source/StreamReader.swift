@@ -101,7 +101,10 @@ struct StreamReader: ~Copyable {
     /// Fetches, and opens the stream once more where that helps; a second failure is the engine's.
     private mutating func fetch(within limit: Duration) throws(WeirError) {
         // Behind the change that was too large, documents are asked for again.
-        if stream.fullness == .keysOnly, stream.hasTaken { try reopen(.images) }
+        if stream.fullness == .keysOnly, stream.hasTaken {
+            stream.close()
+            try reopen(.images)
+        }
         var isResumed = false
         while true {
             let failure: StreamFailure
@@ -124,8 +127,7 @@ struct StreamReader: ~Copyable {
     }
 
     private mutating func reopen(_ fullness: ChangeStream.Fullness) throws(WeirError) {
-        let next = try opener.reopen(at: stream.here, fullness)
-        stream = next
+        stream = try opener.reopen(at: stream.here, fullness)
     }
 
     private mutating func lookUp(_ batch: inout BatchBuilder) throws(WeirError) {
