@@ -136,7 +136,7 @@ extension MongoSourceTests {
             try await database.fail(
                 "getMore", #""blockConnection": true, "blockTimeMS": 1500"#, times: 1)
             try await database.insert(#"{"_id": 1}"#)
-            #expect(try await source.read(1).ids == ["1"])
+            #expect(try await source.survive(1).changes.ids == ["1"])
             #expect(source.log.all.contains { $0.contains("broke off and is resumed") })
         }
 

@@ -41,7 +41,10 @@ extension MongoSourceTests {
             #expect(batch.tables == [schema])
             let found = try changes(batch)
             #expect(Set(found.map(\.key)) == Set(keys.map { json($0[0]) }))
-            #expect(found.allSatisfy { $0.operation == .read && $0.after?.hasSuffix(#","a":2}"#) == true })
+            #expect(
+                found.allSatisfy {
+                    $0.operation == .read && $0.after?.hasSuffix(#","a":2}"#) == true
+                })
             // One that is gone is missing.
             try await database.delete(#"{"_id": "text"}"#)
             let rest = try await reader.rows(of: schema, keys: keys, showing: [])
@@ -83,7 +86,9 @@ extension MongoSourceTests {
         /// Sinks keep what they have worked out for a table by its version.
         @Test func scansHaveVersionsOfTheirOwn() async throws {
             let database = try await TestDatabase()
-            for collection in ["t", "u"] { try await database.insert(#"{"_id": 1}"#, into: collection) }
+            for collection in ["t", "u"] {
+                try await database.insert(#"{"_id": 1}"#, into: collection)
+            }
             let source = try await SourceHarness.open(database)
             try await database.insert(#"{"_id": 2}"#)
             try await source.readBatch(within: .seconds(5))

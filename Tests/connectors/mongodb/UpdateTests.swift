@@ -111,6 +111,29 @@ extension MongoSourceTests {
             #expect(try await database.count(of: "find") - finds == 1)
         }
 
+        @Test(
+            "CORRECTNESS 58: a look-up shows nothing older than the event, whichever server answers"
+        )
+        func neverOlder() async throws {
+            let database = try await TestDatabase()
+            try await database.insert(#"{"_id": 1}"#)
+            let source = try await SourceHarness.open(database)
+            try await database.run(#"{"profile": 2}"#)
+            try await database.update(#"{"_id": 1}"#, #"{"$set": {"a": 1}}"#)
+            let change = try #require(try await source.drain().first)
+            try await database.run(#"{"profile": 0}"#)
+            // A new primary may know of a change before it knows that a majority has it.
+            let time =
+                #"{"$timestamp": {"t": \#(change.clusterTime >> 32), "#
+                + #""i": \#(change.clusterTime & 0xFFFF_FFFF)}}"#
+            let waits = try await database.shell.count(
+                """
+                {"command.find": "t", "command.readConcern.level": "majority",
+                "command.readConcern.afterClusterTime": \(time)}
+                """, in: database.path("system.profile"))
+            #expect(waits == 1)
+        }
+
         @Test("CORRECTNESS 58: collections with images and without, in one stream")
         func mixed() async throws {
             let database = try await TestDatabase()

@@ -1,4 +1,5 @@
 import CLibMongoC
+import Glibc
 package import WeirCore
 
 /// A MongoDB URL, taken apart by libmongoc itself.
@@ -89,8 +90,11 @@ package struct MongoURL: Sendable {
     /// Starts libmongoc once, and keeps it from writing to our standard error: what it has to say
     /// comes back as errors.
     static let library: Void = {
-        mongoc_init()
+        // Before anything else: it writes while it starts, too.
         unsafe mongoc_log_set_handler({ _, _, _, _ in }, nil)
+        // It would leave a file of counters in /dev/shm behind every process that is killed.
+        unsafe setenv("MONGOC_DISABLE_SHM", "1", 1)
+        mongoc_init()
     }()
 }
 

@@ -5,8 +5,8 @@ import WeirValues
 /// Reads the documents that events came without, many at a time. Blocks.
 ///
 /// What is read is the document as it is now: perhaps newer than the event, perhaps gone
-/// (CORRECTNESS 58, 69). It is read at the stream's own server, of what a majority has, so it is
-/// never older.
+/// (CORRECTNESS 58, 69). It is never older: what a majority has is read, once the server knows that
+/// the event is part of that. A server the stream moved to meanwhile may not know it yet.
 struct DocumentLookup {
     let connection: MongoConnection
 
@@ -28,11 +28,15 @@ struct DocumentLookup {
         in batch: inout BatchBuilder
     ) throws(StreamFailure) {
         var keys: [[UInt8]: [EventDecoder.Missing]] = [:]
-        for event in missing { keys[batch.bytes(event.key), default: []].append(event) }
+        var time: UInt64 = 0
+        for event in missing {
+            keys[batch.bytes(event.key), default: []].append(event)
+            time = max(time, batch.event(event.event).commit)
+        }
         // From `_id` to the keys that begin with it: one, but for shards with a key of their own.
         var ids: [[UInt8]: [[UInt8]]] = [:]
         for key in keys.keys { ids[Self.id(of: key), default: []].append(key) }
-        unsafe try find(Array(keys.keys), in: table) { document in
+        unsafe try find(Array(keys.keys), in: table, after: time) { document in
             let id = unsafe Self.id(of: document)
             for key in ids[id] ?? [] where unsafe Self.matches(document, key) {
                 guard let events = keys.removeValue(forKey: key) else { continue }
@@ -51,13 +55,17 @@ struct DocumentLookup {
     }
 
     private func find(
-        _ keys: [[UInt8]], in table: TableName, _ body: (UnsafeRawBufferPointer) -> Void
+        _ keys: [[UInt8]], in table: TableName, after time: UInt64,
+        _ body: (UnsafeRawBufferPointer) -> Void
     ) throws(StreamFailure) {
         var command = BSONWriter()
         command.append("find", table.name)
         command.append("filter", document: Self.filter(keys))
         command.append("batchSize", int32: Int32(clamping: max(1, keys.count)))
-        command.appendDocument("readConcern") { $0.append("level", "majority") }
+        command.appendDocument("readConcern") {
+            $0.append("level", "majority")
+            $0.append("afterClusterTime", timestamp: time)
+        }
         do throws(MongoFailure) {
             unsafe try connection.visit(command.bytes, database: table.schema, body)
         } catch {
@@ -178,6 +186,7 @@ extension MongoConnection {
                 unsafe body(document)
                 page.advance()
             }
+            if page.isMalformed { throw MongoFailure(.client, "documents that are no BSON") }
             if page.id == 0 { return }
             var more = BSONWriter()
             more.append("getMore", int64: page.id)

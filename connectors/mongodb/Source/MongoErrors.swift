@@ -171,8 +171,8 @@ struct MongoFailureMap {
             return "Check tls, tlsCAFile and the host name in the connection's url."
         }
         if message.contains("No suitable servers") {
-            return "Check hosts, replicaSet and tls in the connection's url; a set without a "
-                + "primary is waited for."
+            return "Check hosts, replicaSet, tls and the files it names in the connection's url; a "
+                + "set without a primary is waited for."
         }
         return nil
     }

@@ -1,3 +1,4 @@
+import Synchronization
 package import WeirCore
 import WeirMongoDBClient
 import WeirValues
@@ -9,12 +10,21 @@ package actor MongoRowReader: RowReader {
     private let context: ConnectorContext
     private let executor: any SerialExecutor
     private var connection: MongoConnection?
-    private var pages: (reply: CursorReply, table: TableName, schema: TableSchema)?
+    private var scan = Scan.none
+
+    private enum Scan {
+        case none
+        /// The documents that came last, and where there are more.
+        case going(CursorReply, TableSchema)
+        case ended
+    }
 
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
         unsafe executor.asUnownedSerialExecutor()
     }
 
+    /// Of scans, far above those that streams count from 1: sinks keep projections by version.
+    private static let nextVersion = Atomic<UInt32>(1 << 31)
     /// Documents of one answer.
     private static let pageEvents: Int32 = 1000
 
@@ -25,7 +35,7 @@ package actor MongoRowReader: RowReader {
     }
 
     package func close() {
-        pages = nil
+        scan = .none
         connection = nil
     }
 
@@ -47,7 +57,8 @@ package actor MongoRowReader: RowReader {
                 unsafe rows.add($0)
             }
         } catch {
-            close()
+            // A refusal leaves the connection, and the scan on it, as they were.
+            if error.kind != .command { close() }
             throw failures.error(
                 error, doing: "read documents of \"\(schema.schema).\(schema.name)\"")
         }
@@ -57,7 +68,7 @@ package actor MongoRowReader: RowReader {
     package func scan(
         _ table: TableName, showing transactions: [UInt32]
     ) async throws(WeirError) {
-        pages = nil
+        scan = .none
         var command = BSONWriter()
         command.append("find", table.name)
         // In the order of an index, so that a document that moves is not met twice or never.
@@ -65,46 +76,45 @@ package actor MongoRowReader: RowReader {
         command.append("batchSize", int32: Self.pageEvents)
         command.appendDocument("readConcern") { $0.append("level", "majority") }
         let schema = TableSchema.collection(
-            version: 1, database: table.schema, name: table.name)
-        do throws(MongoFailure) {
-            let reply = try connected().run(command.bytes, database: table.schema)
-            do throws(WeirError) {
-                pages = (try CursorReply(reply), table, schema)
-            } catch {
-                throw MongoFailure(.client, error.message)
-            }
-        } catch {
-            close()
-            throw failures.error(error, doing: "read \"\(table)\"")
-        }
+            version: Self.nextVersion.add(1, ordering: .relaxed).oldValue,
+            database: table.schema, name: table.name)
+        scan = .going(try page(command, of: schema), schema)
     }
 
     package func next() async throws(WeirError) -> EventBatch? {
-        guard let (first, table, schema) = pages else { return nil }
-        var reply = first
+        guard case .going(var reply, let schema) = scan else {
+            if case .ended = scan { return nil }
+            throw WeirError(.mongoConnectionFailed, .transient, "no scan is going on")
+        }
         var rows = RowPage(schema)
         while let document = unsafe reply.peek() {
             unsafe rows.add(document)
             reply.advance()
         }
+        if reply.isMalformed { throw .badAnswer("documents that are no BSON") }
         if reply.id == 0 {
-            pages = nil
+            scan = .ended
             return rows.isEmpty ? nil : rows.seal()
         }
         var more = BSONWriter()
         more.append("getMore", int64: reply.id)
         more.append("collection", reply.collection)
         more.append("batchSize", int32: Self.pageEvents)
+        scan = .going(try page(more, of: schema), schema)
+        return rows.seal()
+    }
+
+    private func page(
+        _ command: BSONWriter, of schema: TableSchema
+    ) throws(WeirError) -> CursorReply {
+        let reply: MongoReply
         do throws(MongoFailure) {
-            let answer = try connected().run(more.bytes, database: table.schema)
-            do throws(WeirError) { pages = (try CursorReply(answer), table, schema) } catch {
-                throw MongoFailure(.client, error.message)
-            }
+            reply = try connected().run(command.bytes, database: schema.schema)
         } catch {
             close()
-            throw failures.error(error, doing: "read \"\(table)\"")
+            throw failures.error(error, doing: "read \"\(schema.schema).\(schema.name)\"")
         }
-        return rows.seal()
+        return try CursorReply(reply)
     }
 
     private func connected() throws(MongoFailure) -> MongoConnection {

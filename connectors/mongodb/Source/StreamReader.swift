@@ -54,7 +54,7 @@ struct StreamReader: ~Copyable {
                     try fetch(within: limit)
                 } else if open != nil || stream.fullness == .oneByOne && !batch.isFull {
                     // A transaction is handed on whole: once one of its events is there, the server
-                    // has the others too (CORRECTNESS 60).
+                    // has the others too (CORRECTNESS 60). And pages of one event make a batch.
                     try fetch(within: .milliseconds(1))
                     guard try peek() != nil else { return false }
                 } else {
@@ -99,12 +99,10 @@ struct StreamReader: ~Copyable {
     }
 
     /// Fetches, and opens the stream once more where that helps; a second failure is the engine's.
+    /// One of size is another matter: less is asked for each time.
     private mutating func fetch(within limit: Duration) throws(WeirError) {
         // Behind the change that was too large, documents are asked for again.
-        if stream.fullness == .keysOnly, stream.hasTaken {
-            stream.close()
-            try reopen(.images)
-        }
+        if stream.fullness == .keysOnly, stream.hasTaken { try reopen(.images) }
         var isResumed = false
         while true {
             let failure: StreamFailure
@@ -127,7 +125,10 @@ struct StreamReader: ~Copyable {
     }
 
     private mutating func reopen(_ fullness: ChangeStream.Fullness) throws(WeirError) {
-        stream = try opener.reopen(at: stream.here, fullness)
+        var last = try opener.reopen(at: stream.here, fullness)
+        swap(&stream, &last)
+        // Its server would keep the cursor for ten minutes.
+        last.close()
     }
 
     private mutating func lookUp(_ batch: inout BatchBuilder) throws(WeirError) {
