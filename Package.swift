@@ -89,7 +89,8 @@ let package = Package(
             pkgConfig: "libmongoc-1.0",
             providers: [.apt(["libmongoc-dev"]), .brew(["mongo-c-driver"])]),
         library(
-            "WeirMongoDBClient", path: "connectors/mongodb/Client", ["CLibMongoC", "WeirCore"]),
+            "WeirMongoDBClient", path: "connectors/mongodb/Client",
+            ["CLibMongoC", "CMalloc", "WeirCore"]),
         library(
             "WeirMongoDBSource", path: "connectors/mongodb/Source",
             ["WeirCore", "WeirJSON", "WeirValues", "WeirMongoDBClient"]),
@@ -146,8 +147,8 @@ let package = Package(
         tests(
             "MongoDBTests", path: "Tests/connectors/mongodb",
             [
-                "WeirCore", "WeirJSON", "WeirValues", "WeirMongoDBClient", "WeirMongoDBSource",
-                "WeirTesting",
+                "CLibMongoC", "WeirCore", "WeirJSON", "WeirValues", "WeirMongoDBClient",
+                "WeirMongoDBSource", "WeirTesting",
             ]),
         tests(
             "BuiltinTests", path: "Tests/connectors/builtin",

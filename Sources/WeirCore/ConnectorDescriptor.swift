@@ -8,6 +8,9 @@ public struct ConnectorDescriptor: Sendable {
     public let source: SourceRole?
     public let sink: SinkRole?
     public let errorCodes: [ErrorCode]
+    /// Puts right what a library did as it was loaded, in every process of the program, whether a
+    /// pipeline uses it or not.
+    public let launch: @Sendable () -> Void
 
     public init(
         type: String,
@@ -15,7 +18,8 @@ public struct ConnectorDescriptor: Sendable {
         connectionFields: [ConfigField]? = nil,
         source: SourceRole? = nil,
         sink: SinkRole? = nil,
-        errorCodes: [ErrorCode] = []
+        errorCodes: [ErrorCode] = [],
+        launch: @escaping @Sendable () -> Void = {}
     ) {
         self.type = type
         self.summary = summary
@@ -23,6 +27,7 @@ public struct ConnectorDescriptor: Sendable {
         self.source = source
         self.sink = sink
         self.errorCodes = errorCodes
+        self.launch = launch
     }
 }
 

@@ -76,7 +76,9 @@ public struct BatchBuilder: ~Copyable, Sendable {
 
     /// Takes over the storage of `old` when nobody else holds it, else starts anew.
     public init(reusing old: consuming EventBatch, eventLimit: Int, byteLimit: Int) {
-        batch = old
+        // Not `batch = old`: with a second owner, each array would be made anew.
+        batch = EventBatch()
+        swap(&batch, &old)
         batch.tables.removeAll(keepingCapacity: true)
         batch.events.removeAll(keepingCapacity: true)
         batch.values.removeAll(keepingCapacity: true)

@@ -294,7 +294,8 @@ struct LaneStatistics: Sendable {
 /// Keeps the storage of a few finished batches for the reader.
 final class BatchRecycler: Sendable {
     private let spare = Mutex<[EventBatch]>([])
-    private static let countMax = 3
+    /// What a page of a fast source makes of itself at once, and one more.
+    private static let countMax = 5
 
     func take() -> EventBatch { spare.withLock { $0.popLast() } ?? EventBatch() }
 

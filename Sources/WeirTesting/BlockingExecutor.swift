@@ -3,7 +3,7 @@ import Synchronization
 
 /// Runs the jobs of one actor in order, on a thread that lives while there are some: what blocks
 /// there holds up that actor alone.
-final class BlockingExecutor: SerialExecutor {
+package final class BlockingExecutor: SerialExecutor {
     private struct State {
         var jobs: [UnownedJob] = []
         var isRunning = false
@@ -11,7 +11,9 @@ final class BlockingExecutor: SerialExecutor {
 
     private let state = Mutex(State())
 
-    func enqueue(_ job: consuming ExecutorJob) {
+    package init() {}
+
+    package func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
         let mustStart = state.withLock { state in
             state.jobs.append(job)

@@ -1,4 +1,3 @@
-import Dispatch
 package import WeirCore
 
 /// Builds batches of one small table, `public.items (id, note)`, whose events are told apart by id.
@@ -93,30 +92,4 @@ package struct SampleBatch: ~Copyable {
 extension EventBatch {
     /// The ids of its events, as `SampleBatch` numbers them.
     package var ids: [String] { events.map { SampleBatch.id($0.commit, $0.ordinal) } }
-}
-
-extension ConnectorContext {
-    /// For a connector that is tested alone.
-    package static func test(_ name: String = "sink") -> ConnectorContext {
-        ConnectorContext(
-            pipeline: "test", name: name, executor: QueueExecutor(), notes: NoNotes(),
-            log: { _, _ in })
-    }
-}
-
-/// Stands in for a connector's own thread.
-private final class QueueExecutor: SerialExecutor {
-    private let queue = DispatchQueue(label: "weir-test-connector")
-
-    func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
-        queue.async {
-            unsafe job.runSynchronously(on: self.asUnownedSerialExecutor())
-        }
-    }
-}
-
-private struct NoNotes: ConnectorNotes {
-    func get(_ key: String) async throws(WeirError) -> String? { nil }
-    func set(_ key: String, _ value: String) async throws(WeirError) {}
 }

@@ -143,6 +143,8 @@ extension EndToEnd {
             try await daemon.wait()
             #expect(FileManager.default.fileExists(atPath: home.stateDirectory + "/weir.sock"))
             #expect(FileManager.default.fileExists(atPath: home.stateDirectory + "/weir.pid"))
+            // libmongoc's counters, which it makes in every process that it is part of.
+            #expect(!FileManager.default.fileExists(atPath: "/dev/shm/mongoc-\(daemon.pid)"))
             #expect(try home.weir("status").code == 69)
             #expect(try home.weir("stop").out == "weir is not running\n")
             try await Self.withBackground(home) {

@@ -42,8 +42,7 @@ private actor BlockingSink: SinkConnector {
     @Test func aFlushRunsBesideABlockingWrite() async throws {
         let thread = ThreadExecutor(name: "weir/test")
         defer { thread.stop() }
-        let context = ConnectorContext(
-            pipeline: "p", name: "s", executor: thread, notes: TestNotes(), log: { _, _ in })
+        let context = ConnectorContext.test(executor: thread)
         let scope = ConfigScope(pipeline: "p", name: "s", values: ConfigValues([:]))
         let sink = try BlockingSink(BlockingSink.Config(scope), context)
         let anySink: any SinkConnector = sink
@@ -56,9 +55,4 @@ private actor BlockingSink: SinkConnector {
         let isBeside = sink.flushedDuringWrite.load(ordering: .sequentiallyConsistent)
         #expect(isBeside)
     }
-}
-
-private struct TestNotes: ConnectorNotes {
-    func get(_ key: String) async throws(WeirError) -> String? { nil }
-    func set(_ key: String, _ value: String) async throws(WeirError) {}
 }

@@ -7,10 +7,15 @@ import WeirTesting
 extension MongoSourceTests {
     /// What happens to whole collections and databases.
     @Suite struct Collections {
-        @Test("CORRECTNESS 56: a drop ends a collection, and a new one of its name is followed")
-        func drop() async throws {
+        /// A stream of one collection ends with it, a stream of its database does not.
+        static let scopes: [[String]] = [["t"], ["t", "u"]]
+
+        @Test(
+            "CORRECTNESS 56: a drop ends a collection, and a new one of its name is followed",
+            arguments: scopes)
+        func drop(collections: [String]) async throws {
             let database = try await TestDatabase()
-            let source = try await SourceHarness.open(database)
+            let source = try await SourceHarness.open(database, collections)
             try await database.insert(#"{"_id": 1}"#)
             try await database.insert(#"{"_id": 1}"#, into: "other")
             try await database.run(#"{"drop": "other"}"#)
@@ -27,10 +32,10 @@ extension MongoSourceTests {
             #expect(try await source.drain().texts == changes.suffix(1).texts)
         }
 
-        @Test("CORRECTNESS 56: a collection that is renamed away is gone")
-        func renameAway() async throws {
+        @Test("CORRECTNESS 56: a collection that is renamed away is gone", arguments: scopes)
+        func renameAway(collections: [String]) async throws {
             let database = try await TestDatabase()
-            let source = try await SourceHarness.open(database)
+            let source = try await SourceHarness.open(database, collections)
             try await database.insert(#"{"_id": 1}"#)
             try await database.rename("t", to: "old")
             try await database.insert(#"{"_id": 2}"#, into: "old")
@@ -82,12 +87,33 @@ extension MongoSourceTests {
             #expect(try await source.drain().texts == [#"insert u {"_id":2} + {"_id":2}"#])
         }
 
-        @Test("CORRECTNESS 56: a rename onto a followed collection may be gone beyond, and is said")
-        func renameOntoGoingOn() async throws {
+        @Test(
+            "CORRECTNESS 56: a rename onto the only collection stops, with the place behind it",
+            arguments: [true, false])
+        func renameOntoTheOnly(dropTarget: Bool) async throws {
+            let database = try await TestDatabase()
+            if dropTarget { try await database.insert(#"{"_id": 0}"#) }
+            try await database.insert(#"{"_id": 1}"#, into: "fresh")
+            let source = try await SourceHarness.open(database, ["t"])
+            try await database.rename("fresh", to: "t", dropTarget: dropTarget)
+            try await database.insert(#"{"_id": 2}"#)
+            let before = try #require(source.stored)
+            let error = try await #require(throws: WeirError.self) { try await source.read(1) }
+            #expect(error.code.name == "mongodb.collection_replaced")
+            let place = try #require(error.hint?.firstMatch(of: /set \w+ ([0-9A-F+]+) --yes/)).1
+            let plan = try await source.source.planSeek(to: String(place), from: before)
+            try await source.open(atStored: try await source.source.seek(plan))
+            #expect(try await source.drain().texts == [#"insert t {"_id":2} + {"_id":2}"#])
+        }
+
+        @Test(
+            "CORRECTNESS 56: a rename onto a followed collection may be gone beyond, and is said",
+            arguments: scopes)
+        func renameOntoGoingOn(collections: [String]) async throws {
             let database = try await TestDatabase()
             try await database.insert(#"{"_id": 1}"#, into: "fresh")
             let source = try await SourceHarness.open(
-                database, config: ["on_rename": .string("continue")])
+                database, collections, config: ["on_rename": .string("continue")])
             try await database.insert(#"{"_id": 0}"#)
             try await database.rename("fresh", to: "t", dropTarget: true)
             try await database.update(#"{"_id": 1}"#, #"{"$set": {"a": 1}}"#)
@@ -96,8 +122,8 @@ extension MongoSourceTests {
                     #"insert t {"_id":0} + {"_id":0}"#,
                     #"update t {"_id":1} + {"_id":1,"a":1}, late"#,
                 ])
-            #expect(source.log.all.count == 1)
             #expect(source.log.all[0].hasPrefix("warning: another collection was renamed to"))
+            #expect(source.log.all.count == (collections.count == 1 ? 2 : 1))
         }
 
         @Test("CORRECTNESS 56: of a whole database every rename is one onto a followed collection")
@@ -143,7 +169,7 @@ extension MongoSourceTests {
                     ] + (round == 1 ? ["truncate u, dropped"] : []))
                 #expect(changes.last?.operation == .insert)
                 #expect(source.log.all.count == round)
-                #expect(source.log.all.last?.contains("ended with its database") == true)
+                #expect(source.log.all.last?.contains("stream ended") == true)
             }
             // Before, at and behind the end, one may begin again.
             try await database.run(#"{"dropDatabase": 1}"#)
@@ -214,6 +240,26 @@ extension MongoSourceTests {
             }
             let tables = try await source.drain().map(\.table.description)
             #expect(tables == [first.path("t"), second.path("u")])
+        }
+
+        @Test(
+            "CORRECTNESS 56: what has no change stream is refused instead of never heard of",
+            arguments: [["v"], ["t", "v"], ["t", "s"]])
+        func otherThanCollections(collections: [String]) async throws {
+            let database = try await TestDatabase()
+            try await database.run(#"{"create": "t"}"#)
+            try await database.run(#"{"create": "v", "viewOn": "t", "pipeline": []}"#)
+            try await database.run(#"{"create": "s", "timeseries": {"timeField": "at"}}"#)
+            let source = try SourceHarness(database, collections)
+            let error = try await #require(throws: WeirError.self) { try await source.open() }
+            #expect(error.code.name == "mongodb.not_a_collection")
+            #expect(error.disposition == .blocked)
+            let kind = collections.last == "v" ? "view" : "timeseries"
+            let name = database.path(collections.last ?? "")
+            #expect(error.message == "\"\(name)\" is no collection but a \(kind)")
+            // Made anew as one, it is followed.
+            try await database.run(#"{"drop": "\#(collections.last ?? "")"}"#)
+            try await source.open()
         }
 
         @Test("CORRECTNESS 56: what changes no document is left out")

@@ -64,6 +64,37 @@ extension MongoSourceTests {
             #expect(try await source.drain().ids == ["2", "3"])
         }
 
+        /// The token is of an event that the new stream does not show.
+        @Test(
+            "CORRECTNESS 62: a stream of less that breaks before its first event loses nothing",
+            arguments: [true, false])
+        func aBreakBeforeTheFirstEvent(fromDeployment: Bool) async throws {
+            let database = try await TestDatabase()
+            let other = try await TestDatabase()
+            let wide =
+                fromDeployment
+                ? try SourceHarness(
+                    url: database.set.url(), pipeline: database.pipeline, config: [:])
+                : try SourceHarness(database, ["t", "u"])
+            try await wide.open()
+            try await database.insert(#"{"_id": 1}"#)
+            if fromDeployment {
+                try await other.insert(#"{"_id": 2}"#)
+            } else {
+                try await database.insert(#"{"_id": 2}"#, into: "u")
+            }
+            #expect(try await wide.read(2).ids == ["1", "2"])
+            try await database.insert(#"{"_id": 3}"#)
+            let narrow = try SourceHarness(database, ["t"])
+            try await narrow.open(atStored: wide.stored)
+            #expect(narrow.start?.warnings.isEmpty == !fromDeployment)
+            for _ in 0..<2 { try await narrow.open() }
+            #expect(try await narrow.drain().ids == ["3"])
+            try await narrow.open()
+            try await database.insert(#"{"_id": 4}"#)
+            #expect(try await narrow.drain().ids == ["4"])
+        }
+
         @Test(
             "CORRECTNESS 62: from a database to the deployment and back, nothing lost",
             arguments: [true, false])

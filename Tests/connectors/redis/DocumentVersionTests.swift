@@ -189,6 +189,6 @@ struct DocumentVersionTests {
         let again = try await second.open(at: mark)
         #expect(again?.text == mark?.text)
         await second.close()
-        #expect(harness.log.withLock { $0 }.isEmpty)
+        #expect(harness.log.all.isEmpty)
     }
 }

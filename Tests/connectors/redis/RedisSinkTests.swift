@@ -38,10 +38,7 @@ struct RedisSinkTests {
                 make: { context in
                     RedisSink(
                         config,
-                        ConnectorContext(
-                            pipeline: context.pipeline, name: context.name,
-                            executor: context.executor, notes: context.notes,
-                            makeRowReader: { rows }, log: { _, _ in }))
+                        .test(context.name, pipeline: context.pipeline, rows: rows))
                 }, ids: { nil })
         }
     }

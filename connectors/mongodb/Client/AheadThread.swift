@@ -1,18 +1,33 @@
 import Glibc
 
-/// A thread that runs one command at a time for a connection, while the connection's own thread
-/// works on the answer before.
+/// A thread that runs commands for a connection, while the connection's own thread works on the
+/// answer before.
+///
+/// A command is repeated as long as its answers are large, each time when the answer before is
+/// taken. Whoever already waits for one counts as having taken it: waking him up takes as long as
+/// many events take the server.
 @safe
 final class AheadThread {
-    /// Used by the thread from `begin` until there is an outcome, and by the connection otherwise.
+    /// Used by the thread from `begin` until there is an outcome that nobody takes, and by the
+    /// connection otherwise.
     private let handle: MongoHandle
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let changed: UnsafeMutablePointer<pthread_cond_t>
     // All of these under the mutex.
-    private var job: (command: [UInt8], database: String)?
+    /// What to run, until an answer is small.
+    private var job: Job?
     private var isRunning = false
     private var outcome: Result<MongoReply, MongoFailure>?
+    /// The connection's thread waits in `take`.
+    private var isAwaited = false
     private var isStopped = false
+
+    struct Job {
+        let command: [UInt8]
+        let database: String
+        /// An answer of so many bytes is large.
+        let largeBytes: Int
+    }
 
     init(_ handle: MongoHandle) {
         self.handle = handle
@@ -41,26 +56,39 @@ final class AheadThread {
         unsafe changed.deallocate()
     }
 
-    /// Hands over a command. Nothing else may be under way.
-    func begin(_ command: [UInt8], database: String) {
-        locked {
-            precondition(job == nil && !isRunning && outcome == nil, "one command runs ahead")
-            job = (command, database)
-        }
-    }
+    /// Hands over a command. One that is repeated already is replaced behind the answer that is
+    /// under way.
+    func begin(_ job: Job) { locked { self.job = job } }
 
-    /// Waits until nothing runs; the outcome stays.
+    /// Waits until nothing runs; an outcome stays, and nothing is begun before it is taken.
     func wait() {
-        locked { while job != nil || isRunning { unsafe pthread_cond_wait(changed, mutex) } }
+        locked {
+            while isRunning || job != nil && outcome == nil {
+                unsafe pthread_cond_wait(changed, mutex)
+            }
+        }
     }
 
     /// Waits for the outcome of what began last; nil when nothing did.
     func take() -> Result<MongoReply, MongoFailure>? {
-        wait()
-        return locked {
+        locked {
+            isAwaited = true
+            while outcome == nil && (isRunning || job != nil) {
+                unsafe pthread_cond_wait(changed, mutex)
+            }
+            isAwaited = false
             let taken = outcome
             outcome = nil
             return taken
+        }
+    }
+
+    /// Waits until nothing runs, and forgets what was begun and what came of it.
+    func cancel() {
+        locked {
+            job = nil
+            while isRunning { unsafe pthread_cond_wait(changed, mutex) }
+            outcome = nil
         }
     }
 
@@ -69,13 +97,12 @@ final class AheadThread {
 
     private func work() {
         while true {
-            let next = locked { () -> (command: [UInt8], database: String)? in
-                while job == nil && !isStopped { unsafe pthread_cond_wait(changed, mutex) }
-                if isStopped { return nil }
-                let next = job
-                job = nil
-                isRunning = true
-                return next
+            let next = locked { () -> Job? in
+                while !isStopped && (job == nil || outcome != nil && !isAwaited) {
+                    unsafe pthread_cond_wait(changed, mutex)
+                }
+                isRunning = !isStopped
+                return isStopped ? nil : job
             }
             guard let next else { return }
             let result: Result<MongoReply, MongoFailure>
@@ -84,9 +111,12 @@ final class AheadThread {
             } catch {
                 result = .failure(error)
             }
+            let isLarge = (try? result.get()).map { $0.byteCount >= next.largeBytes } ?? false
             locked {
+                while outcome != nil && !isStopped { unsafe pthread_cond_wait(changed, mutex) }
                 isRunning = false
                 outcome = result
+                if !isLarge { job = nil }
             }
         }
     }

@@ -4,7 +4,7 @@ import WeirCore
 /// A client of a deployment, with a session of its own. Every call blocks; use it on one thread.
 ///
 /// Commands go to the server that was chosen last, until it fails or `choose` is called: a cursor
-/// lives on one server. One command may run ahead, while the caller works on the answer before.
+/// lives on one server. A command may run ahead, while the caller works on the answer before.
 package final class MongoConnection {
     private let handle: MongoHandle
     private var ahead: AheadThread?
@@ -23,7 +23,7 @@ package final class MongoConnection {
     /// Chooses a server by the URL's read preference, and begins a session there. What ran ahead
     /// is waited for and forgotten.
     package func choose() throws(MongoFailure) {
-        _ = try? finish()
+        ahead?.cancel()
         try handle.choose()
     }
 
@@ -37,14 +37,19 @@ package final class MongoConnection {
         return try handle.run(command, database: database)
     }
 
-    /// Runs one command on another thread; `finish` takes its answer before the next one begins.
-    package func begin(_ command: [UInt8], database: String) {
+    /// Runs a command on another thread, again and again until an answer has fewer than
+    /// `largeBytes`; `finish` takes each answer. A later call replaces the command.
+    package func begin(_ command: [UInt8], database: String, whileAnswersHave largeBytes: Int) {
         let thread = ahead ?? AheadThread(handle)
         ahead = thread
-        thread.begin(command, database: database)
+        thread.begin(
+            AheadThread.Job(command: command, database: database, largeBytes: largeBytes))
     }
 
-    /// Waits for the answer to what began last; nil when nothing did.
+    /// Gives the memory of large answers back, which is kept for the next ones.
+    package func releaseMemory() { PageMemory.release() }
+
+    /// Waits for the next answer of what runs ahead; nil when nothing does.
     package func finish() throws(MongoFailure) -> MongoReply? {
         try ahead?.take()?.get()
     }
@@ -59,12 +64,15 @@ package final class MongoReply {
 
     deinit { unsafe weir_reply_free(pointer) }
 
+    /// Of the whole document.
+    var byteCount: Int { unsafe weir_bson_length(pointer) }
+
     /// Lends the whole document.
     package func withBytes<R, Failure: Error>(
         _ body: (UnsafeRawBufferPointer) throws(Failure) -> R
     ) throws(Failure) -> R {
         try unsafe body(
-            UnsafeRawBufferPointer(start: bson_get_data(pointer), count: weir_bson_length(pointer)))
+            UnsafeRawBufferPointer(start: bson_get_data(pointer), count: byteCount))
     }
 
     fileprivate func has(_ label: String) -> Bool {

@@ -92,8 +92,7 @@ package struct MongoURL: Sendable {
     static let library: Void = {
         // Before anything else: it writes while it starts, too.
         unsafe mongoc_log_set_handler({ _, _, _, _ in }, nil)
-        // It would leave a file of counters in /dev/shm behind every process that is killed.
-        unsafe setenv("MONGOC_DISABLE_SHM", "1", 1)
+        PageMemory.install()
         mongoc_init()
     }()
 }

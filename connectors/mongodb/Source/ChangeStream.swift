@@ -32,10 +32,13 @@ struct ChangeStream: ~Copyable {
     private var lastToken: UnsafeRawBufferPointer?
     /// The number of events to ask for: about `pageBytes` of them.
     private var pageEvents = 256
+    private var isReadingAhead = false
 
     /// Large enough that a round trip costs nothing per event, small enough for the memory goal.
     private static let pageBytes = 2 << 20
     private static let pageEventsMax = 16384
+    /// A page of so many says that there is much to read.
+    private static let largeBytes = pageBytes / 4
 
     /// Opens a cursor.
     ///
@@ -45,7 +48,11 @@ struct ChangeStream: ~Copyable {
         at start: ResumeToken?, _ fullness: Fullness, comment: String
     ) throws(StreamFailure) {
         var command = BSONWriter()
-        command.append("aggregate", int32: 1)
+        if let collection = config.scope.collection {
+            command.append("aggregate", collection)
+        } else {
+            command.append("aggregate", int32: 1)
+        }
         command.append("pipeline", array: Self.pipeline(config, facts, at: start, fullness))
         // Nothing is read yet, so this returns at once however far away the next event is.
         command.appendDocument("cursor") { $0.append("batchSize", int32: 0) }
@@ -93,11 +100,22 @@ struct ChangeStream: ~Copyable {
         page = next
         taken = 0
         fetchCount += 1
+        readAhead()
         // The one that was too large is not: its images have expired, say.
         if fullness == .oneByOne, fetchCount > Self.pageEventsMax { fullness = .images }
-        if page.id != 0, page.byteCount >= Self.pageBytes / 4, fullness == .images {
-            connection.begin(getMore(page, within: .zero).bytes, database: database)
+    }
+
+    /// Has the pages behind this one fetched, if it says that there is much to read.
+    private mutating func readAhead() {
+        let isBehind = page.byteCount >= Self.largeBytes && fullness == .images && page.id != 0
+        if isBehind {
+            connection.begin(
+                getMore(page, within: .zero).bytes, database: database,
+                whileAnswersHave: Self.largeBytes)
+        } else if isReadingAhead {
+            connection.releaseMemory()
         }
+        isReadingAhead = isBehind
     }
 
     /// The page that was asked for ahead, if one was.
@@ -188,7 +206,7 @@ struct ChangeStream: ~Copyable {
                 }
             }
         ]
-        if case .collections(let names) = config.scope {
+        if case .collections(let names) = config.scope, names.count > 1 {
             stages.append(
                 BSONWriter.document {
                     $0.appendDocument("$match") { match(&$0, names, from: start) }

@@ -30,6 +30,11 @@ extension ErrorCode {
         meaning: "The server does not know a part of change streams that Weir needs; servers that "
             + "only resemble MongoDB may lack it.",
         remedy: "Follow a MongoDB deployment.")
+    static let notACollection = ErrorCode(
+        "mongodb.not_a_collection",
+        meaning: "A name in \"collections\" is a view or a time series. MongoDB has no change "
+            + "streams of those.",
+        remedy: "List the collection that the view reads, or take the name off.")
     static let historyLost = ErrorCode(
         "mongodb.history_lost",
         meaning:
@@ -75,7 +80,8 @@ extension ErrorCode {
 
     package static let mongoSource: [ErrorCode] = [
         mongoConnectionFailed, mongoAuthentication, mongoPermission, notReplicaSet,
-        mongoServerVersion, mongoUnsupported, historyLost, tokenUnfit, mongoIdentityChanged,
+        mongoServerVersion, mongoUnsupported, notACollection, historyLost, tokenUnfit,
+        mongoIdentityChanged,
         mongoPositionAhead, collectionReplaced, eventTooLarge, mongoProtocol, mongoCommandFailed,
     ]
 }
@@ -157,8 +163,8 @@ struct MongoFailureMap {
     private var permissionHint: String {
         switch scope.database {
         case let name?:
-            "db.grantRolesToUser(\"…\", [{ role: \"read\", db: \"\(name)\" }]); a change stream of "
-                + "a database needs find and changeStream on all of it."
+            "db.grantRolesToUser(\"…\", [{ role: \"read\", db: \"\(name)\" }]); a change stream "
+                + "needs find and changeStream on \(scope.collection == nil ? "all of it" : scope.name)."
         case nil:
             "db.grantRolesToUser(\"…\", [{ role: \"readAnyDatabase\", db: \"admin\" }]); several "
                 + "databases are followed by one stream of the whole deployment."

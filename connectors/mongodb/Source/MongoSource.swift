@@ -52,14 +52,14 @@ package actor MongoSource: SourceConnector {
         close()
         let connection = try connect()
         let facts = try checkedFacts(connection)
+        try checkCollections(connection)
         let identity = facts.identity(of: config.scope)
         var start: ResumeToken?
         floor = nil
         if let stored {
             let token = try checked(stored, facts)
             start = token
-            // CORRECTNESS 62: a stream of another scope may not show the event of the token.
-            if let scope = stored.identity["scope"], scope != identity["scope"] {
+            if try await isOfAnotherStream(stored, identity) {
                 start = .at(clusterTime: token.clusterTime)
                 floor = stored.position
             }
@@ -75,6 +75,25 @@ package actor MongoSource: SourceConnector {
             keepalive: .seconds(1), server: facts.description,
             warnings: warnings(facts, stored?.identity, identity))
     }
+
+    /// Whether the stored place is of a stream of another scope, which may show the event of its
+    /// token when this one does not (CORRECTNESS 62).
+    ///
+    /// The engine stores the scope with the first open, and a place of the new stream only with its
+    /// first batch: until then a note tells.
+    private func isOfAnotherStream(
+        _ stored: StoredPosition, _ identity: SourceIdentity
+    ) async throws(WeirError) -> Bool {
+        if let scope = stored.identity["scope"], scope != identity["scope"] {
+            try await context.notes.set(Self.lastOfOtherStream, stored.position.token)
+            return true
+        }
+        guard let last = try await context.notes.get(Self.lastOfOtherStream) else { return false }
+        return stored.position <= Position(token: last)
+    }
+
+    /// Note: the last place of a stream of another scope.
+    private static let lastOfOtherStream = "other_stream_end"
 
     func opener(_ connection: MongoConnection, _ facts: ServerFacts) -> StreamOpener {
         StreamOpener(
@@ -109,6 +128,18 @@ package actor MongoSource: SourceConnector {
                 hint: ErrorCode.mongoServerVersion.remedy)
         }
         return facts
+    }
+
+    private func checkCollections(_ connection: MongoConnection) throws(WeirError) {
+        guard case .collections(let names) = config.scope else { return }
+        let others: [(name: TableName, kind: String)]
+        do throws(MongoFailure) { others = try connection.otherThanCollections(names) } catch {
+            throw failures.error(error, doing: "look at the collections")
+        }
+        guard let (name, kind) = others.first else { return }
+        throw WeirError(
+            .notACollection, .blocked, "\"\(name)\" is no collection but a \(kind)",
+            hint: ErrorCode.notACollection.remedy)
     }
 
     /// The stored place, if this deployment can have it.
@@ -149,7 +180,10 @@ package actor MongoSource: SourceConnector {
                 "MongoDB \(facts.version) keeps no images: the documents of updates are looked up, "
                     + "and may be later than the change")
         }
-        if let scope = stored?["scope"], let now = identity["scope"], scope != now {
+        // Of one database, a collection more or less is no surprise to who wrote it down.
+        if let scope = stored?["scope"], let now = identity["scope"],
+            scope.prefix(while: { $0 != "." }) != now.prefix(while: { $0 != "." })
+        {
             warnings.append("the change stream covered \(scope), it covers \(now) now")
         }
         return warnings

@@ -7,7 +7,8 @@ package enum Scope: Sendable, Equatable {
     case deployment
     /// Every collection of one database.
     case database(String)
-    /// These, by database; a stream covers the one database they are in, or the deployment.
+    /// These, by database. The stream covers the one there is, the one database they are in, or the
+    /// deployment.
     case collections([TableName])
 
     /// The database whose stream is opened; nil for the whole deployment's.
@@ -19,6 +20,19 @@ package enum Scope: Sendable, Equatable {
             let databases = Set(names.map(\.schema))
             return databases.count == 1 ? databases.first : nil
         }
+    }
+
+    /// The collection whose stream is opened, where there is only one. The server then needs no
+    /// condition for it, which would cost it time for every event.
+    var collection: String? {
+        if case .collections(let names) = self, names.count == 1 { names[0].name } else { nil }
+    }
+
+    /// What the stream covers: `cms.articles`, `cms` or `deployment`. Another stream may not show
+    /// the event of this one's token (CORRECTNESS 62).
+    var name: String {
+        guard let database else { return "deployment" }
+        return collection.map { "\(database).\($0)" } ?? database
     }
 
     func covers(database: String, collection: String) -> Bool {

@@ -68,7 +68,7 @@ struct StreamOpener {
     func isMended(_ failure: StreamFailure) -> Bool {
         switch failure {
         case .ended:
-            log(.info, "the stream ended with its database and is opened anew behind that")
+            log(.info, "the stream ended with what it covers and is opened anew behind that")
             return true
         case .server(let reason) where MongoFailureMap.isResumable(reason):
             log(.info, "the change stream broke off and is resumed: \(reason.message)")

@@ -1,5 +1,3 @@
-import Dispatch
-import Synchronization
 import WeirCore
 import WeirJSON
 import WeirTesting
@@ -34,7 +32,8 @@ final class SourceHarness {
             connectionName: "db")
         self.config = try MongoSourceConfig(scope)
         self.pipeline = pipeline
-        source = try MongoSource(self.config, Self.context(pipeline, log))
+        source = try MongoSource(
+            self.config, .test("source", pipeline: pipeline, log: log))
     }
 
     /// A source of these collections of a test's database, or of all when nil.
@@ -63,15 +62,10 @@ final class SourceHarness {
         return harness
     }
 
-    private static func context(_ pipeline: String, _ log: LogLines) -> ConnectorContext {
-        ConnectorContext(
-            pipeline: pipeline, name: "source", executor: QueueExecutor(), notes: NoNotes(),
-            log: { level, line in log.append("\(level.rawValue): \(line)") })
-    }
-
     /// A reader of documents beside the stream, with the same configuration.
     func makeRowReader() throws -> any RowReader {
-        try MongoSource.makeRowReader(config, Self.context(pipeline, log))
+        try MongoSource.makeRowReader(
+            config, .test("source", pipeline: pipeline, log: log))
     }
 
     /// Opens at `position`, at the last batch's end when nil, for the first time when there is
@@ -172,30 +166,5 @@ final class SourceHarness {
         return try await read(until: "the marker", events: events) { harness, _ in
             harness.batch.resume.map { $0 >= marker } ?? false
         }
-    }
-}
-
-final class LogLines: Sendable {
-    private let lines = Mutex<[String]>([])
-
-    func append(_ line: String) { lines.withLock { $0.append(line) } }
-    var all: [String] { lines.withLock { $0 } }
-}
-
-/// The source keeps none.
-private struct NoNotes: ConnectorNotes {
-    func get(_ key: String) async throws(WeirError) -> String? { nil }
-    func set(_ key: String, _ value: String) async throws(WeirError) {
-        throw WeirError(.bug, .bug, "a note \"\(key)\"")
-    }
-}
-
-/// Runs a connector on a thread of its own, as the engine's executor does.
-private final class QueueExecutor: SerialExecutor {
-    private let queue = DispatchQueue(label: "connector")
-
-    func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
-        queue.async { unsafe job.runSynchronously(on: self.asUnownedSerialExecutor()) }
     }
 }

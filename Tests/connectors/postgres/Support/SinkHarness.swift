@@ -54,17 +54,12 @@ final class SinkHarness: Sendable {
         tables: [String]? = ["public.items"]
     ) throws -> PostgresSink {
         let url = database.server.url(database: database.name)
-        let base = ConnectorContext.test("copy")
-        var makeReader: (@Sendable () throws(WeirError) -> any RowReader)?
-        if let reader { makeReader = { () throws(WeirError) -> any RowReader in reader } }
         return PostgresSink(
             try Self.config(url: url, write: write, more, tables: tables),
-            ConnectorContext(
-                pipeline: "test", name: "copy", executor: base.executor, notes: notes,
-                epoch: { [self] in epoch },
+            .test(
+                "copy", notes: notes, epoch: { [self] in epoch },
                 source: { SourceIdentity([("system", "1"), ("database", "shop")]) },
-                makeRowReader: makeReader,
-                log: { [self] level, line in log.append("\(level.rawValue): \(line)") }))
+                rows: reader, log: log))
     }
 
     /// Ends the sink's sessions, as a network may, and waits until they are gone.

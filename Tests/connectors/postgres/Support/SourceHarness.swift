@@ -1,5 +1,3 @@
-import Dispatch
-import Synchronization
 import WeirCore
 import WeirJSON
 import WeirPostgresSource
@@ -52,10 +50,7 @@ final class SourceHarness {
     static func context(
         _ database: TestDatabase, _ notes: MemoryNotes, _ log: LogLines
     ) -> ConnectorContext {
-        ConnectorContext(
-            pipeline: database.pipeline, name: "source",
-            executor: QueueExecutor(), notes: notes,
-            log: { level, line in log.append("\(level.rawValue): \(line)") })
+        .test("source", pipeline: database.pipeline, notes: notes, log: log)
     }
 
     /// A reader of rows beside the stream, with the same configuration.
@@ -176,34 +171,5 @@ extension Position {
             String($0.commit >> 32, radix: 16, uppercase: true) + "/"
                 + String($0.commit & 0xFFFF_FFFF, radix: 16, uppercase: true)
         }
-    }
-}
-
-/// A state store in memory that outlives its source.
-final class MemoryNotes: ConnectorNotes {
-    private let notes: Mutex<[String: String]>
-
-    init(_ notes: [String: String] = [:]) { self.notes = Mutex(notes) }
-
-    func get(_ key: String) async throws(WeirError) -> String? { notes.withLock { $0[key] } }
-    func set(_ key: String, _ value: String) async throws(WeirError) {
-        notes.withLock { $0[key] = value }
-    }
-}
-
-final class LogLines: Sendable {
-    private let lines = Mutex<[String]>([])
-
-    func append(_ line: String) { lines.withLock { $0.append(line) } }
-    var all: [String] { lines.withLock { $0 } }
-}
-
-/// Runs a connector on a thread of its own, as the engine's executor does.
-private final class QueueExecutor: SerialExecutor {
-    private let queue = DispatchQueue(label: "connector")
-
-    func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
-        queue.async { unsafe job.runSynchronously(on: self.asUnownedSerialExecutor()) }
     }
 }

@@ -8,7 +8,7 @@ final class CacheHarness: Sendable {
     let server: RedisServer
     let rows: ScriptedRows
     private let epochBox = Mutex<UInt32>(100)
-    let log = Mutex<[String]>([])
+    let log = LogLines()
 
     init(_ server: RedisServer, rows: ScriptedRows = ScriptedRows()) {
         self.server = server
@@ -67,14 +67,11 @@ final class CacheHarness: Sendable {
     }
 
     func sink(_ config: RedisSinkConfig, rows: (any RowReader)? = nil) throws -> RedisSink {
-        let base = ConnectorContext.test("cache")
-        let rows = rows ?? self.rows
-        return RedisSink(
+        RedisSink(
             config,
-            ConnectorContext(
-                pipeline: "shop", name: "cache", executor: base.executor, notes: base.notes,
-                epoch: { [self] in epoch }, makeRowReader: { rows },
-                log: { [self] _, line in log.withLock { $0.append(line) } }))
+            .test(
+                "cache", pipeline: "shop", epoch: { [self] in epoch }, rows: rows ?? self.rows,
+                log: log))
     }
 
     func get(_ key: String) throws -> String? {
