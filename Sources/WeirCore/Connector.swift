@@ -118,6 +118,15 @@ public struct SeekPlan: Sendable {
 
 /// What a source keeps for us and how close that is to being lost.
 public struct SourceRetention: Sendable, Codable, Equatable {
+    /// What the source keeps for us.
+    public enum Kind: String, Sendable, Codable {
+        /// All that a replication slot holds on to.
+        case slot
+        /// A log that waits for nobody, and ends where it ends.
+        case oplog
+    }
+
+    public var kind: Kind
     /// The slot or stream by name.
     public var name: String
     /// Whether a consumer is connected.
@@ -140,7 +149,10 @@ public struct SourceRetention: Sendable, Codable, Equatable {
     public var windowSeconds: Double?
     public var headroomSeconds: Double?
 
-    public init(name: String, active: Bool, status: String, head: String, confirmed: String) {
+    public init(
+        _ kind: Kind, name: String, active: Bool, status: String, head: String, confirmed: String
+    ) {
+        self.kind = kind
         self.name = name
         self.active = active
         self.status = status

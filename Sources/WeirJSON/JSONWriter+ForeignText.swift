@@ -2,14 +2,6 @@
 // in `JSONWriter+Strings.swift`, but a byte that is not ASCII ends a word too, and is checked to
 // begin a well-formed sequence (see `UTF8Validation.swift`).
 
-/// One byte value in all eight lanes of a word.
-@inline(__always)
-private func lanes(_ byte: UInt8) -> UInt64 { UInt64(byte) &* 0x0101_0101_0101_0101 }
-
-/// The number of the lane, 0...7, of the lowest mark.
-@inline(__always)
-private func firstLane(_ marks: UInt64) -> Int { marks.trailingZeroBitCount >> 3 }
-
 /// Marks the top bit of each lane that cannot be copied unseen: below 0x20, `"`, `\` or from 0x80
 /// on. The lowest mark is exact, as in `JSONWriter+Strings.swift`.
 @inline(__always)
@@ -260,13 +252,12 @@ extension JSONWriter {
         while bytes.count - index >= 4 {
             let four = unsafe bytes.loadUnaligned(fromByteOffset: index, as: UInt32.self)
             var spread = UInt64(UInt32(littleEndian: four))
-            // As in `appendQuotedHex`: a lane of its own for each half of a byte.
+            // Four bytes to every second lane, then both halves of each to a lane of its own.
             spread = (spread | spread << 16) & 0x0000_FFFF_0000_FFFF
             spread = (spread | spread << 8) & 0x00FF_00FF_00FF_00FF
             let nibbles = (spread >> 4 | spread << 8) & lanes(0x0F)
-            let isLetter = ((nibbles &+ lanes(6)) >> 4) & lanes(1)
-            let digits = nibbles &+ lanes(ASCII.zero) &+ isLetter &* 39
-            unsafe base.storeBytes(of: digits.littleEndian, toByteOffset: used, as: UInt64.self)
+            let digits = hexDigits(nibbles).littleEndian
+            unsafe base.storeBytes(of: digits, toByteOffset: used, as: UInt64.self)
             used &+= 8
             index += 4
         }

@@ -98,7 +98,7 @@ package struct BSONCursor {
     @inline(__always)
     package func isNamed(_ text: StaticString) -> Bool {
         guard nameRange.count == text.utf8CodeUnitCount else { return false }
-        return text.withUTF8Buffer { unsafe name.elementsEqual($0) }
+        return unsafe name.isSame(as: text)
     }
 
     private mutating func fail() -> Bool {

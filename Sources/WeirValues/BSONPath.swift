@@ -1,3 +1,5 @@
+import WeirCore
+
 /// Finds a value in a document by its path, without building anything.
 package enum BSONPath {
     /// Goes down one name of a member, or one index of an array's element in decimal, at a time.
@@ -30,8 +32,9 @@ package enum BSONPath {
         guard var cursor = unsafe BSONCursor(document) else { return nil }
         var found: (type: BSONType, value: UnsafeRawBufferPointer)?
         while cursor.next() {
-            guard cursor.nameRange.count == name.count, unsafe cursor.name.elementsEqual(name)
-            else { continue }
+            guard unsafe name.withUnsafeBytes({ unsafe cursor.name.isSame(as: $0) }) else {
+                continue
+            }
             unsafe found = (cursor.type, cursor.value)
         }
         return unsafe found

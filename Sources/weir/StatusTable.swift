@@ -131,7 +131,7 @@ struct StatusTable {
                 + "\(sinks) sink\(sinks == 1 ? "" : "s")"
         ]
         if let retention = source.retention {
-            let isOplog = source.type == "mongodb"
+            let isOplog = retention.kind == .oplog
             lines.append(
                 "Source   \(isOplog ? "stream" : "slot") \(retention.name)  "
                     + "\(retention.active ? "active" : "inactive")  "

@@ -102,6 +102,33 @@ extension MongoSourceTests {
             _ = try await fails(set.url(user: nil), "permission", .blocked)
         }
 
+        @Test("CORRECTNESS 54: for one collection, the right to follow and to read it is enough")
+        func oneCollectionsRight() async throws {
+            let set = try await Self.shared.value
+            let database = try await TestDatabase(on: set)
+            let resource = #"{"db": "\#(database.name)", "collection": "t"}"#
+            try await database.shell.run(
+                """
+                {"createRole": "t-\(database.name)", "roles": [], "privileges": [
+                {"resource": \(resource), "actions": ["changeStream", "find"]}]}
+                """)
+            try await database.shell.run(
+                """
+                {"createUser": "one-\(database.name)", "pwd": "o", "roles": [
+                {"role": "t-\(database.name)", "db": "admin"}]}
+                """)
+            let url = set.url(user: "one-\(database.name)", password: "o")
+            let source = try await SourceHarness.open(database, url: url)
+            try await database.insert(#"{"_id": 1}"#)
+            try await database.update(#"{"_id": 1}"#, #"{"$set": {"a": 1}}"#)
+            #expect(try await source.drain().count == 2)
+            let config: [String: ConfigValue] = [
+                "collections": .list([database.path("t"), database.path("u")].map { .string($0) })
+            ]
+            let error = try await fails(url, "permission", .blocked, config: config)
+            #expect(error.hint?.contains("on all of it") == true)
+        }
+
         @Test("CORRECTNESS 68: without the right to read the oplog all but its length is known")
         func oplogRight() async throws {
             let set = try await Self.shared.value

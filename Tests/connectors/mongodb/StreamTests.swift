@@ -25,7 +25,7 @@ extension MongoSourceTests {
             #expect(start.server.hasPrefix("MongoDB "))
             #expect(start.server.hasSuffix(", replica set weir"))
             #expect(start.warnings.isEmpty)
-            #expect(start.identity.description == "set=weir scope=\(database.path("t"))")
+            #expect(start.identity.description == "set=weir scope=\(database.name)")
         }
 
         @Test("CORRECTNESS 51: a stream begins at a token, at an idle stream's token, at a time")

@@ -7,21 +7,7 @@ import Glibc
 /// taken. Whoever already waits for one counts as having taken it: waking him up takes as long as
 /// many events take the server.
 @safe
-final class AheadThread {
-    /// Used by the thread from `begin` until there is an outcome that nobody takes, and by the
-    /// connection otherwise.
-    private let handle: MongoHandle
-    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-    private let changed: UnsafeMutablePointer<pthread_cond_t>
-    // All of these under the mutex.
-    /// What to run, until an answer is small.
-    private var job: Job?
-    private var isRunning = false
-    private var outcome: Result<MongoReply, MongoFailure>?
-    /// The connection's thread waits in `take`.
-    private var isAwaited = false
-    private var isStopped = false
-
+final class AheadThread<Answer> {
     struct Job {
         let command: [UInt8]
         let database: String
@@ -29,20 +15,39 @@ final class AheadThread {
         let largeBytes: Int
     }
 
-    init(_ handle: MongoHandle) {
-        self.handle = handle
+    struct Outcome {
+        let result: Result<Answer, MongoFailure>
+        let isLarge: Bool
+    }
+
+    /// Called by the thread from `begin` until there is an outcome that nobody takes; the
+    /// connection runs nothing then.
+    private let run: (Job) -> Outcome
+    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+    private let changed: UnsafeMutablePointer<pthread_cond_t>
+    // All of these under the mutex.
+    /// What to run, until an answer is small.
+    private var job: Job?
+    private var isRunning = false
+    private var outcome: Result<Answer, MongoFailure>?
+    /// The connection's thread waits in `take`.
+    private var isAwaited = false
+    private var isStopped = false
+
+    init(_ run: @escaping (Job) -> Outcome) {
+        self.run = run
         unsafe mutex = .allocate(capacity: 1)
         unsafe changed = .allocate(capacity: 1)
         unsafe pthread_mutex_init(mutex, nil)
         unsafe pthread_cond_init(changed, nil)
         // The thread holds on to this object until it ends.
-        let context = unsafe Unmanaged.passRetained(self).toOpaque()
+        let context = unsafe Unmanaged.passRetained(Body(work: work)).toOpaque()
         var thread = pthread_t()
         let failure = unsafe pthread_create(
             &thread, nil,
             { context in
                 guard let context = unsafe context else { return nil }
-                unsafe Unmanaged<AheadThread>.fromOpaque(context).takeRetainedValue().work()
+                unsafe Unmanaged<Body>.fromOpaque(context).takeRetainedValue().work()
                 return nil
             }, context)
         precondition(failure == 0, "a thread can be started")
@@ -57,8 +62,11 @@ final class AheadThread {
     }
 
     /// Hands over a command. One that is repeated already is replaced behind the answer that is
-    /// under way.
-    func begin(_ job: Job) { locked { self.job = job } }
+    /// under way. Does nothing when an answer that ended the repetition waits to be taken: what
+    /// follows it is for whoever takes it to ask for.
+    func begin(_ job: Job) {
+        locked { if self.job != nil || outcome == nil { self.job = job } }
+    }
 
     /// Waits until nothing runs; an outcome stays, and nothing is begun before it is taken.
     func wait() {
@@ -69,8 +77,8 @@ final class AheadThread {
         }
     }
 
-    /// Waits for the outcome of what began last; nil when nothing did.
-    func take() -> Result<MongoReply, MongoFailure>? {
+    /// Waits for the next outcome; nil when nothing was begun that has one still.
+    func take() -> Result<Answer, MongoFailure>? {
         locked {
             isAwaited = true
             while outcome == nil && (isRunning || job != nil) {
@@ -88,6 +96,7 @@ final class AheadThread {
         locked {
             job = nil
             while isRunning { unsafe pthread_cond_wait(changed, mutex) }
+            job = nil
             outcome = nil
         }
     }
@@ -105,18 +114,12 @@ final class AheadThread {
                 return isStopped ? nil : job
             }
             guard let next else { return }
-            let result: Result<MongoReply, MongoFailure>
-            do throws(MongoFailure) {
-                result = .success(try handle.run(next.command, database: next.database))
-            } catch {
-                result = .failure(error)
-            }
-            let isLarge = (try? result.get()).map { $0.byteCount >= next.largeBytes } ?? false
+            let new = run(next)
             locked {
                 while outcome != nil && !isStopped { unsafe pthread_cond_wait(changed, mutex) }
                 isRunning = false
-                outcome = result
-                if !isLarge { job = nil }
+                outcome = new.result
+                if !new.isLarge { job = nil }
             }
         }
     }
@@ -130,4 +133,10 @@ final class AheadThread {
         }
         return body()
     }
+}
+
+/// What a C function can hand to a thread: no generic type.
+private final class Body {
+    let work: () -> Void
+    init(work: @escaping () -> Void) { self.work = work }
 }

@@ -7,7 +7,7 @@ import WeirCore
 /// lives on one server. A command may run ahead, while the caller works on the answer before.
 package final class MongoConnection {
     private let handle: MongoHandle
-    private var ahead: AheadThread?
+    private var ahead: AheadThread<MongoReply>?
 
     /// Connects when it is first asked something.
     ///
@@ -40,10 +40,22 @@ package final class MongoConnection {
     /// Runs a command on another thread, again and again until an answer has fewer than
     /// `largeBytes`; `finish` takes each answer. A later call replaces the command.
     package func begin(_ command: [UInt8], database: String, whileAnswersHave largeBytes: Int) {
-        let thread = ahead ?? AheadThread(handle)
+        let thread = ahead ?? makeAhead()
         ahead = thread
         thread.begin(
             AheadThread.Job(command: command, database: database, largeBytes: largeBytes))
+    }
+
+    private func makeAhead() -> AheadThread<MongoReply> {
+        AheadThread { [handle] job in
+            do throws(MongoFailure) {
+                let reply = try handle.run(job.command, database: job.database)
+                return AheadThread.Outcome(
+                    result: .success(reply), isLarge: reply.byteCount >= job.largeBytes)
+            } catch {
+                return AheadThread.Outcome(result: .failure(error), isLarge: false)
+            }
+        }
     }
 
     /// Gives the memory of large answers back, which is kept for the next ones.

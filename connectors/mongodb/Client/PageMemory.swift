@@ -9,8 +9,8 @@ import Synchronization
 /// library copies it to. From malloc each would be new memory of the kernel, with a fault for every
 /// 4 KB of it while the server waits (`weir-bench --case mongodb-backlog`).
 enum PageMemory {
-    /// Smaller ones are malloc's own matter.
-    static let bytesMin = 1 << 20
+    /// Smaller ones are malloc's own matter, and larger ones not worth their room.
+    static let bytes = (1 << 20)...(8 << 20)
 
     private static let spare = Mutex(SpareBlocks())
 
@@ -29,14 +29,16 @@ enum PageMemory {
     static func release() { spare.withLock { $0.removeAll() } }
 
     private static func allocate(_ count: Int) -> UnsafeMutableRawPointer? {
-        guard count >= bytesMin else { return unsafe malloc(count) }
+        guard bytes.contains(count) else { return unsafe malloc(count) }
         return unsafe spare.withLock { unsafe $0.take(count) } ?? malloc(count)
     }
 
     private static func reallocate(
         _ block: UnsafeMutableRawPointer?, _ count: Int
     ) -> UnsafeMutableRawPointer? {
-        guard let old = unsafe block, count >= bytesMin else { return unsafe realloc(block, count) }
+        guard let old = unsafe block, bytes.contains(count) else {
+            return unsafe realloc(block, count)
+        }
         let size = unsafe malloc_usable_size(old)
         if size >= count { return unsafe old }
         guard let new = unsafe spare.withLock({ unsafe $0.take(count) }) else {
@@ -49,7 +51,7 @@ enum PageMemory {
 
     private static func deallocate(_ block: UnsafeMutableRawPointer?) {
         guard let block = unsafe block else { return }
-        if unsafe malloc_usable_size(block) >= bytesMin,
+        if unsafe bytes.contains(malloc_usable_size(block)),
             spare.withLock({ unsafe $0.keep(block) })
         {
             return

@@ -32,11 +32,12 @@ struct ChangeStream: ~Copyable {
     private var lastToken: UnsafeRawBufferPointer?
     /// The number of events to ask for: about `pageBytes` of them.
     private var pageEvents = 256
-    private var isReadingAhead = false
 
     /// Large enough that a round trip costs nothing per event, small enough for the memory goal.
     private static let pageBytes = 2 << 20
     private static let pageEventsMax = 16384
+    /// Of an array without elements.
+    private static let emptyBytes = 5
     /// A page of so many says that there is much to read.
     private static let largeBytes = pageBytes / 4
 
@@ -106,27 +107,29 @@ struct ChangeStream: ~Copyable {
     }
 
     /// Has the pages behind this one fetched, if it says that there is much to read.
-    private mutating func readAhead() {
-        let isBehind = page.byteCount >= Self.largeBytes && fullness == .images && page.id != 0
-        if isBehind {
-            connection.begin(
-                getMore(page, within: .zero).bytes, database: database,
-                whileAnswersHave: Self.largeBytes)
-        } else if isReadingAhead {
+    private func readAhead() {
+        guard page.byteCount >= Self.largeBytes, fullness == .images, page.id != 0 else {
             connection.releaseMemory()
+            return
         }
-        isReadingAhead = isBehind
+        connection.begin(
+            getMore(page, within: .zero).bytes, database: database,
+            whileAnswersHave: Self.largeBytes)
     }
 
-    /// The page that was asked for ahead, if one was.
+    /// The page that was asked for ahead, if one was and is not empty.
     private func ahead() throws(StreamFailure) -> CursorReply? {
-        let reply: MongoReply?
-        do throws(MongoFailure) { reply = try connection.finish() } catch { throw .server(error) }
-        guard let reply else { return nil }
-        let page: CursorReply
-        do throws(WeirError) { page = try CursorReply(reply) } catch { throw .weir(error) }
-        // Nothing was there yet: now there may be, and the caller is willing to wait for it.
-        return page.byteCount <= 5 && page.id != 0 ? nil : page
+        while true {
+            let reply: MongoReply?
+            do throws(MongoFailure) { reply = try connection.finish() } catch {
+                throw .server(error)
+            }
+            // Nothing is asked for here as long as something may be under way.
+            guard let reply else { return nil }
+            let page: CursorReply
+            do throws(WeirError) { page = try CursorReply(reply) } catch { throw .weir(error) }
+            if page.byteCount > Self.emptyBytes || page.id == 0 { return page }
+        }
     }
 
     private func getMore(_ page: borrowing CursorReply, within limit: Duration) -> BSONWriter {
@@ -170,6 +173,7 @@ struct ChangeStream: ~Copyable {
 
     /// Ends the cursor at the server, which would keep it for ten minutes.
     func close() {
+        connection.releaseMemory()
         guard page.id != 0 else { return }
         var command = BSONWriter()
         command.append("killCursors", page.collection)

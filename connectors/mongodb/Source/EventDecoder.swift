@@ -40,6 +40,10 @@ struct EventDecoder: ~Copyable {
         let name: TableName
         let schema: TableSchema
         let isCovered: Bool
+
+        func isNamed(_ bytes: UnsafeRawBufferPointer) -> Bool {
+            unsafe namespace.withUnsafeBytes { unsafe $0.isSame(as: bytes) }
+        }
     }
 
     /// Above this many they are forgotten and found anew: a deployment may make new ones all day.
@@ -63,12 +67,12 @@ struct EventDecoder: ~Copyable {
             guard let index = unsafe collection(event.bytes, event.namespace),
                 collections[index].isCovered, let key = event.key
             else { return leftOut(&batch) }
-            return appendRow(event, collections[index], key, to: &batch)
+            return appendRow(event, collectionAt: index, key, to: &batch)
         case .drop, .rename:
             guard let index = unsafe collection(event.bytes, event.namespace),
                 collections[index].isCovered
             else { return leftOut(&batch) }
-            appendEnd(event, collections[index], to: &batch)
+            appendEnd(event, to: &batch)
             return .appended
         case .dropDatabase, .invalidate, .other:
             return leftOut(&batch)
@@ -92,7 +96,7 @@ struct EventDecoder: ~Copyable {
     // MARK: Events
 
     private mutating func appendRow(
-        _ event: RawEvent, _ collection: Known, _ keyRange: Range<Int>,
+        _ event: RawEvent, collectionAt index: Int, _ keyRange: Range<Int>,
         to batch: inout BatchBuilder
     ) -> Outcome {
         let base = unsafe batch.append(event.bytes)
@@ -136,12 +140,12 @@ struct EventDecoder: ~Copyable {
         return .withoutDocument(
             Missing(
                 event: batch.eventCount - 1, value: Int(after.start), key: key,
-                table: collection.name))
+                table: collections[index].name))
     }
 
     /// Appends the end of a collection: it was dropped, or has another name now.
     private mutating func appendEnd(
-        _ event: RawEvent, _ collection: Known, to batch: inout BatchBuilder
+        _ event: RawEvent, to batch: inout BatchBuilder
     ) {
         let base = unsafe batch.append(event.bytes)
         let table = tableIndex(&batch)
@@ -229,13 +233,13 @@ struct EventDecoder: ~Copyable {
     ) -> Int? {
         let bytes = unsafe UnsafeRawBufferPointer(rebasing: event[range])
         if lastCollection < collections.count,
-            unsafe collections[lastCollection].namespace.elementsEqual(bytes)
+            unsafe collections[lastCollection].isNamed(bytes)
         {
             return lastCollection
         }
         lastTable = nil
         if let known = collections.firstIndex(where: {
-            unsafe $0.namespace.count == bytes.count && $0.namespace.elementsEqual(bytes)
+            unsafe $0.isNamed(bytes)
         }) {
             lastCollection = known
             return known

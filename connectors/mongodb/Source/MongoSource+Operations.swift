@@ -31,7 +31,8 @@ extension MongoSource: SourceProbe {
                 let last = try connection.oplogEnd(isFirst: false)
             else {
                 return SourceRetention(
-                    name: name, active: isOpen, status: "unknown", head: "", confirmed: confirmed)
+                    .oplog, name: name, active: isOpen, status: "unknown", head: "",
+                    confirmed: confirmed)
             }
             window = (first, last)
         } catch {
@@ -40,11 +41,12 @@ extension MongoSource: SourceProbe {
                 throw failures.error(error, doing: "look at the oplog")
             }
             return SourceRetention(
-                name: name, active: isOpen, status: "unknown", head: "", confirmed: confirmed)
+                .oplog, name: name, active: isOpen, status: "unknown", head: "",
+                confirmed: confirmed)
         }
         let length = window.last.clusterSeconds - window.first.clusterSeconds
         var retention = SourceRetention(
-            name: name, active: isOpen, status: "safe", head: ClusterTime.text(window.last),
+            .oplog, name: name, active: isOpen, status: "safe", head: ClusterTime.text(window.last),
             confirmed: confirmed)
         retention.windowSeconds = Double(max(0, length))
         if let time = held?.clusterTime {
@@ -98,11 +100,19 @@ extension MongoSource: SourceSeek {
     package func seek(_ plan: SeekPlan) async throws(WeirError) -> StoredPosition {
         let connection = try connect()
         let facts = try checkedFacts(connection)
-        let start = plan.target == "now" ? nil : ResumeToken(Position(token: plan.target))
+        let target = plan.target == "now" ? nil : ResumeToken(Position(token: plan.target))
+        var start = target
+        if let target {
+            let note = try await streamNote()
+            let isOwn = note?.stream == config.scope.name
+            if !isOwn || note?.mayBeAnothers(target.position) == true {
+                start = .at(clusterTime: target.clusterTime)
+            }
+        }
         // Opened for a moment: only the stream itself says whether the server can begin there.
         let stream = try opener(connection, facts)
             .begin(at: start, .keysOnly, doing: "begin there")
-        let here = start ?? stream.here
+        let here = target ?? stream.here
         stream.close()
         return StoredPosition(position: here.position, identity: facts.identity(of: config.scope))
     }

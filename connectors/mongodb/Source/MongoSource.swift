@@ -18,8 +18,6 @@ package actor MongoSource: SourceConnector {
     }
 
     private var reader: StreamReader?
-    /// Where reading began if the stream had to begin earlier: what it repeats is left out.
-    private var floor: Position?
     private var nextSchemaVersion: UInt32 = 1
 
     package init(_ config: MongoSourceConfig, _ context: ConnectorContext) throws(WeirError) {
@@ -54,12 +52,14 @@ package actor MongoSource: SourceConnector {
         let facts = try checkedFacts(connection)
         try checkCollections(connection)
         let identity = facts.identity(of: config.scope)
+        let note = try await noted(facts, stored)
         var start: ResumeToken?
-        floor = nil
+        var floor: Position?
         if let stored {
             let token = try checked(stored, facts)
             start = token
-            if try await isOfAnotherStream(stored, identity) {
+            // CORRECTNESS 62: this stream may not show the event of the token.
+            if note.mayBeAnothers(stored.position) {
                 start = .at(clusterTime: token.clusterTime)
                 floor = stored.position
             }
@@ -69,31 +69,33 @@ package actor MongoSource: SourceConnector {
         let here = stream.here
         reader = StreamReader(
             opener, stream,
-            decoder: EventDecoder(config.scope, firstSchemaVersion: nextSchemaVersion))
+            decoder: EventDecoder(config.scope, firstSchemaVersion: nextSchemaVersion),
+            behind: floor)
         return SourceStart(
             identity: identity, position: stored?.position ?? here.position,
             keepalive: .seconds(1), server: facts.description,
             warnings: warnings(facts, stored?.identity, identity))
     }
 
-    /// Whether the stored place is of a stream of another scope, which may show the event of its
-    /// token when this one does not (CORRECTNESS 62).
-    ///
-    /// The engine stores the scope with the first open, and a place of the new stream only with its
-    /// first batch: until then a note tells.
-    private func isOfAnotherStream(
-        _ stored: StoredPosition, _ identity: SourceIdentity
-    ) async throws(WeirError) -> Bool {
-        if let scope = stored.identity["scope"], scope != identity["scope"] {
-            try await context.notes.set(Self.lastOfOtherStream, stored.position.token)
-            return true
-        }
-        guard let last = try await context.notes.get(Self.lastOfOtherStream) else { return false }
-        return stored.position <= Position(token: last)
+    /// The note of the stream that is opened now, which is kept if it is news.
+    private func noted(
+        _ facts: ServerFacts, _ stored: StoredPosition?
+    ) async throws(WeirError) -> StreamNote {
+        let name = config.scope.name
+        if let note = try await streamNote(), note.stream == name { return note }
+        let note =
+            if let stored {
+                StreamNote(stream: name, takingOverAt: facts.clusterTime, stored.position)
+            } else {
+                StreamNote(stream: name, othersEnd: nil)
+            }
+        try await context.notes.set(StreamNote.key, note.text)
+        return note
     }
 
-    /// Note: the last place of a stream of another scope.
-    private static let lastOfOtherStream = "other_stream_end"
+    func streamNote() async throws(WeirError) -> StreamNote? {
+        try await context.notes.get(StreamNote.key).flatMap { StreamNote($0) }
+    }
 
     func opener(_ connection: MongoConnection, _ facts: ServerFacts) -> StreamOpener {
         StreamOpener(
@@ -180,10 +182,7 @@ package actor MongoSource: SourceConnector {
                 "MongoDB \(facts.version) keeps no images: the documents of updates are looked up, "
                     + "and may be later than the change")
         }
-        // Of one database, a collection more or less is no surprise to who wrote it down.
-        if let scope = stored?["scope"], let now = identity["scope"],
-            scope.prefix(while: { $0 != "." }) != now.prefix(while: { $0 != "." })
-        {
+        if let scope = stored?["scope"], let now = identity["scope"], scope != now {
             warnings.append("the change stream covered \(scope), it covers \(now) now")
         }
         return warnings
@@ -203,12 +202,8 @@ package actor MongoSource: SourceConnector {
             nextSchemaVersion = reader.nextSchemaVersion
             throw error
         }
-        var here = reader.stream.here.position
+        let here = reader.place
         self.reader = consume reader
-        guard let floor else { return batch.seal(resume: isSplit ? nil : here, end: here) }
-        here = max(here, floor)
-        var sealed = batch.seal(resume: isSplit ? nil : here, end: here)
-        sealed.drop(through: floor)
-        return sealed
+        return batch.seal(resume: isSplit ? nil : here, end: here)
     }
 }

@@ -1,3 +1,5 @@
+import WeirCore
+import WeirJSON
 import WeirValues
 
 /// One event of a change stream: where its parts are in its bytes. Pure, and builds nothing.
@@ -84,23 +86,16 @@ struct RawEvent {
             if cursor.isNamed("_data"), cursor.type == .string {
                 let start = token.lowerBound + cursor.valueRange.lowerBound + 4
                 let range = start..<(start + cursor.valueRange.count - 5)
-                for index in range where unsafe !isHexDigit(bytes[index]) { return nil }
-                return range
+                let text = unsafe UnsafeRawBufferPointer(rebasing: bytes[range])
+                return unsafe isHex(text) ? range : nil
             }
         }
         return nil
     }
 
-    @inline(__always)
-    private static func isHexDigit(_ byte: UInt8) -> Bool {
-        byte &- UInt8(ascii: "0") < 10 || (byte | 0x20) &- UInt8(ascii: "a") < 6
-    }
-
     private static func kind(_ text: UnsafeRawBufferPointer) -> Kind {
         let word = unsafe UnsafeRawBufferPointer(rebasing: text[4..<(text.count - 1)])
-        func isWord(_ other: StaticString) -> Bool {
-            other.withUTF8Buffer { unsafe word.elementsEqual($0) }
-        }
+        func isWord(_ other: StaticString) -> Bool { unsafe word.isSame(as: other) }
         switch word.count {
         case 6 where isWord("insert"): return .insert
         case 6 where isWord("update"): return .update

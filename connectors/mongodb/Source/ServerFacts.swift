@@ -57,7 +57,7 @@ struct ServerFacts {
     func identity(of scope: Scope) -> SourceIdentity {
         SourceIdentity([
             ("set", isRouter ? "mongos" : replicaSet ?? ""),
-            ("scope", scope.name),
+            ("scope", scope.database ?? "deployment"),
         ])
     }
 }

@@ -10,6 +10,8 @@ struct StreamReader: ~Copyable {
     private var decoder: EventDecoder
     /// Events of the batch at hand that wait for their documents.
     private var missing: [EventDecoder.Missing] = []
+    /// Where reading goes on if the stream had to begin earlier: what it repeats is left out.
+    private var floor: Position?
     /// Bytes that a document looked up has had on average, so that a batch stays within its limit.
     private var documentBytes = 1024
 
@@ -17,19 +19,28 @@ struct StreamReader: ~Copyable {
     /// whatever those before were like.
     private static let lookUpMax = 100
 
+    /// - Parameter floor: events before it are left out.
     init(
-        _ opener: StreamOpener, _ stream: consuming ChangeStream, decoder: consuming EventDecoder
+        _ opener: StreamOpener, _ stream: consuming ChangeStream, decoder: consuming EventDecoder,
+        behind floor: Position?
     ) {
         self.opener = opener
         self.stream = stream
         self.decoder = decoder
+        self.floor = floor
     }
 
     var nextSchemaVersion: UInt32 { decoder.nextSchemaVersion }
 
+    /// Everything before it was read.
+    var place: Position {
+        let here = stream.here.position
+        return floor.map { max(here, $0) } ?? here
+    }
+
     /// Reads until the batch is full, or nothing more is waiting; waits once if nothing is.
     ///
-    /// Returns whether the batch ends inside a transaction. `stream.here` is where it ends.
+    /// Returns whether the batch ends inside a transaction. `place` is where it ends.
     mutating func fill(
         _ batch: inout BatchBuilder, within limit: Duration
     ) throws(WeirError) -> Bool {
@@ -62,6 +73,10 @@ struct StreamReader: ~Copyable {
                 }
                 continue
             }
+            if isBeforeFloor(event) {
+                stream.take(event)
+                continue
+            }
             if let open, open.isTag(of: event) {
                 if batch.isFarBeyondLimits { return true }
             } else if batch.isFull {
@@ -90,6 +105,17 @@ struct StreamReader: ~Copyable {
                 }
             }
         }
+    }
+
+    private mutating func isBeforeFloor(_ event: RawEvent) -> Bool {
+        guard let floor else { return false }
+        let token = unsafe String(
+            decoding: UnsafeRawBufferPointer(rebasing: event.bytes[event.tokenData]),
+            as: UTF8.self)
+        if Position(token: token) < floor { return true }
+        // Events come in order.
+        self.floor = nil
+        return false
     }
 
     private mutating func peek() throws(WeirError) -> RawEvent? {

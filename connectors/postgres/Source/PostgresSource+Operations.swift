@@ -36,7 +36,7 @@ extension PostgresSource: SourceProbe {
         let connection = try ordinaryConnection()
         guard let slot = try slot(connection) else {
             return SourceRetention(
-                name: config.slot, active: false, status: "missing", head: "", confirmed: "")
+                .slot, name: config.slot, active: false, status: "missing", head: "", confirmed: "")
         }
         let head = try run(
             "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
@@ -47,7 +47,7 @@ extension PostgresSource: SourceProbe {
         ).first
         let headLSN = head?[0].flatMap(LSN.init(parsing:))
         var retention = SourceRetention(
-            name: config.slot, active: slot.activePID != nil, status: slot.walStatus,
+            .slot, name: config.slot, active: slot.activePID != nil, status: slot.walStatus,
             head: headLSN?.description ?? "", confirmed: slot.confirmed?.description ?? "")
         retention.retainedBytes = slot.retainedBytes
         retention.safeBytes = slot.safeBytes

@@ -9,6 +9,7 @@ import WeirValues
 final class SourceHarness {
     let source: MongoSource
     let log = LogLines()
+    let notes: MemoryNotes
     let config: MongoSourceConfig
     let pipeline: String
 
@@ -24,22 +25,28 @@ final class SourceHarness {
         format: .weir, sourceKind: "mongodb", sourceName: "test", routing: Routing())
     private var writer = JSONWriter()
 
-    /// - Parameter config: keys of the source beside its connection.
-    init(url: String, pipeline: String, config: [String: ConfigValue]) throws {
+    /// - Parameters:
+    ///   - config: keys of the source beside its connection.
+    ///   - notes: those of an earlier harness, as after a restart.
+    init(
+        url: String, pipeline: String, config: [String: ConfigValue],
+        notes: MemoryNotes = MemoryNotes()
+    ) throws {
         let scope = ConfigScope(
             pipeline: pipeline, name: "source", values: ConfigValues(config),
             connection: ConfigValues(["url": .secret(Secret(url, origin: "test"))]),
             connectionName: "db")
         self.config = try MongoSourceConfig(scope)
         self.pipeline = pipeline
+        self.notes = notes
         source = try MongoSource(
-            self.config, .test("source", pipeline: pipeline, log: log))
+            self.config, .test("source", pipeline: pipeline, notes: notes, log: log))
     }
 
     /// A source of these collections of a test's database, or of all when nil.
     convenience init(
         _ database: TestDatabase, _ collections: [String]? = ["t"], url: String? = nil,
-        config: [String: ConfigValue] = [:]
+        config: [String: ConfigValue] = [:], notes: MemoryNotes = MemoryNotes()
     ) throws {
         let scope: [String: ConfigValue] =
             if let collections {
@@ -49,7 +56,7 @@ final class SourceHarness {
             }
         try self.init(
             url: url ?? database.set.url(), pipeline: database.pipeline,
-            config: scope.merging(config) { $1 })
+            config: scope.merging(config) { $1 }, notes: notes)
     }
 
     /// One that was opened for the first time.

@@ -1,0 +1,48 @@
+import WeirCore
+
+/// What a source remembers of its streams: which one was opened last, and up to where stored places
+/// may be of another one. Pure.
+///
+/// A stream shows the event of its own tokens, and maybe not that of another stream's
+/// (CORRECTNESS 62). Each sink of a pipeline has a place of its own, and a place of the new stream
+/// only after its next event.
+struct StreamNote: Equatable, Sendable {
+    /// The name of the scope.
+    let stream: String
+    /// Later than every place that another stream has given; nil when there was none.
+    let othersEnd: Position?
+
+    /// The key it is kept under.
+    static let key = "stream"
+
+    init(stream: String, othersEnd: Position?) {
+        self.stream = stream
+        self.othersEnd = othersEnd
+    }
+
+    /// For a stream that takes over from another one.
+    ///
+    /// - Parameter now: the deployment's cluster time, which is never behind what it has sent.
+    init(stream: String, takingOverAt now: UInt64, _ stored: Position) {
+        self.init(
+            stream: stream,
+            othersEnd: max(stored, ResumeToken.at(clusterTime: now + 1).position))
+    }
+
+    /// From `text`; nil when it is none.
+    init?(_ text: String) {
+        let parts = text.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2 else { return nil }
+        let end = String(parts[0])
+        self.init(
+            stream: String(parts[1]), othersEnd: end.isEmpty ? nil : Position(token: end))
+    }
+
+    /// `826B01850A00000014 cms.articles`; names may have spaces, places have none.
+    var text: String { "\(othersEnd?.token ?? "") \(stream)" }
+
+    /// Whether the place may be of another stream than this one.
+    func mayBeAnothers(_ position: Position) -> Bool {
+        othersEnd.map { position <= $0 } ?? false
+    }
+}
