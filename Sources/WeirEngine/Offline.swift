@@ -1,13 +1,14 @@
 package import WeirCore
 
-extension ConnectorContext {
-    /// For a command that speaks to a source without running a pipeline.
-    package static func offline(
-        pipeline: String, store: StateStore, executor: ThreadExecutor
-    ) -> ConnectorContext {
-        ConnectorContext(
-            pipeline: pipeline, name: "source", executor: executor,
-            notes: StoredNotes(store: store, pipeline: pipeline), log: { _, _ in })
+extension PipelinePlan {
+    /// For a command that speaks to a source without running the pipeline.
+    package func makeOfflineSource(
+        _ store: StateStore, on thread: ThreadExecutor
+    ) throws(WeirError) -> any SourceConnector {
+        try makeSource(
+            ConnectorContext(
+                pipeline: name, name: "source", executor: thread,
+                notes: StoredNotes(store: store, pipeline: name), log: { _, _ in }))
     }
 }
 

@@ -20,8 +20,7 @@ struct DropCommand: AsyncParsableCommand {
     func run() async throws {
         let plan = try config.load(outcome: nil).pipeline(pipeline).plan
         try await withStore(state.directory, isReadOnly: false) { store, thread in
-            let source = try plan.makeSource(
-                .offline(pipeline: plan.name, store: store, executor: thread))
+            let source = try plan.makeOfflineSource(store, on: thread)
             let cleaner = source as? any SourceCleanup
             let effects = try await cleaner?.describeCleanUp() ?? []
             for effect in effects { print(effect) }

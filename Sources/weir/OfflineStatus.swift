@@ -46,8 +46,7 @@ struct OfflineStatus {
     ) async -> Result<SourceRetention, WeirError>? {
         do throws(WeirError) {
             let held = try await store.checkpoints(of: plan.name).map(\.covered).min()
-            let source = try plan.makeSource(
-                .offline(pipeline: plan.name, store: store, executor: thread))
+            let source = try plan.makeOfflineSource(store, on: thread)
             guard let prober = source as? any SourceProbe else { return nil }
             return .success(try await prober.probe(held: held))
         } catch {

@@ -67,8 +67,7 @@ struct PositionCommand: AsyncParsableCommand {
         func run() async throws {
             let plan = try config.load(outcome: nil).pipeline(pipeline).plan
             try await withStore(state.directory, isReadOnly: false) { store, thread in
-                let source = try plan.makeSource(
-                    .offline(pipeline: plan.name, store: store, executor: thread))
+                let source = try plan.makeOfflineSource(store, on: thread)
                 guard let seeker = source as? any SourceSeek else {
                     throw Failure(.usage, "error: the source of \(plan.name) cannot be moved")
                 }

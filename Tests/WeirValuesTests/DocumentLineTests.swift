@@ -1,6 +1,7 @@
 import Testing
 import WeirCore
 import WeirJSON
+import WeirTesting
 import WeirValues
 
 private let key: [UInt8] = bson([("_id", 7)])
@@ -27,13 +28,13 @@ struct DocumentLineTests {
 
     @Test func anUpdateNamesWhatItChanged() throws {
         let changes: [(String, DocumentValue)] = [
-            ("updatedFields", .document([("a.b", 1), ("c\"", nil)])),
+            ("updatedFields", .document([("a.b", 1), ("c\"", .null)])),
             ("removedFields", .array(["d", "e.0"])),
             (
                 "truncatedArrays",
                 .array([.document([("field", "tags"), ("newSize", 2)]), .document([])])
             ),
-            ("disambiguatedPaths", .document([("x", nil)])),
+            ("disambiguatedPaths", .document([("x", .null)])),
         ]
         #expect(
             try documentLines(

@@ -1,6 +1,7 @@
 import Testing
 import WeirCore
 import WeirJSON
+import WeirTesting
 import WeirValues
 
 private let id = [UInt8](0x10..<0x1C)
@@ -8,7 +9,7 @@ private let article: [UInt8] = bson([
     ("_id", .objectId(id)), ("title", "A \"b\""),
     ("name", .document([("en", "word"), ("my", "စကား"), ("", "nameless")])),
     ("variants", .array([.document([("stock", 7)]), .document([("stock", .int64(8))])])),
-    ("price", .double(1.5)), ("sold", .bool(true)), ("gone", nil), ("at", .date(1_000)),
+    ("price", .double(1.5)), ("sold", .bool(true)), ("gone", .null), ("at", .date(1_000)),
 ])
 
 /// Paths into documents, and their values as plain text and as JSON.
@@ -183,7 +184,7 @@ struct DocumentPathTests {
         let whole = try #require(try keyBytes("$", .document(key)))
         #expect(whole.type == 0 && whole.bytes == key)
         // Not even null and an empty text are one key.
-        let null = try #require(try keyBytes("_id", .document(bson([("_id", nil)]))))
+        let null = try #require(try keyBytes("_id", .document(bson([("_id", .null)]))))
         #expect(null.type == 0x0A && null.bytes.isEmpty)
         #expect(try keyBytes("_id", .document(bson([]))) == nil)
     }

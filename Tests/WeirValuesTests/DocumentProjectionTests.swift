@@ -1,10 +1,11 @@
 import Testing
 import WeirCore
 import WeirJSON
+import WeirTesting
 import WeirValues
 
 private let article: [UInt8] = bson([
-    ("_id", 7), ("title", "a"), ("name", .document([("en", "word")])), ("gone", nil),
+    ("_id", 7), ("title", "a"), ("name", .document([("en", "word")])), ("gone", .null),
     ("tags", .array(["x", .int64(1 << 60)])),
 ])
 private func choice(_ output: String, _ source: String) -> ColumnChoice {

@@ -1,69 +1,10 @@
 import WeirCore
 import WeirJSON
+import WeirTesting
 import WeirValues
 
-/// A value of a test document.
-indirect enum DocumentValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral,
-    ExpressibleByNilLiteral
-{
-    case text([UInt8])
-    case int32(Int32)
-    case int64(Int64)
-    case double(Double)
-    case bool(Bool)
-    case objectId([UInt8])
-    case date(Int64)
-    case document([(String, DocumentValue)])
-    case array([DocumentValue])
-    case null
-
-    init(stringLiteral text: String) { self = .text(Array(text.utf8)) }
-    init(integerLiteral number: Int32) { self = .int32(number) }
-    init(nilLiteral: ()) { self = .null }
-
-    fileprivate var type: UInt8 {
-        switch self {
-        case .double: 0x01
-        case .text: 0x02
-        case .document: 0x03
-        case .array: 0x04
-        case .objectId: 0x07
-        case .bool: 0x08
-        case .date: 0x09
-        case .null: 0x0A
-        case .int32: 0x10
-        case .int64: 0x12
-        }
-    }
-
-    fileprivate var bytes: [UInt8] {
-        switch self {
-        case .text(let text): littleEndian(Int32(text.count + 1)) + text + [0]
-        case .int32(let number): littleEndian(number)
-        case .int64(let number), .date(let number): littleEndian(number)
-        case .double(let number): littleEndian(number.bitPattern)
-        case .bool(let flag): [flag ? 1 : 0]
-        case .objectId(let id): id
-        case .document(let members): bson(members)
-        case .array(let elements):
-            bson(elements.enumerated().map { ("\($0.offset)", $0.element) })
-        case .null: []
-        }
-    }
-}
-
 /// The bytes of a document with these members.
-func bson(_ members: [(String, DocumentValue)]) -> [UInt8] {
-    var elements: [UInt8] = []
-    for (name, value) in members {
-        elements += [value.type] + Array(name.utf8) + [0] + value.bytes
-    }
-    return littleEndian(Int32(elements.count + 5)) + elements + [0]
-}
-
-private func littleEndian(_ number: some FixedWidthInteger) -> [UInt8] {
-    (0..<(number.bitWidth / 8)).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) }
-}
+func bson(_ members: [(String, DocumentValue)]) -> [UInt8] { DocumentValue.document(members).bytes }
 
 extension TableSchema {
     static let articles = TableSchema.collection(version: 5, database: "cms", name: "articles")

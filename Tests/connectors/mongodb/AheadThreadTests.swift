@@ -17,8 +17,8 @@ struct AheadThreadTests {
             self.failing = failing
         }
 
-        func thread() -> AheadThread<Int> {
-            AheadThread { [self] job in
+        func thread() throws -> AheadThread<Int> {
+            let thread = AheadThread<Int> { [self] job in
                 let answer = asked.withLock { asked in
                     asked.append(job.command[0])
                     return asked.count - 1
@@ -28,6 +28,7 @@ struct AheadThreadTests {
                         ? .failure(MongoFailure(.network, "gone")) : .success(answer),
                     isLarge: answer != failing && !small.contains(answer))
             }
+            return try #require(thread)
         }
     }
 
@@ -35,8 +36,8 @@ struct AheadThreadTests {
         AheadThread.Job(command: [command], database: "d", largeBytes: 1)
     }
 
-    @Test func nothingIsThereBeforeABeginning() {
-        let thread = Server().thread()
+    @Test func nothingIsThereBeforeABeginning() throws {
+        let thread = try Server().thread()
         defer { thread.stop() }
         #expect(thread.take() == nil)
         thread.wait()
@@ -44,7 +45,7 @@ struct AheadThreadTests {
 
     @Test func largeAnswersComeInOrder() throws {
         let server = Server(small: [999])
-        let thread = server.thread()
+        let thread = try server.thread()
         defer { thread.stop() }
         thread.begin(Self.job())
         for answer in 0...999 {
@@ -59,7 +60,7 @@ struct AheadThreadTests {
     /// The small answer may be there before the large one is looked at.
     @Test func behindASmallAnswerNothingIsBegunBeforeItIsTaken() throws {
         let server = Server(small: [1])
-        let thread = server.thread()
+        let thread = try server.thread()
         defer { thread.stop() }
         thread.begin(Self.job())
         #expect(try thread.take()?.get() == 0)
@@ -74,7 +75,7 @@ struct AheadThreadTests {
     /// Memory: one answer that is worked on, and one that waits.
     @Test func noMoreIsAskedForThanOneAnswerAhead() throws {
         let server = Server()
-        let thread = server.thread()
+        let thread = try server.thread()
         defer { thread.stop() }
         thread.begin(Self.job())
         thread.wait()
@@ -86,7 +87,7 @@ struct AheadThreadTests {
 
     @Test func aLaterCommandReplacesTheOneThatIsRepeated() throws {
         let server = Server()
-        let thread = server.thread()
+        let thread = try server.thread()
         defer { thread.stop() }
         thread.begin(Self.job(1))
         thread.wait()
@@ -96,8 +97,8 @@ struct AheadThreadTests {
         #expect(server.asked.withLock { $0.prefix(2) } == [1, 2])
     }
 
-    @Test func aFailureEndsTheRepetition() {
-        let thread = Server(failing: 1).thread()
+    @Test func aFailureEndsTheRepetition() throws {
+        let thread = try Server(failing: 1).thread()
         defer { thread.stop() }
         thread.begin(Self.job())
         #expect((try? thread.take()?.get()) == 0)
@@ -107,7 +108,7 @@ struct AheadThreadTests {
 
     @Test func whatIsCancelledIsNotThereAnyMore() throws {
         let server = Server()
-        let thread = server.thread()
+        let thread = try server.thread()
         defer { thread.stop() }
         for _ in 0..<100 {
             thread.begin(Self.job())

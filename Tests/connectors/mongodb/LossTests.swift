@@ -198,7 +198,7 @@ extension MongoSourceTests {
             for isOpen in [true, false] {
                 if !isOpen { await source.source.close() }
                 let kept = try await source.source.probe(held: held)
-                #expect(kept.name == database.path("t"))
+                #expect(kept.name == database.name)
                 #expect(kept.active == isOpen)
                 #expect(kept.status == "safe")
                 #expect(kept.confirmed == ClusterTime.text(try #require(held.clusterTime)))

@@ -21,6 +21,7 @@ struct PageMemoryTests {
 
     @Test func aBlockIsGivenToWhoeverItFits() throws {
         var spare = SpareBlocks()
+        spare.users = 1
         let block = unsafe try Self.block(2 * Self.megabyte)
         let isKept = unsafe spare.keep(block)
         #expect(isKept)
@@ -38,6 +39,7 @@ struct PageMemoryTests {
 
     @Test func noMoreAreKeptThanAPageTakes() throws {
         var spare = SpareBlocks()
+        spare.users = 1
         for _ in 0..<SpareBlocks.countMax {
             let isKept = unsafe spare.keep(try Self.block(Self.megabyte))
             #expect(isKept)
@@ -50,6 +52,24 @@ struct PageMemoryTests {
         #expect(isEmpty)
         let isKept = unsafe spare.keep(more)
         #expect(isKept)
+    }
+
+    @Test func nothingIsKeptForNobody() throws {
+        var spare = SpareBlocks()
+        let block = unsafe try Self.block(Self.megabyte)
+        let isRefused = unsafe !spare.keep(block)
+        #expect(isRefused)
+        spare.users = 2
+        let isKept = unsafe spare.keep(block)
+        #expect(isKept)
+        spare.users = 1
+        let isThere = unsafe spare.take(Self.megabyte) == block
+        #expect(isThere)
+        let isKeptAgain = unsafe spare.keep(block)
+        #expect(isKeptAgain)
+        spare.users = 0
+        let isGone = unsafe spare.take(Self.megabyte) == nil
+        #expect(isGone)
     }
 
     /// As libmongoc grows the buffer it receives in.

@@ -43,13 +43,30 @@ extension MongoSourceTests {
             }
         }
 
-        @Test("CORRECTNESS 62: also where the position is inside a transaction")
-        func insideATransaction() async throws {
+        /// The stream stays the database's, and does not follow what the position is an event of.
+        @Test("CORRECTNESS 62: a list that loses a collection and stays a list")
+        func anotherList() async throws {
+            let database = try await TestDatabase()
+            let source = try await SourceHarness.open(database, ["t", "u"])
+            try await database.insert(#"{"_id": 1}"#, into: "u")
+            try await database.insert(#"{"_id": 2}"#)
+            let last = try await source.read(2)[1]
+            try await database.insert(#"{"_id": 3}"#)
+            try await database.insert(#"{"_id": 4}"#, into: "u")
+            let other = try SourceHarness(database, ["u", "v"], notes: source.notes)
+            try await other.open(atStored: try behind(last, of: source))
+            #expect(try await other.drain().ids == ["4"])
+        }
+
+        @Test(
+            "CORRECTNESS 62: also where the position is inside a transaction",
+            arguments: [["u"], ["u", "v"]])
+        func insideATransaction(collections: [String]) async throws {
             let database = try await TestDatabase()
             for collection in ["t", "u"] {
                 try await database.run(#"{"create": "\#(collection)"}"#)
             }
-            var source = try await SourceHarness.open(database)
+            var source = try await SourceHarness.open(database, ["t", "w"])
             try await database.shell.transaction {
                 for id in 1...3 {
                     try await database.insert(#"{"_id": \#(id)}"#)
@@ -58,7 +75,7 @@ extension MongoSourceTests {
             }
             let change = try await source.read(3)[1]
             let identity = try #require(source.stored?.identity)
-            source = try SourceHarness(database, ["u"])
+            source = try SourceHarness(database, collections, notes: source.notes)
             try await source.open(
                 atStored: StoredPosition(
                     position: Position(token: change.position.token + "+"), identity: identity))

@@ -34,7 +34,8 @@ final class AheadThread<Answer> {
     private var isAwaited = false
     private var isStopped = false
 
-    init(_ run: @escaping (Job) -> Outcome) {
+    /// Nil when no thread can be started.
+    init?(_ run: @escaping (Job) -> Outcome) {
         self.run = run
         unsafe mutex = .allocate(capacity: 1)
         unsafe changed = .allocate(capacity: 1)
@@ -50,7 +51,10 @@ final class AheadThread<Answer> {
                 unsafe Unmanaged<Body>.fromOpaque(context).takeRetainedValue().work()
                 return nil
             }, context)
-        precondition(failure == 0, "a thread can be started")
+        guard failure == 0 else {
+            unsafe Unmanaged<Body>.fromOpaque(context).release()
+            return nil
+        }
         pthread_detach(thread)
     }
 
@@ -77,7 +81,7 @@ final class AheadThread<Answer> {
         }
     }
 
-    /// Waits for the next outcome; nil when nothing was begun that has one still.
+    /// Waits for the next outcome; nil when nothing runs and no outcome waits.
     func take() -> Result<Answer, MongoFailure>? {
         locked {
             isAwaited = true

@@ -38,15 +38,16 @@ package final class MongoConnection {
     }
 
     /// Runs a command on another thread, again and again until an answer has fewer than
-    /// `largeBytes`; `finish` takes each answer. A later call replaces the command.
+    /// `largeBytes`; `finish` takes each answer. A later call replaces the command, but begins
+    /// nothing behind an answer that ended the repetition and waits to be taken. Where there is no
+    /// thread, nothing runs ahead.
     package func begin(_ command: [UInt8], database: String, whileAnswersHave largeBytes: Int) {
-        let thread = ahead ?? makeAhead()
-        ahead = thread
-        thread.begin(
+        if ahead == nil { ahead = makeAhead() }
+        ahead?.begin(
             AheadThread.Job(command: command, database: database, largeBytes: largeBytes))
     }
 
-    private func makeAhead() -> AheadThread<MongoReply> {
+    private func makeAhead() -> AheadThread<MongoReply>? {
         AheadThread { [handle] job in
             do throws(MongoFailure) {
                 let reply = try handle.run(job.command, database: job.database)
@@ -58,8 +59,9 @@ package final class MongoConnection {
         }
     }
 
-    /// Gives the memory of large answers back, which is kept for the next ones.
-    package func releaseMemory() { PageMemory.release() }
+    /// Gives the memory of large answers back that was kept for the next ones, unless some
+    /// connection still uses it.
+    package func releaseMemory() { PageMemory.releaseIfUnused() }
 
     /// Waits for the next answer of what runs ahead; nil when nothing does.
     package func finish() throws(MongoFailure) -> MongoReply? {

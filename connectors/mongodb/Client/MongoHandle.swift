@@ -41,9 +41,11 @@ final class MongoHandle {
         unsafe mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2)
         _ = unsafe mongoc_client_set_appname(client, String(name.prefix(127)))
         unsafe self.client = client
+        PageMemory.addUser()
     }
 
     deinit {
+        PageMemory.removeUser()
         // The server is told of the end. One that hangs does not answer, and nobody waits for that.
         let remains = unsafe Remains(client: client, session: session)
         let context = unsafe Unmanaged.passRetained(remains).toOpaque()

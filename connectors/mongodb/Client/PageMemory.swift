@@ -25,8 +25,18 @@ enum PageMemory {
         unsafe bson_mem_set_vtable(&table)
     }
 
-    /// Frees what nobody uses.
-    static func release() { spare.withLock { $0.removeAll() } }
+    /// Connections that may ask for some. Without one, nothing is kept.
+    static func addUser() { spare.withLock { $0.users += 1 } }
+    static func removeUser() { spare.withLock { $0.users -= 1 } }
+
+    /// Frees what is kept when no connection has asked for any for a while.
+    static func releaseIfUnused() {
+        let now = ContinuousClock.now
+        spare.withLock { if now - $0.lastUse > unusedLimit { $0.removeAll() } }
+    }
+
+    /// Longer than from one page to the next.
+    private static let unusedLimit = Duration.milliseconds(500)
 
     private static func allocate(_ count: Int) -> UnsafeMutableRawPointer? {
         guard bytes.contains(count) else { return unsafe malloc(count) }
@@ -68,6 +78,13 @@ struct SpareBlocks: ~Copyable, @unchecked Sendable {
     /// A page that is worked on, one that is received, and one that it is copied to.
     static let countMax = 3
 
+    /// Of the last block taken or kept.
+    private(set) var lastUse = ContinuousClock.now
+    /// Nothing is kept while there are none.
+    var users = 0 {
+        didSet { if users == 0 { removeAll() } }
+    }
+
     init() { unsafe blocks.reserveCapacity(Self.countMax) }
 
     deinit { for index in unsafe blocks.indices { unsafe free(blocks[index]) } }
@@ -78,12 +95,14 @@ struct SpareBlocks: ~Copyable, @unchecked Sendable {
             let size = unsafe malloc_usable_size(block)
             return size >= count && size / 4 <= count
         }
+        lastUse = .now
         return unsafe fit.map { unsafe blocks.remove(at: $0) }
     }
 
     /// Whether it was kept; else it stays the caller's.
     mutating func keep(_ block: UnsafeMutableRawPointer) -> Bool {
-        guard unsafe blocks.count < Self.countMax else { return false }
+        guard users > 0, unsafe blocks.count < Self.countMax else { return false }
+        lastUse = .now
         unsafe blocks.append(block)
         return true
     }

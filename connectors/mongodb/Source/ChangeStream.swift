@@ -173,7 +173,6 @@ struct ChangeStream: ~Copyable {
 
     /// Ends the cursor at the server, which would keep it for ten minutes.
     func close() {
-        connection.releaseMemory()
         guard page.id != 0 else { return }
         var command = BSONWriter()
         command.append("killCursors", page.collection)

@@ -45,7 +45,7 @@ extension ErrorCode {
     static let tokenUnfit = ErrorCode(
         "mongodb.token_unfit",
         meaning: "The server cannot go on at the stored position: it is damaged, or of another "
-            + "deployment or scope.",
+            + "deployment.",
         remedy: "weir position set PIPELINE now --yes goes on from now and declares the gap.")
     static let mongoIdentityChanged = ErrorCode(
         "mongodb.identity_changed",

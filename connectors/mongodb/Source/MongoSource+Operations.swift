@@ -23,7 +23,7 @@ extension MongoSource: SourceProbe {
     /// How long the oplog is, and how much of it lies before our position (CORRECTNESS 68).
     package func probe(held: Position?) async throws(WeirError) -> SourceRetention {
         let connection = if let open = self.connection { open } else { try connect() }
-        let name = config.scope.name
+        let name = config.scope.database ?? "deployment"
         let confirmed = held?.clusterTime.map(ClusterTime.text) ?? ""
         let window: (first: UInt64, last: UInt64)
         do throws(MongoFailure) {

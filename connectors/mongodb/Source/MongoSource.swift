@@ -52,12 +52,10 @@ package actor MongoSource: SourceConnector {
         let facts = try checkedFacts(connection)
         try checkCollections(connection)
         let identity = facts.identity(of: config.scope)
+        var start = try stored.map { (stored) throws(WeirError) in try checked(stored, facts) }
         let note = try await noted(facts, stored)
-        var start: ResumeToken?
         var floor: Position?
-        if let stored {
-            let token = try checked(stored, facts)
-            start = token
+        if let stored, let token = start {
             // CORRECTNESS 62: this stream may not show the event of the token.
             if note.mayBeAnothers(stored.position) {
                 start = .at(clusterTime: token.clusterTime)
@@ -82,10 +80,13 @@ package actor MongoSource: SourceConnector {
         _ facts: ServerFacts, _ stored: StoredPosition?
     ) async throws(WeirError) -> StreamNote {
         let name = config.scope.name
-        if let note = try await streamNote(), note.stream == name { return note }
+        let last = try await streamNote()
+        if let last, last.stream == name { return last }
         let note =
             if let stored {
-                StreamNote(stream: name, takingOverAt: facts.clusterTime, stored.position)
+                StreamNote(
+                    stream: name, takingOverAt: facts.clusterTimeOrClock, stored.position,
+                    from: last)
             } else {
                 StreamNote(stream: name, othersEnd: nil)
             }

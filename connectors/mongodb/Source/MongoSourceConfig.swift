@@ -28,10 +28,10 @@ package enum Scope: Sendable, Equatable {
         if case .collections(let names) = self, names.count == 1 { names[0].name } else { nil }
     }
 
-    /// What the stream covers: `cms.articles`, `cms` or `deployment`. Another stream may not show
-    /// the event of this one's token (CORRECTNESS 62).
+    /// What the stream covers: `cms.articles`, `cms`, or `*` for the deployment, which is no
+    /// database's name. Another stream may not show the event of this one's token (CORRECTNESS 62).
     var name: String {
-        guard let database else { return "deployment" }
+        guard let database else { return "*" }
         return collection.map { "\(database).\($0)" } ?? database
     }
 

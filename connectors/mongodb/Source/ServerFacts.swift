@@ -1,3 +1,4 @@
+import Glibc
 import WeirCore
 import WeirMongoDBClient
 import WeirValues
@@ -10,8 +11,12 @@ struct ServerFacts {
     private(set) var isRouter = false
     private(set) var wireVersion = 0
     private(set) var version = ""
-    /// The deployment's own time; never behind anything a stream has sent.
+    /// The deployment's own time, not behind anything a stream has sent; 0 where it does not say.
     private(set) var clusterTime: UInt64 = 0
+
+    var clusterTimeOrClock: UInt64 {
+        clusterTime == 0 ? UInt64(time(nil)) << 32 : clusterTime
+    }
 
     /// From `hello` and `buildInfo`.
     init(_ connection: MongoConnection) throws(MongoFailure) {

@@ -4,12 +4,12 @@ import WeirCore
 /// may be of another one. Pure.
 ///
 /// A stream shows the event of its own tokens, and maybe not that of another stream's
-/// (CORRECTNESS 62). Each sink of a pipeline has a place of its own, and a place of the new stream
-/// only after its next event.
+/// (CORRECTNESS 62). Each sink of a pipeline has a place of its own, and comes to one of the new
+/// stream at its own time.
 struct StreamNote: Equatable, Sendable {
     /// The name of the scope.
     let stream: String
-    /// Later than every place that another stream has given; nil when there was none.
+    /// Not before any place that another stream has given; nil when there was none.
     let othersEnd: Position?
 
     /// The key it is kept under.
@@ -20,13 +20,15 @@ struct StreamNote: Equatable, Sendable {
         self.othersEnd = othersEnd
     }
 
-    /// For a stream that takes over from another one.
+    /// For a stream that takes over from another one. An end that is too late does no harm.
     ///
-    /// - Parameter now: the deployment's cluster time, which is never behind what it has sent.
-    init(stream: String, takingOverAt now: UInt64, _ stored: Position) {
-        self.init(
-            stream: stream,
-            othersEnd: max(stored, ResumeToken.at(clusterTime: now + 1).position))
+    /// - Parameters:
+    ///   - now: a cluster time that is not behind what the deployment has sent.
+    ///   - stored: the least of the sinks' places.
+    ///   - last: the note of the stream before.
+    init(stream: String, takingOverAt now: UInt64, _ stored: Position, from last: StreamNote?) {
+        let end = max(stored, ResumeToken.at(clusterTime: now + 1).position)
+        self.init(stream: stream, othersEnd: last?.othersEnd.map { max(end, $0) } ?? end)
     }
 
     /// From `text`; nil when it is none.
