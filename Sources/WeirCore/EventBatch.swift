@@ -23,6 +23,12 @@ public struct EventBatch: Sendable {
             + events.count * MemoryLayout<Event>.stride
     }
 
+    /// The bytes of its storage, used or not.
+    public var storageBytes: Int {
+        arena.capacity + values.capacity * MemoryLayout<Value>.stride
+            + events.capacity * MemoryLayout<Event>.stride
+    }
+
     /// The position just before `event`.
     public func position(of event: Event) -> Position {
         guard let token = detail(.token, of: event) else {

@@ -293,15 +293,31 @@ struct LaneStatistics: Sendable {
 
 /// Keeps the storage of a few finished batches for the reader.
 final class BatchRecycler: Sendable {
-    private let spare = Mutex<[EventBatch]>([])
-    /// What a page of a fast source makes of itself at once, and one more.
-    private static let countMax = 5
+    private struct Spare {
+        var batches: [EventBatch] = []
+        var bytes = 0
+    }
 
-    func take() -> EventBatch { spare.withLock { $0.popLast() } ?? EventBatch() }
+    private let spare = Mutex(Spare())
+    /// What a page of a fast source makes of itself at once, and one batch more.
+    private static let bytesMax = 5 << 20
+
+    func take() -> EventBatch {
+        spare.withLock { spare in
+            guard let batch = spare.batches.popLast() else { return EventBatch() }
+            spare.bytes -= batch.storageBytes
+            return batch
+        }
+    }
 
     func give(_ batch: EventBatch) {
         // One that held a huge row would keep its memory for as long as it lies here.
         guard batch.arena.capacity > 0, batch.arena.capacity <= 4 * Reader.byteLimit else { return }
-        spare.withLock { if $0.count < Self.countMax { $0.append(batch) } }
+        let bytes = batch.storageBytes
+        spare.withLock { spare in
+            guard spare.bytes + bytes <= Self.bytesMax else { return }
+            spare.batches.append(batch)
+            spare.bytes += bytes
+        }
     }
 }

@@ -48,7 +48,8 @@ struct PositionCommand: AsyncParsableCommand {
             discussion: """
                 now        the source's present (PostgreSQL: a new slot): what came before is not
                            delivered
-                confirmed  PostgreSQL: where the source's slot stands
+                confirmed  where the source's slot (PostgreSQL) or the last of the sinks (MongoDB)
+                           stands
                 an LSN     PostgreSQL: between where the slot stands and the end of the log
                 a time     MongoDB: such as 2026-11-21T02:03:04Z, within the oplog
                 a token    MongoDB: as weir position show or an error prints it

@@ -161,11 +161,17 @@ extension EndToEnd {
             #expect(try home.gaps().last == "shop position set now")
 
             let late = ClusterMoment(seconds: delivered[0].moment.seconds + 5000, increment: 1)
-            for bad in ["\(late)", "confirmed", "0/16B3748", "82ZZ", "2026-02-30T00:00:00Z"] {
+            for bad in ["\(late)", "0/16B3748", "82ZZ", "2026-02-30T00:00:00Z"] {
                 let refused = try home.weir("position", "set", "shop", bad, "--yes")
                 #expect(refused.code != 0 && refused.err.contains("error mongodb."), "\(bad)")
             }
             try expectNext([])
+            // As the file's page says how to rotate it.
+            try FileManager.default.moveItem(atPath: home.output, toPath: home.output + ".1")
+            try await database.insert(10...11)
+            try set("confirmed")
+            expected = []
+            try expectNext([10, 11])
             let daemon = try home.run()
             try await home.untilStreaming()
             #expect(try home.weir("position", "set", "shop", "now", "--yes").code == 69)

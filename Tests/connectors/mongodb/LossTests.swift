@@ -170,6 +170,7 @@ extension MongoSourceTests {
             #expect(try await reads(ClusterTime.text(changes[1].clusterTime)) == ["2"])
             #expect(try await reads(changes[0].position.token + "+") == ["2"])
             #expect(try await reads(stored.position.token) == [])
+            #expect(try await reads("confirmed") == [])
             // What a first start does.
             let first = try await source.source.planSeek(to: "now", from: nil)
             #expect(first.effects.first?.contains("nowhere") == true)

@@ -28,6 +28,8 @@ struct EventDecoder: ~Copyable {
     /// Collections seen so far; the last one is mostly meant again.
     private var collections: [Known] = []
     private var lastCollection = 0
+    /// Where each one is, by the hash of its namespace; of two with one hash, the first.
+    private var places: [Int: Int] = [:]
     /// Of the last collection in the batch at hand.
     private var lastTable: UInt32?
     /// The transaction written last into the batch at hand, and its text there.
@@ -238,14 +240,19 @@ struct EventDecoder: ~Copyable {
             return lastCollection
         }
         lastTable = nil
-        if let known = collections.firstIndex(where: {
-            unsafe $0.isNamed(bytes)
-        }) {
+        var hasher = Hasher()
+        unsafe hasher.combine(bytes: bytes)
+        let hash = hasher.finalize()
+        if let known = unsafe place(of: bytes, hash) {
             lastCollection = known
             return known
         }
         guard let name = unsafe Self.name(bytes) else { return nil }
-        if collections.count >= Self.collectionsMax { collections = [] }
+        if collections.count >= Self.collectionsMax {
+            collections = []
+            places = [:]
+        }
+        if places[hash] == nil { places[hash] = collections.count }
         collections.append(
             Known(
                 namespace: unsafe Array(bytes), name: name,
@@ -255,6 +262,12 @@ struct EventDecoder: ~Copyable {
         nextSchemaVersion += 1
         lastCollection = collections.count - 1
         return lastCollection
+    }
+
+    private func place(of namespace: UnsafeRawBufferPointer, _ hash: Int) -> Int? {
+        guard let first = places[hash] else { return nil }
+        if unsafe collections[first].isNamed(namespace) { return first }
+        return collections.firstIndex { unsafe $0.isNamed(namespace) }
     }
 
     /// From `{db, coll}`; nil where one is missing.

@@ -76,12 +76,19 @@ extension MongoSource: SourceSeek {
                 target: target,
                 effects: ["Changes between \(own) and now are not delivered: a gap."])
         }
+        if target == "confirmed", let stored {
+            return SeekPlan(
+                target: stored.position.token,
+                effects: [
+                    "Go on at \(own), where the last of the sinks stands: the others get changes "
+                        + "again that they have."
+                ])
+        }
         guard let token = Self.token(target) else {
             throw WeirError(
                 .mongoCommandFailed, .blocked, "\"\(target)\" is no position",
-                hint:
-                    "Use now, a time such as 2026-11-21T02:03:04Z, or a position that weir position "
-                    + "show printed.")
+                hint: "Use now, confirmed (once the pipeline has started), a time such as "
+                    + "2026-11-21T02:03:04Z, or a position that weir position show printed.")
         }
         guard token.clusterTime.clusterSeconds <= facts.clusterTime.clusterSeconds + 1 else {
             throw WeirError(
