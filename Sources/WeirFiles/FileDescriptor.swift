@@ -82,14 +82,6 @@ package struct FileDescriptor: ~Copyable, Sendable {
         guard retrying({ fdatasync(number) }) == 0 else { throw FileFailure("sync", path) }
     }
 
-    /// Lets the system forget its copy of what is on disk. For a file that is written once, from
-    /// end to end, and not read here: it would take the memory of whoever needs some, such as the
-    /// database next door, and new memory for every page of it costs a virtual machine more than
-    /// the copying (decision record 20261121-file-cache).
-    package borrowing func dropCached() {
-        _ = posix_fadvise(number, 0, 0, POSIX_FADV_DONTNEED)
-    }
-
     /// Makes a file's name durable, not only its bytes.
     package static func syncDirectory(of path: String) throws(FileFailure) {
         let parent =

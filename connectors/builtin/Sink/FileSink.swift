@@ -155,7 +155,6 @@ package actor FileSink: SinkConnector {
                     + "weir position set \(pipeline) confirmed --yes, weir start.")
         }
         do throws(FileFailure) { try file.descriptor.sync() } catch { throw failed(error) }
-        file.descriptor.dropCached()
     }
 
     /// Cuts off the part of a transaction at the end: it comes again, whole, and a file at rest
