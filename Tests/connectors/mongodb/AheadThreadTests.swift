@@ -4,7 +4,7 @@ import Testing
 @testable import WeirMongoDBClient
 
 /// A thread whose commands answer 0, 1, 2, …
-struct AheadThreadTests {
+@Suite(.timeLimit(.minutes(1))) struct AheadThreadTests {
     private final class Server: Sendable {
         /// The answers that are small.
         let small: Set<Int>

@@ -29,15 +29,6 @@ struct DocumentCacheTests {
         VersionText.of(epoch: harness.epoch, token: DocumentBatch.token(time))
     }
 
-    private func hash(_ key: String) throws -> [String: String] {
-        guard case .array(let parts) = try server.command("HGETALL", key) else { return [:] }
-        var fields: [String: String] = [:]
-        for index in stride(from: 0, to: parts.count, by: 2) {
-            fields[parts[index].text ?? ""] = parts[index + 1].text
-        }
-        return fields
-    }
-
     private func columns(_ choices: (String, String)...) -> ConfigValue {
         .columns(choices.map { ColumnChoice(output: $0.0, source: $0.1) })
     }
@@ -151,7 +142,7 @@ struct DocumentCacheTests {
         let first: Document = ["_id": 1, "name": ["en": "ü\u{1F642}"], "variants": [["stock": 5]]]
         _ = try await sink.write([DocumentBatch.of([.insert(first)], time: Self.time)])
         #expect(
-            try hash("product:1") == [
+            try harness.hash("product:1") == [
                 "name": "ü\u{1F642}", "stock": "5", "all": #"[{"stock":5}]"#,
             ])
         // One null, one no longer there, one that holds nothing at the index.
@@ -163,11 +154,11 @@ struct DocumentCacheTests {
                         Changes(updated: ["name"], truncated: ["variants"]))
                 ], time: Self.time + 1)
         ])
-        #expect(try hash("product:1") == ["all": "[]"])
+        #expect(try harness.hash("product:1") == ["all": "[]"])
         _ = try await sink.write([
             DocumentBatch.of([.replace(["_id": 1])], time: Self.time + 2)
         ])
-        #expect(try hash("product:1").isEmpty)
+        #expect(try harness.hash("product:1").isEmpty)
         #expect(try side("product:1") == version(Self.time + 2))
         await sink.close()
     }

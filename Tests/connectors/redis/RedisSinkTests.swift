@@ -98,21 +98,12 @@ struct RedisSinkTests {
         _ = try await sink.write([
             ItemBatch.of([.insert(.init("1", "n")), .insert(.init("2", nil))], commit: 16)
         ])
-        #expect(try hash("item:1") == ["id": "1", "note": "n", "stock": "1"])
-        #expect(try hash("item:2") == ["id": "2", "stock": "1"])
+        #expect(try harness.hash("item:1") == ["id": "1", "note": "n", "stock": "1"])
+        #expect(try harness.hash("item:2") == ["id": "2", "stock": "1"])
         _ = try await sink.write([ItemBatch.of([.delete(Array("1".utf8))], commit: 32)])
-        #expect(try hash("item:1").isEmpty)
+        #expect(try harness.hash("item:1").isEmpty)
         #expect(try side("item:1") == version(32) + "!")
         await sink.close()
-    }
-
-    private func hash(_ key: String) throws -> [String: String] {
-        guard case .array(let parts) = try server.command("HGETALL", key) else { return [:] }
-        var fields: [String: String] = [:]
-        for index in stride(from: 0, to: parts.count, by: 2) {
-            fields[parts[index].text ?? ""] = parts[index + 1].text
-        }
-        return fields
     }
 
     // MARK: Life
@@ -288,9 +279,9 @@ struct RedisSinkTests {
             return ItemBatch.Change.update(row)
         }
         let outcome = try await sink.write([ItemBatch.of(parts, commit: 32)])
-        #expect(try hash("item:1") == ["id": "1", "note": "sent", "stock": "5"])
-        #expect(try hash("item:2") == ["id": "2", "note": "read", "stock": "5"])
-        #expect(try hash("item:3").isEmpty)
+        #expect(try harness.hash("item:1") == ["id": "1", "note": "sent", "stock": "5"])
+        #expect(try harness.hash("item:2") == ["id": "2", "note": "read", "stock": "5"])
+        #expect(try harness.hash("item:3").isEmpty)
         #expect(try side("item:2") == version(32, 1))
         #expect(outcome.late == 2 && outcome.delivered == 3)
         await sink.close()

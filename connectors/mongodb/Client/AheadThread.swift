@@ -42,20 +42,7 @@ final class AheadThread<Answer> {
         unsafe pthread_mutex_init(mutex, nil)
         unsafe pthread_cond_init(changed, nil)
         // The thread holds on to this object until it ends.
-        let context = unsafe Unmanaged.passRetained(Body(work: work)).toOpaque()
-        var thread = pthread_t()
-        let failure = unsafe pthread_create(
-            &thread, nil,
-            { context in
-                guard let context = unsafe context else { return nil }
-                unsafe Unmanaged<Body>.fromOpaque(context).takeRetainedValue().work()
-                return nil
-            }, context)
-        guard failure == 0 else {
-            unsafe Unmanaged<Body>.fromOpaque(context).release()
-            return nil
-        }
-        pthread_detach(thread)
+        guard runDetached(work) else { return nil }
     }
 
     deinit {
@@ -137,10 +124,4 @@ final class AheadThread<Answer> {
         }
         return body()
     }
-}
-
-/// What a C function can hand to a thread: no generic type.
-private final class Body {
-    let work: () -> Void
-    init(work: @escaping () -> Void) { self.work = work }
 }

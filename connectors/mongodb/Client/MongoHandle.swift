@@ -1,5 +1,4 @@
 import CLibMongoC
-import Glibc
 
 /// libmongoc's client and session of one connection. Every call blocks; one thread at a time may
 /// use it.
@@ -48,20 +47,7 @@ final class MongoHandle {
         PageMemory.removeUser()
         // The server is told of the end. One that hangs does not answer, and nobody waits for that.
         let remains = unsafe Remains(client: client, session: session)
-        let context = unsafe Unmanaged.passRetained(remains).toOpaque()
-        var thread = pthread_t()
-        let isStarted = unsafe pthread_create(
-            &thread, nil,
-            { context in
-                guard let context = unsafe context else { return nil }
-                unsafe Unmanaged<Remains>.fromOpaque(context).takeRetainedValue().free()
-                return nil
-            }, context)
-        if isStarted == 0 {
-            pthread_detach(thread)
-        } else {
-            unsafe Unmanaged<Remains>.fromOpaque(context).takeRetainedValue().free()
-        }
+        if !runDetached(remains.free) { remains.free() }
     }
 
     /// What is left of a connection when nobody uses it any more.

@@ -1,5 +1,4 @@
 import CLibMongoC
-import Glibc
 package import WeirCore
 
 /// A MongoDB URL, taken apart by libmongoc itself.

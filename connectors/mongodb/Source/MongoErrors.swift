@@ -81,8 +81,8 @@ extension ErrorCode {
     package static let mongoSource: [ErrorCode] = [
         mongoConnectionFailed, mongoAuthentication, mongoPermission, notReplicaSet,
         mongoServerVersion, mongoUnsupported, notACollection, historyLost, tokenUnfit,
-        mongoIdentityChanged,
-        mongoPositionAhead, collectionReplaced, eventTooLarge, mongoProtocol, mongoCommandFailed,
+        mongoIdentityChanged, mongoPositionAhead, collectionReplaced, eventTooLarge,
+        mongoProtocol, mongoCommandFailed,
     ]
 }
 

@@ -78,6 +78,16 @@ final class CacheHarness: Sendable {
         try server.get(key).map { String(decoding: $0, as: UTF8.self) }
     }
 
+    /// The fields of a hash; none when there is no such key.
+    func hash(_ key: String) throws -> [String: String] {
+        guard case .array(let parts) = try server.command("HGETALL", key) else { return [:] }
+        var fields: [String: String] = [:]
+        for index in stride(from: 0, to: parts.count, by: 2) {
+            fields[parts[index].text ?? ""] = parts[index + 1].text
+        }
+        return fields
+    }
+
     /// Every key that holds text.
     func strings() throws -> [String: String] {
         var found: [String: String] = [:]
