@@ -88,9 +88,12 @@ let package = Package(
             name: "CLibMongoC", path: "connectors/mongodb/CLibMongoC",
             pkgConfig: "libmongoc-1.0",
             providers: [.apt(["libmongoc-dev"]), .brew(["mongo-c-driver"])]),
+        .target(
+            name: "CLibraryCounters", path: "connectors/mongodb/CLibraryCounters",
+            publicHeadersPath: "."),
         library(
             "WeirMongoDBClient", path: "connectors/mongodb/Client",
-            ["CLibMongoC", "CMalloc", "WeirCore"]),
+            ["CLibMongoC", "CLibraryCounters", "CMalloc", "WeirCore"]),
         library(
             "WeirMongoDBSource", path: "connectors/mongodb/Source",
             ["WeirCore", "WeirJSON", "WeirValues", "WeirMongoDBClient"]),

@@ -8,9 +8,6 @@ public struct ConnectorDescriptor: Sendable {
     public let source: SourceRole?
     public let sink: SinkRole?
     public let errorCodes: [ErrorCode]
-    /// Puts right what a library did as it was loaded, in every process of the program, whether a
-    /// pipeline uses it or not.
-    public let launch: @Sendable () -> Void
 
     public init(
         type: String,
@@ -18,8 +15,7 @@ public struct ConnectorDescriptor: Sendable {
         connectionFields: [ConfigField]? = nil,
         source: SourceRole? = nil,
         sink: SinkRole? = nil,
-        errorCodes: [ErrorCode] = [],
-        launch: @escaping @Sendable () -> Void = {}
+        errorCodes: [ErrorCode] = []
     ) {
         self.type = type
         self.summary = summary
@@ -27,7 +23,6 @@ public struct ConnectorDescriptor: Sendable {
         self.source = source
         self.sink = sink
         self.errorCodes = errorCodes
-        self.launch = launch
     }
 }
 

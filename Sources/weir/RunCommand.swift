@@ -34,11 +34,14 @@ struct RunCommand: AsyncParsableCommand {
         do {
             let directory = state.directory
             try directory.create()
+            // Before the lock tells others our pid: whoever knows it can stop us in good order.
+            let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
             let lock = try directory.lock()
             let daemon = try Daemon(
                 settings.pipelines.map(\.plan), directory: directory, version: weirVersion,
                 logger: logger)
-            let endings = try await run(daemon, settings.daemon.shutdownTimeout, logger)
+            let endings = try await run(
+                daemon, until: signals, settings.daemon.shutdownTimeout, logger)
             _ = consume lock
             try finish(endings)
         } catch let error as WeirError {
@@ -47,9 +50,9 @@ struct RunCommand: AsyncParsableCommand {
     }
 
     private func run(
-        _ daemon: Daemon, _ shutdownTimeout: Duration, _ logger: Logger
+        _ daemon: Daemon, until signals: UnixSignalsSequence, _ shutdownTimeout: Duration,
+        _ logger: Logger
     ) async throws -> [Pipeline.Ending] {
-        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         let listener = Task {
             var count = 0
             for await signal in signals {

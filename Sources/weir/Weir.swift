@@ -20,7 +20,6 @@ struct Weir: AsyncParsableCommand {
         ])
 
     static func main() async {
-        for connector in connectors { connector.launch() }
         // A reader of our output that has gone away is an error of that write, not our end.
         signal(SIGPIPE, SIG_IGN)
         // So is a file that may not grow any more (RLIMIT_FSIZE): retried, as a full disk is.

@@ -143,8 +143,7 @@ extension EndToEnd {
             try await daemon.wait()
             #expect(FileManager.default.fileExists(atPath: home.stateDirectory + "/weir.sock"))
             #expect(FileManager.default.fileExists(atPath: home.stateDirectory + "/weir.pid"))
-            // libmongoc's counters, which it makes in every process that it is part of.
-            #expect(!FileManager.default.fileExists(atPath: "/dev/shm/mongoc-\(daemon.pid)"))
+            #expect(!FileManager.default.fileExists(atPath: Self.counters("\(daemon.pid)")))
             #expect(try home.weir("status").code == 69)
             #expect(try home.weir("stop").out == "weir is not running\n")
             try await Self.withBackground(home) {
@@ -153,6 +152,21 @@ extension EndToEnd {
                 #expect(start.out.contains("shop: streaming"))
                 #expect(try home.weir("status").code == 0)
             }
+        }
+
+        /// libmongoc's counters, which it makes in every process that it is part of.
+        private static func counters(_ pid: String) -> String { "/dev/shm/mongoc-\(pid)" }
+
+        @Test func countersOfAnEarlierProcessWithOurPidAreNobodysBusiness() throws {
+            let text = """
+                file=\(Self.counters("$$")); : > "$file"; echo "$file"; exec \(weirBinary) version
+                """
+            let result = try runProcess("sh", ["-c", text])
+            #expect(result.status == .exited(0))
+            #expect(result.stderr.isEmpty, "\(result.stderr)")
+            let path = try #require(result.stdout.split(separator: "\n").first.map(String.init))
+            #expect(path.hasPrefix("/dev/shm/mongoc-") && !path.hasSuffix("$$"))
+            #expect(!FileManager.default.fileExists(atPath: path))
         }
 
         @Test func aStopUnderLoadLeavesSlotAndFileInStep() async throws {

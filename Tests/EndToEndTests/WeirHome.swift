@@ -88,6 +88,12 @@ final class WeirHome: Sendable {
         (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
     }
 
+    /// The process that took the state directory last.
+    func lockedBy() throws -> Int32? {
+        let text = try String(contentsOfFile: stateDirectory + "/weir.pid", encoding: .utf8)
+        return text.split(separator: "\n").first.flatMap { Int32($0) }
+    }
+
     /// What the state store holds of the pipeline "shop", by sink: position and mark.
     func positions(of pipeline: String = "shop") throws -> [String: StoredRow] {
         let answer = try weir("position", "show", pipeline)

@@ -87,6 +87,31 @@ extension PostgresSourceTests {
             #expect(try database.slot("confirmed_flush_lsn") == after)
         }
 
+        @Test("CORRECTNESS 5: what was acknowledged before a close is known to the server")
+        func acknowledgedBeforeAClose() async throws {
+            let database = try await TestDatabase(Self.table)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            try database.run(
+                """
+                DO $$ BEGIN
+                    SET LOCAL synchronous_commit = off;
+                    FOR i IN 1..30000 LOOP INSERT INTO t VALUES (i, 'x'); COMMIT; END LOOP;
+                END $$
+                """)
+            for _ in 1...40 {
+                // The server goes on sending meanwhile: much is on its way at each close.
+                _ = try await source.read(until: "some commits", events: 50) { harness, lines in
+                    lines.count >= 50 && harness.batch.resume != nil
+                }
+                let resume = try #require(source.resume)
+                try await source.source.acknowledge(resume)
+                await source.source.close()
+                try await eventually("nobody streams") { try database.slot("active") == "f" }
+                #expect(try database.slot("confirmed_flush_lsn") == resume.lsn)
+                try await source.open(at: resume)
+            }
+        }
+
         @Test(
             "CORRECTNESS 5: there is nowhere to resume inside a transaction"
         )

@@ -6,5 +6,4 @@ package let mongoConnector = ConnectorDescriptor(
     summary: "MongoDB 4.2 or newer, replica sets and sharded clusters: read by change streams.",
     connectionFields: MongoSourceConfig.connectionFields,
     source: SourceRole(MongoSource.self),
-    errorCodes: ErrorCode.mongoSource,
-    launch: LibraryCounters.hide)
+    errorCodes: ErrorCode.mongoSource)

@@ -1,4 +1,5 @@
 import CLibPQ
+import Glibc
 
 extension PostgresConnection {
     // MARK: Copy stream
@@ -45,10 +46,25 @@ extension PostgresConnection {
         if let failure { throw failure }
     }
 
-    /// Ends our half of the stream, so that the server frees the slot before we are gone.
-    package func endCopy() {
+    /// Ends the stream. On return the server has read what we sent last and frees the slot.
+    ///
+    /// A socket that is closed with bytes unread is reset, and the reset takes along what the
+    /// server has not read yet, our last status among it. So what still comes is read and dropped
+    /// until the server ends its half too, at the latest after `limit`: inside a large transaction
+    /// it first sends that to its end.
+    package func endCopy(within limit: Duration = .milliseconds(500)) {
         guard unsafe PQputCopyEnd(connection, nil) == 1 else { return }
-        try? flush(by: .now + .milliseconds(200))
+        let deadline = ContinuousClock.now + limit
+        do {
+            try flush(by: deadline, heedsCancelling: false)
+            while true {
+                while try nextCopyMessage() != nil {}
+                try wait(for: POLLIN, by: deadline, heedsCancelling: false)
+                try consumeInput()
+            }
+        } catch {
+            // The end of the stream, of the connection, or of our patience.
+        }
     }
 
     // MARK: Rows into a table

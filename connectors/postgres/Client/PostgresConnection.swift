@@ -263,13 +263,16 @@ import Glibc
     }
     // MARK: Waiting
 
-    func flush(by deadline: ContinuousClock.Instant) throws(PostgresFailure) {
+    func flush(
+        by deadline: ContinuousClock.Instant, heedsCancelling: Bool = true
+    ) throws(PostgresFailure) {
         while true {
             switch unsafe PQflush(connection) {
             case 0: return
             case 1:
                 // The server may be waiting for us to read before it reads on.
-                try wait(for: POLLIN | POLLOUT, by: deadline)
+                try wait(
+                    for: POLLIN | POLLOUT, by: deadline, heedsCancelling: heedsCancelling)
                 guard unsafe PQconsumeInput(connection) == 1 else { throw lastFailure() }
             default: throw lastFailure()
             }
@@ -288,10 +291,10 @@ import Glibc
 
     /// Waits in slices of 100 ms, so that cancelling the task is noticed.
     func wait(
-        for events: Int32, by deadline: ContinuousClock.Instant
+        for events: Int32, by deadline: ContinuousClock.Instant, heedsCancelling: Bool = true
     ) throws(PostgresFailure) {
         while true {
-            if Task.isCancelled { throw PostgresFailure(.cancelled, "cancelled") }
+            if heedsCancelling && Task.isCancelled { throw PostgresFailure(.cancelled, "cancelled") }
             let left = ContinuousClock.now.duration(to: deadline)
             guard left > .zero else {
                 throw PostgresFailure(.timeout, "the server did not answer in time")
