@@ -107,7 +107,7 @@ public struct Event: Sendable, BitwiseCopyable {
     /// `after` was read from the source later than the change, and may hold later ones.
     public static let late: UInt8 = 32
     /// An update whose row was gone when the source looked it up: `after` is empty, and a delete
-    /// follows. Sinks that hold state leave the event out.
+    /// follows, or a truncate. Sinks that hold state leave the event out.
     public static let rowGone: UInt8 = 64
     /// The table was not emptied but dropped, or renamed.
     public static let dropped: UInt8 = 128

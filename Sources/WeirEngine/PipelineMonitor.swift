@@ -94,6 +94,6 @@ extension PipelineMonitor.Facts {
             since = min(since ?? oldestMicros, oldestMicros)
         }
         guard let since else { return 0 }
-        return Double(max(0, nowMicros - since)) / 1_000_000
+        return max(0, Double(nowMicros) - Double(since)) / 1_000_000
     }
 }

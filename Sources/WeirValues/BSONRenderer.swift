@@ -54,7 +54,8 @@ package struct BSONRenderer: Sendable {
 
     /// Appends one value as text without quotes, for keys, strings and SQL: text, an id, a number,
     /// a date or a UUID as people write them, other bytes in base64, a timestamp as
-    /// `seconds:increment`; what has parts is JSON. What is malformed is `\x…`.
+    /// `seconds:increment`, a regular expression between slashes; what has parts is JSON. What is
+    /// malformed is `\x…`.
     package func appendPlain(
         _ type: BSONType, _ value: UnsafeRawBufferPointer, into writer: inout JSONWriter
     ) -> PlainRenderer.Outcome {

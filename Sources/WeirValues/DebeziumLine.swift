@@ -210,7 +210,7 @@ extension JSONWriter {
     mutating func append(millisOf event: Event) {
         let micros = event.commitMicros
         if micros == Event.noTime { return append("null") }
-        appendDecimal(micros >= 0 ? micros / 1000 : (micros - 999) / 1000)
+        appendDecimal(micros / 1000 - (micros % 1000 < 0 ? 1 : 0))
     }
 
     /// Appends bytes in base64 with padding (RFC 4648, section 4).

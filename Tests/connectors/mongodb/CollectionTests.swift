@@ -76,6 +76,7 @@ extension MongoSourceTests {
                 #expect(error.disposition == .blocked)
                 #expect(error.message.contains("\"\(database.path("t"))\""))
                 hint = error.hint
+                #expect(error.hint?.contains("empty there") == false)
                 // Nothing is skipped by starting again.
                 try await source.open()
             }
@@ -85,6 +86,20 @@ extension MongoSourceTests {
             let plan = try await source.source.planSeek(to: String(command.2), from: before)
             try await source.open(atStored: try await source.source.seek(plan))
             #expect(try await source.drain().texts == [#"insert u {"_id":2} + {"_id":2}"#])
+        }
+
+        @Test("CORRECTNESS 56: a rename from one followed collection to another names both")
+        func renameBetweenFollowed() async throws {
+            let database = try await TestDatabase()
+            let source = try await SourceHarness.open(database, ["t", "u"])
+            try await database.insert(#"{"_id": 1}"#, into: "u")
+            #expect(try await source.read(1).ids == ["1"])
+            try await database.rename("u", to: "t")
+            let error = try await #require(throws: WeirError.self) { try await source.read(1) }
+            #expect(error.code.name == "mongodb.collection_replaced")
+            #expect(error.message.contains("\"\(database.path("t"))\""))
+            #expect(
+                error.hint?.contains("empty there what is \"\(database.path("u"))\", then") == true)
         }
 
         @Test(

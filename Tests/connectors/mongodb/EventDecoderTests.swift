@@ -162,6 +162,15 @@ struct EventDecoderTests {
         #expect(times == [1_795_226_584_123_000, 1_000_000])
     }
 
+    @Test func aTimeThatIsNoneOverflowsNothing() throws {
+        let times = try [Int64.min, -1, Int64.max].map { millis in
+            var sample = SampleEvent()
+            sample.wallMillis = millis
+            return try decode(sample).changes[0].commitMicros
+        }
+        #expect(times == [-62_135_596_800_000_000, -1000, 253_402_300_799_999_000])
+    }
+
     @Test func theTokenIsThePosition() throws {
         let change = try #require(try decode(SampleEvent()).changes.first)
         #expect(change.position.token == "8200000001000000022B04")

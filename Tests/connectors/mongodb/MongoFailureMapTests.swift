@@ -9,7 +9,8 @@ struct MongoFailureMapTests {
     private let map = MongoFailureMap(place: "h:1", pipeline: "p", scope: .database("shop"))
 
     private func error(_ code: Int, labels: [String] = []) -> WeirError {
-        map.error(MongoFailure(.command, code: code, "words", labels: labels), doing: "read")
+        map.error(
+            ofStream: MongoFailure(.command, code: code, "words", labels: labels), doing: "read")
     }
 
     @Test(
@@ -48,11 +49,11 @@ struct MongoFailureMapTests {
             ("token_unfit", .positionLost, [280, 260, 9, 14, 15, 207, 40646, 50811, 51057]),
             ("event_too_large", .blocked, [10334]), ("permission", .blocked, [13]),
             ("authentication", .transient, [18]), ("not_replica_set", .blocked, [40573]),
-            ("unsupported", .blocked, [40324, 59]),
+            ("unsupported", .blocked, [40324, 59]), ("not_a_collection", .blocked, [73]),
             ("command_failed", .transient, [1, 8, 50, 237]),
         ] as [(String, Disposition, [Int])])
     func codes(name: String, disposition: Disposition, codes: [Int]) {
-        let hinted = ["history_lost", "token_unfit", "permission", "not_replica_set"]
+        let hinted = ["history_lost", "token_unfit", "permission", "not_replica_set", "not_a_collection"]
         for code in codes {
             let error = error(code)
             #expect(error.code.name == "mongodb.\(name)", "\(code)")
@@ -62,6 +63,33 @@ struct MongoFailureMapTests {
             #expect((error.hint != nil) == hinted.contains(name))
         }
         #expect(error(1, labels: [MongoFailure.notResumable]).disposition == .positionLost)
+    }
+
+    @Test(
+        "CORRECTNESS 55: only a stream's own commands say that the position is lost",
+        arguments: [286, 136, 280, 260, 9, 14, 15, 207, 40646, 50811, 51057])
+    func ofOtherCommands(code: Int) {
+        for labels in [[], [MongoFailure.notResumable]] {
+            let error = map.error(
+                MongoFailure(.command, code: code, "words", labels: labels), doing: "read")
+            #expect(error.code.name == "mongodb.command_failed")
+            #expect(error.disposition == .transient)
+        }
+    }
+
+    @Test func patienceGrowsAndEnds() {
+        var patience = Patience()
+        #expect(!patience.isTried)
+        var factors: [Int] = []
+        for _ in 0..<5 {
+            patience.failed(.mongoAnswerTimeout)
+            patience.failed(.mongoConnectionFailed)
+            factors.append(patience.factor)
+        }
+        #expect(factors == [4, 16, 64, 64, 64])
+        #expect(patience.isTried)
+        patience.caughtUp()
+        #expect(patience == Patience())
     }
 
     @Test func errorsWithoutACode() {

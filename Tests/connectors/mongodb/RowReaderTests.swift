@@ -57,6 +57,49 @@ extension MongoSourceTests {
             await reader.close()
         }
 
+        @Test("CORRECTNESS 59: what is read is not older than the stream, whichever is primary now")
+        func neverOlder() async throws {
+            let database = try await TestDatabase()
+            try await database.insert(#"{"_id": 1}"#)
+            let source = try await SourceHarness.open(database)
+            try await database.update(#"{"_id": 1}"#, #"{"$set": {"a": 1}}"#)
+            _ = try await source.drain()
+            let event = try #require(source.batch.events.last)
+            try await database.run(#"{"profile": 2}"#)
+            let reader = try source.makeRowReader()
+            let key = source.batch.values[Int(event.key.start)].bytes
+            _ = try await reader.rows(
+                of: try #require(source.batch.tables.first),
+                keys: [[Array(source.batch.arena[key.range])]], showing: [])
+            try await reader.scan(name(database), showing: [])
+            #expect(try await scan(reader).count == 1)
+            try await database.run(#"{"profile": 0}"#)
+            let time =
+                #"{"$timestamp": {"t": \#(event.commit >> 32), "i": \#(event.commit & 0xFFFF_FFFF)}}"#
+            let waits = try await database.shell.count(
+                """
+                {"command.find": "t", "command.readConcern.level": "majority",
+                "command.readConcern.afterClusterTime": {"$gte": \(time)}}
+                """, in: database.path("system.profile"))
+            #expect(waits == 2)
+            await reader.close()
+        }
+
+        @Test func aScanThatIsLeftEndsItsCursor() async throws {
+            let database = try await TestDatabase()
+            try await database.shell.insert(count: 3000, into: database.path("t")) {
+                #"{"_id": \#($0)}"#
+            }
+            let reader = try SourceHarness(database).makeRowReader()
+            let open = #"{"aggregate": 1, "cursor": {}, "pipeline": [{"$currentOp": {"idleCursors": "#
+                + #"true, "allUsers": true}}, {"$match": {"ns": "\#(database.path("t"))", "#
+                + #""type": "idleCursor"}}]}"#
+            try await reader.scan(name(database), showing: [])
+            #expect(try await database.shell.run(open).contains("idleCursor"))
+            await reader.close()
+            #expect(try await !database.shell.run(open).contains("idleCursor"))
+        }
+
         @Test func aScanHasEveryDocumentOnce() async throws {
             let database = try await TestDatabase()
             try await database.shell.insert(count: 5003, into: database.path("t")) {

@@ -11,6 +11,7 @@ struct StreamNoteTests {
             StreamNote(stream: "cms.articles", othersEnd: nil),
             StreamNote(stream: "cms.a name with spaces ", othersEnd: Self.stored),
             StreamNote(stream: "deployment", takingOverAt: 7, Self.stored, from: nil),
+            StreamNote(stream: "deployment", takingOverAt: .max, Self.stored, from: nil),
         ] { #expect(StreamNote(note.text) == note) }
         #expect(StreamNote("") == nil)
         #expect(StreamNote("826B01850A00000014AA+") == nil)

@@ -64,6 +64,58 @@ extension MongoSourceTests {
             #expect(try await secondary.survive(1).changes.ids == ["4"])
         }
 
+        /// As one of 4.2.0.
+        @Test("CORRECTNESS 63: a server that does not know hello is asked by its former name")
+        func formerHello() async throws {
+            let database = try await TestDatabase()
+            try await database.fail("hello", #""errorCode": 59"#, times: 1)
+            let source = try await SourceHarness.open(database)
+            #expect(try await database.stopFailing() > 0)
+            #expect(source.start?.server.contains("replica set") == true)
+        }
+
+        @Test("CORRECTNESS 58: a server that was upgraded in part is read without images")
+        func upgradedInPart() async throws {
+            let set = try await MongoReplicaSet.start()
+            _ = try await set.shell().run(#"{"setFeatureCompatibilityVersion": "5.0"}"#)
+            let database = try await TestDatabase(on: set)
+            let source = try await SourceHarness.open(database)
+            let warning = try #require(source.start?.warnings.first)
+            #expect(warning.contains("whose feature compatibility version is below 6.0"))
+            try await database.insert(#"{"_id": 1}"#)
+            try await database.update(#"{"_id": 1}"#, #"{"$set": {"a": 1}}"#)
+            #expect(
+                try await source.drain().texts == [
+                    #"insert t {"_id":1} + {"_id":1}"#,
+                    #"update t {"_id":1} + {"_id":1,"a":1}, late"#,
+                ])
+        }
+
+        @Test("CORRECTNESS 67: a secondary that gets nothing any more is behind, and seen to be")
+        func staleSecondary() async throws {
+            let set = try await MongoReplicaSet.start(nodes: 3)
+            let database = try await TestDatabase(on: set)
+            let node = set.nodes[(try await set.primary() + 1) % 3]
+            let url = node.url(options: ["directConnection=true", "readPreference=secondary"])
+            let stale = try SourceHarness(
+                url: url, pipeline: "\(database.pipeline)_stale",
+                config: ["database": .string(database.name)])
+            try await stale.open()
+            let shell = try MongoShell(url)
+            _ = try await shell.run(
+                #"{"configureFailPoint": "stopReplProducer", "mode": "alwaysOn"}"#)
+            let source = try await SourceHarness.open(database)
+            try await database.insert(#"{"_id": 1}"#)
+            let change = try #require(try await source.read(1).first)
+            // The other members tell it how far they are, and it takes nothing from them.
+            try await eventually("it knows of the change") {
+                try await stale.mark() > change.position
+            }
+            #expect(try await stale.readBatch().events.isEmpty)
+            _ = try await shell.run(#"{"configureFailPoint": "stopReplProducer", "mode": "off"}"#)
+            #expect(try await stale.drain().ids == ["1"])
+        }
+
         /// FAULTS E3: the old primary takes writes that nobody else has, and dies.
         @Test("CORRECTNESS 63: what a majority does not have is never delivered, and may be undone")
         func rollback() async throws {

@@ -2,6 +2,23 @@ import Testing
 import WeirCore
 import WeirTesting
 
+@testable import WeirMongoDBSource
+
+struct LookUpPaceTests {
+    @Test func fewAtFirstThenManyAndFewWhereTheyAreLarge() {
+        var pace = LookUpPace()
+        #expect(pace.count(within: 512 << 10) == 4)
+        for _ in 0..<5 { pace.took(pace.count(within: 512 << 10), largest: 700) }
+        #expect(pace.count(within: 512 << 10) == 100)
+        pace.took(100, largest: 5_000_000)
+        #expect(pace.count(within: 512 << 10) == 1)
+        for _ in 0..<40 { pace.took(1, largest: 700) }
+        #expect(1...2 ~= pace.count(within: 512 << 10))
+        for _ in 0..<200 { pace.took(1, largest: 0) }
+        #expect(pace.count(within: 512 << 10) == 100)
+    }
+}
+
 extension MongoSourceTests {
     /// What an update, a replacement and a delete say, and where their documents come from.
     @Suite struct Updates {
@@ -109,6 +126,30 @@ extension MongoSourceTests {
                 ])
             // All of a batch at once.
             #expect(try await database.count(of: "find") - finds == 1)
+        }
+
+        @Test("CORRECTNESS 58: one look-up per collection, whatever the order of changes")
+        func lookUpsOfSeveral() async throws {
+            let database = try await TestDatabase()
+            let source = try await SourceHarness.open(database, nil)
+            for collection in ["t", "u"] {
+                try await database.insert(#"{"_id": 1, "a": 0}"#, into: collection)
+            }
+            _ = try await source.drain()
+            for a in 1...4 {
+                for collection in ["t", "u"] {
+                    try await database.update(
+                        #"{"_id": 1}"#, #"{"$set": {"a": \#(a)}}"#, in: collection)
+                }
+            }
+            let finds = try await database.count(of: "find")
+            #expect(
+                try await source.drain().texts
+                    == (1...4).flatMap { _ in
+                        ["t", "u"].map { #"update \#($0) {"_id":1} + {"_id":1,"a":4}, late"# }
+                    })
+            // The eight changes may come in two batches.
+            #expect(try await database.count(of: "find") - finds <= 4)
         }
 
         @Test(
@@ -261,6 +302,24 @@ extension MongoSourceTests {
             #expect(changes.allSatisfy { $0.isLate && $0.after?.hasSuffix(#","a":1}"#) == true })
             // 512 KiB, and what was not known beforehand.
             #expect(largest < 3 << 20)
+        }
+
+        @Test("CORRECTNESS 58: large documents are looked up a few at a time from the beginning")
+        func manyLargeLookUps() async throws {
+            let database = try await TestDatabase()
+            let text = String(repeating: "x", count: 1_000_000)
+            for id in 0..<60 {
+                try await database.insert(#"{"_id": \#(id), "v": "\#(text)"}"#)
+            }
+            let source = try await SourceHarness.open(database)
+            try await database.update("{}", #"{"$set": {"a": 1}}"#, .many)
+            var largest = 0
+            let changes = try await source.read(until: "all") { source, changes in
+                largest = max(largest, source.batch.byteCount)
+                return changes.count == 60
+            }
+            #expect(changes.ids == (0..<60).map { "\($0)" })
+            #expect(largest < 6 << 20)
         }
     }
 }

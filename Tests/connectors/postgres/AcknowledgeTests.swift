@@ -1,6 +1,7 @@
 import Testing
 import WeirCore
 import WeirPostgresSource
+import WeirTesting
 
 struct AcknowledgeTests {
     @Test("CORRECTNESS 5: opening where reading stood tells the server nothing")

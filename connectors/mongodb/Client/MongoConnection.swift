@@ -14,8 +14,12 @@ package final class MongoConnection {
     /// - Parameters:
     ///   - name: what the server's log and `currentOp` call us.
     ///   - atPrimary: read there, whatever the URL prefers.
-    package init(_ url: MongoURL, name: String, atPrimary: Bool = false) throws(MongoFailure) {
-        handle = try MongoHandle(url, name: name, atPrimary: atPrimary)
+    ///   - patience: how many times longer an answer may take than the URL's `socketTimeoutMS`, or
+    ///     a minute.
+    package init(
+        _ url: MongoURL, name: String, atPrimary: Bool = false, patience: Int = 1
+    ) throws(MongoFailure) {
+        handle = try MongoHandle(url, name: name, atPrimary: atPrimary, patience: patience)
     }
 
     deinit { ahead?.stop() }

@@ -5,6 +5,8 @@ package struct MongoFailure: Error, Sendable {
         case command
         /// No server was found, or a connection broke.
         case network
+        /// The server did not answer in the time that an answer may take.
+        case timeout
         /// Logging in failed.
         case authentication
         /// libmongoc itself refused what was asked of it.
@@ -18,6 +20,11 @@ package struct MongoFailure: Error, Sendable {
     package let message: String
     /// What the server says may be done about it.
     package let labels: [String]
+
+    /// The same, but of another kind.
+    func with(_ kind: Kind) -> MongoFailure {
+        MongoFailure(kind, code: code, message, labels: labels)
+    }
 
     package init(_ kind: Kind, code: Int = 0, _ message: String, labels: [String] = []) {
         self.kind = kind

@@ -7,6 +7,8 @@ final class MongoHandle {
     private let client: OpaquePointer
     private var session: OpaquePointer?
     private var server: UInt32 = 0
+    /// How long the server may take to answer; nil for ever.
+    private let answerLimit: Duration?
 
     /// How long a search for a server, a new connection and an answer may take.
     private static let selectionMillis: Int32 = 5000
@@ -15,8 +17,12 @@ final class MongoHandle {
 
     /// Connects when it is first asked something.
     ///
-    /// - Parameter name: what the server's log and `currentOp` call us.
-    init(_ url: MongoURL, name: String, atPrimary: Bool) throws(MongoFailure) {
+    /// - Parameters:
+    ///   - name: what the server's log and `currentOp` call us.
+    ///   - patience: how many times longer than otherwise an answer may take.
+    init(
+        _ url: MongoURL, name: String, atPrimary: Bool, patience: Int
+    ) throws(MongoFailure) {
         _ = MongoURL.library
         var problem = bson_error_t()
         guard let uri = unsafe mongoc_uri_new_with_error(url.text, &problem) else {
@@ -29,6 +35,7 @@ final class MongoHandle {
         ] where unsafe !mongoc_uri_has_option(uri, option) {
             _ = unsafe mongoc_uri_set_option_as_int32(uri, option, millis)
         }
+        answerLimit = unsafe Self.limitAnswers(uri, patience)
         guard let client = unsafe mongoc_client_new_from_uri_with_error(uri, &problem) else {
             throw MongoFailure(.client, problem.text)
         }
@@ -41,6 +48,15 @@ final class MongoHandle {
         _ = unsafe mongoc_client_set_appname(client, String(name.prefix(127)))
         unsafe self.client = client
         PageMemory.addUser()
+    }
+
+    private static func limitAnswers(_ uri: OpaquePointer, _ patience: Int) -> Duration? {
+        let option = "sockettimeoutms"
+        let millis = unsafe mongoc_uri_get_option_as_int32(uri, option, socketMillis)
+        guard millis > 0 else { return nil }
+        let limit = Int32(clamping: Int(millis) * patience)
+        _ = unsafe mongoc_uri_set_option_as_int32(uri, option, limit)
+        return .milliseconds(Int(limit))
     }
 
     deinit {
@@ -114,11 +130,18 @@ final class MongoHandle {
             unsafe mongoc_client_session_append(session, options, &problem)
         else { throw MongoFailure(problem) }
         let reply = MongoReply()
+        let start = ContinuousClock.now
         let isDone = unsafe mongoc_client_command_with_opts(
             client, database, document, mongoc_client_get_read_prefs(client), options,
             reply.pointer, &problem)
         guard isDone else {
-            let failure = MongoFailure(problem, reply)
+            var failure = MongoFailure(problem, reply)
+            // The library's words are the same for a connection that broke.
+            if failure.kind == .network, let answerLimit,
+                ContinuousClock.now - start >= answerLimit
+            {
+                failure = failure.with(.timeout)
+            }
             // The next command looks for a server anew.
             if failure.kind != .command { endSession() }
             throw failure

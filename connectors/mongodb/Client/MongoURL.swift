@@ -16,13 +16,9 @@ package struct MongoURL: Sendable {
     let text: String
     /// Host and port of each seed, or the name of an SRV record.
     package let hosts: [String]
-    package let replicaSet: String?
     package let isTLS: Bool
     /// TLS whose certificate or host name is not checked.
     package let isTLSWeak: Bool
-    /// The database in its path; where to log in, and nothing more.
-    package let database: String?
-    package let hasUser: Bool
 
     /// - Throws: libmongoc's own words; never the URL, which may hold a password.
     package init(_ text: String) throws(ConfigIssue) {
@@ -44,9 +40,6 @@ package struct MongoURL: Sendable {
             unsafe next = UnsafePointer(host.pointee.next)
         }
         self.hosts = hosts
-        replicaSet = unsafe mongoc_uri_get_replica_set(uri).map { unsafe String(cString: $0) }
-        database = unsafe mongoc_uri_get_database(uri).map { unsafe String(cString: $0) }
-        hasUser = unsafe mongoc_uri_get_username(uri) != nil
         isTLS = unsafe mongoc_uri_get_tls(uri)
         isTLSWeak = ["tlsInsecure", "tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames"]
             .contains { unsafe mongoc_uri_get_option_as_bool(uri, $0.lowercased(), false) }

@@ -25,17 +25,21 @@ struct ChangeStream: ~Copyable {
     private var page: CursorReply
     /// Everything before it was taken from the stream.
     private(set) var here: ResumeToken
-    private(set) var hasTaken = false
     private var fetchCount = 0
+    private var hasTaken = false
     /// Events taken of the page, and the token of the last one, which lies in the page.
     private var taken = 0
     private var lastToken: UnsafeRawBufferPointer?
     /// The number of events to ask for: about `pageBytes` of them.
-    private var pageEvents = 256
+    private var pageEvents: Int
 
     /// Large enough that a round trip costs nothing per event, small enough for the memory goal.
     private static let pageBytes = 2 << 20
     private static let pageEventsMax = 16384
+    /// Of the first page, before the size of an event is known.
+    private static let pageEventsFirst = 256
+    /// Answers with one event each, before more are asked for again.
+    private static let oneByOneFetches = 16384
     /// Of an array without elements.
     private static let emptyBytes = 5
     /// A page of so many says that there is much to read.
@@ -43,10 +47,13 @@ struct ChangeStream: ~Copyable {
 
     /// Opens a cursor.
     ///
-    /// - Parameter start: where to go on; nil for now.
+    /// - Parameters:
+    ///   - start: where to go on; nil for now.
+    ///   - isSlow: the server takes long to find events, so that the first one is to be sent at
+    ///     once.
     init(
         _ connection: MongoConnection, _ config: MongoSourceConfig, _ facts: ServerFacts,
-        at start: ResumeToken?, _ fullness: Fullness, comment: String
+        at start: ResumeToken?, _ fullness: Fullness, isSlow: Bool, comment: String
     ) throws(StreamFailure) {
         var command = BSONWriter()
         if let collection = config.scope.collection {
@@ -57,7 +64,7 @@ struct ChangeStream: ~Copyable {
         command.append("pipeline", array: Self.pipeline(config, facts, at: start, fullness))
         // Nothing is read yet, so this returns at once however far away the next event is.
         command.appendDocument("cursor") { $0.append("batchSize", int32: 0) }
-        command.appendDocument("readConcern") { $0.append("level", "majority") }
+        command.appendMajority()
         command.append("comment", comment)
         let database = config.scope.database ?? "admin"
         let page = try Self.run(command, connection, database)
@@ -69,6 +76,7 @@ struct ChangeStream: ~Copyable {
         self.fullness = fullness
         self.database = database
         self.page = page
+        pageEvents = isSlow ? 1 : Self.pageEventsFirst
         here = begin
     }
 
@@ -103,7 +111,7 @@ struct ChangeStream: ~Copyable {
         fetchCount += 1
         readAhead()
         // The one that was too large is not: its images have expired, say.
-        if fullness == .oneByOne, fetchCount > Self.pageEventsMax { fullness = .images }
+        if fullness == .oneByOne, fetchCount > Self.oneByOneFetches { fullness = .images }
     }
 
     /// Has the pages behind this one fetched, if it says that there is much to read.
@@ -133,13 +141,11 @@ struct ChangeStream: ~Copyable {
     }
 
     private func getMore(_ page: borrowing CursorReply, within limit: Duration) -> BSONWriter {
-        var command = BSONWriter()
-        command.append("getMore", int64: page.id)
-        command.append("collection", page.collection)
-        command.append("batchSize", int32: fullness == .images ? Int32(pageEvents) : 1)
-        command.append("maxTimeMS", int32: Int32(max(1, limit.milliseconds)))
-        return command
+        page.more(batchSize: fullness == .images ? Int32(pageEvents) : 1, within: limit)
     }
+
+    /// The change that was too large is behind; documents may be asked for again.
+    var isBehindTooLarge: Bool { fullness == .keysOnly && hasTaken }
 
     /// The next event that was fetched, which stays the next. Valid until the next `fetch`.
     mutating func peek() throws(StreamFailure) -> RawEvent? {
@@ -171,14 +177,8 @@ struct ChangeStream: ~Copyable {
         unsafe lastToken = nil
     }
 
-    /// Ends the cursor at the server, which would keep it for ten minutes.
-    func close() {
-        guard page.id != 0 else { return }
-        var command = BSONWriter()
-        command.append("killCursors", page.collection)
-        command.appendArray("cursors") { [id = page.id] in $0.append("0", int64: id) }
-        _ = try? connection.run(command.bytes, database: database)
-    }
+    /// Ends the cursor.
+    func close() { connection.end(page, database: database) }
 
     // MARK: The pipeline
 
@@ -275,10 +275,4 @@ enum StreamFailure: Error {
     case weir(WeirError)
     /// The server ended it, behind an invalidate event.
     case ended
-}
-
-extension Duration {
-    var milliseconds: Int {
-        Int(components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
-    }
 }

@@ -94,3 +94,64 @@ extension ResumeToken {
         }
     }
 }
+
+extension CursorReply {
+    /// The command that asks for what follows.
+    func more(batchSize: Int32? = nil, within limit: Duration? = nil) -> BSONWriter {
+        var command = BSONWriter()
+        command.append("getMore", int64: id)
+        command.append("collection", collection)
+        if let batchSize { command.append("batchSize", int32: batchSize) }
+        if let limit {
+            command.append("maxTimeMS", int32: Int32(clamping: max(1, limit.milliseconds)))
+        }
+        return command
+    }
+}
+
+extension MongoConnection {
+    /// Runs a command that answers with a cursor, and lends each document.
+    func visit(
+        _ command: [UInt8], database: String, _ body: (UnsafeRawBufferPointer) -> Void
+    ) throws(MongoFailure) {
+        var reply = try run(command, database: database)
+        while true {
+            var page: CursorReply
+            do { page = try CursorReply(reply) } catch {
+                throw MongoFailure(.client, error.message)
+            }
+            while let document = unsafe page.peek() {
+                unsafe body(document)
+                page.advance()
+            }
+            if page.isMalformed { throw MongoFailure(.client, "documents that are no BSON") }
+            if page.id == 0 { return }
+            reply = try run(page.more().bytes, database: database)
+        }
+    }
+
+    /// Ends the cursor at its server, which would keep it for ten minutes.
+    func end(_ page: CursorReply, database: String) {
+        guard page.id != 0 else { return }
+        var command = BSONWriter()
+        command.append("killCursors", page.collection)
+        command.appendArray("cursors") { $0.append("0", int64: page.id) }
+        _ = try? run(command.bytes, database: database)
+    }
+}
+
+extension BSONWriter {
+    /// Appends the read concern: what a majority has, which includes everything up to `time`.
+    mutating func appendMajority(after time: UInt64? = nil) {
+        appendDocument("readConcern") {
+            $0.append("level", "majority")
+            if let time { $0.append("afterClusterTime", timestamp: time) }
+        }
+    }
+}
+
+extension Duration {
+    var milliseconds: Int {
+        Int(components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
+    }
+}

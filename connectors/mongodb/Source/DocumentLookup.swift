@@ -10,23 +10,23 @@ import WeirValues
 struct DocumentLookup {
     let connection: MongoConnection
 
-    /// Puts the documents into the batch, and marks their events.
+    /// Puts the documents into the batch, and marks their events. One query per collection.
+    ///
+    /// - Returns: the bytes of the largest.
     func fill(
         _ missing: [EventDecoder.Missing], in batch: inout BatchBuilder
-    ) throws(StreamFailure) {
-        var rest = missing[...]
-        while let first = rest.first {
-            // Events of one collection mostly come in a row.
-            let group = rest.prefix { $0.table == first.table }
-            rest = rest[group.endIndex...]
-            try fill(group, of: first.table, in: &batch)
+    ) throws(MongoFailure) -> Int {
+        var largest = 0
+        for (table, events) in Dictionary(grouping: missing, by: \.table) {
+            largest = max(largest, try fill(events, of: table, in: &batch))
         }
+        return largest
     }
 
     private func fill(
-        _ missing: ArraySlice<EventDecoder.Missing>, of table: TableName,
-        in batch: inout BatchBuilder
-    ) throws(StreamFailure) {
+        _ missing: [EventDecoder.Missing], of table: TableName, in batch: inout BatchBuilder
+    ) throws(MongoFailure) -> Int {
+        var largest = 0
         var keys: [[UInt8]: [EventDecoder.Missing]] = [:]
         var time: UInt64 = 0
         for event in missing {
@@ -37,6 +37,7 @@ struct DocumentLookup {
         var ids: [[UInt8]: [[UInt8]]] = [:]
         for key in keys.keys { ids[Self.id(of: key), default: []].append(key) }
         unsafe try find(Array(keys.keys), in: table, after: time) { document in
+            largest = max(largest, document.count)
             let id = unsafe Self.id(of: document)
             for key in ids[id] ?? [] where unsafe Self.matches(document, key) {
                 guard let events = keys.removeValue(forKey: key) else { continue }
@@ -52,25 +53,19 @@ struct DocumentLookup {
         for events in keys.values {
             for event in events { batch.markGone(event.event) }
         }
+        return largest
     }
 
     private func find(
         _ keys: [[UInt8]], in table: TableName, after time: UInt64,
         _ body: (UnsafeRawBufferPointer) -> Void
-    ) throws(StreamFailure) {
+    ) throws(MongoFailure) {
         var command = BSONWriter()
         command.append("find", table.name)
         command.append("filter", document: Self.filter(keys))
         command.append("batchSize", int32: Int32(clamping: max(1, keys.count)))
-        command.appendDocument("readConcern") {
-            $0.append("level", "majority")
-            $0.append("afterClusterTime", timestamp: time)
-        }
-        do throws(MongoFailure) {
-            unsafe try connection.visit(command.bytes, database: table.schema, body)
-        } catch {
-            throw .server(error)
-        }
+        command.appendMajority(after: time)
+        unsafe try connection.visit(command.bytes, database: table.schema, body)
     }
 
     /// Keys are `_id` alone, but for collections with a shard key.
@@ -149,7 +144,7 @@ extension BatchBuilder {
         replaceEvent(index, with: event.with(flags: event.flags | flag))
     }
 
-    /// The document is gone: its delete follows.
+    /// The document is gone: its delete follows, or the end of its collection.
     fileprivate mutating func markGone(_ index: Int) {
         let event = event(index)
         replaceEvent(
@@ -168,30 +163,5 @@ extension Event {
             ordinal: ordinal, transaction: transaction, change: change,
             commitMicros: commitMicros, key: key, before: before, after: after ?? self.after,
             details: details)
-    }
-}
-
-extension MongoConnection {
-    /// Runs a command that answers with a cursor, and lends each document.
-    func visit(
-        _ command: [UInt8], database: String, _ body: (UnsafeRawBufferPointer) -> Void
-    ) throws(MongoFailure) {
-        var reply = try run(command, database: database)
-        while true {
-            var page: CursorReply
-            do { page = try CursorReply(reply) } catch {
-                throw MongoFailure(.client, error.message)
-            }
-            while let document = unsafe page.peek() {
-                unsafe body(document)
-                page.advance()
-            }
-            if page.isMalformed { throw MongoFailure(.client, "documents that are no BSON") }
-            if page.id == 0 { return }
-            var more = BSONWriter()
-            more.append("getMore", int64: page.id)
-            more.append("collection", page.collection)
-            reply = try run(more.bytes, database: database)
-        }
     }
 }

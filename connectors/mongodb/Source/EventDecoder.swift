@@ -31,7 +31,7 @@ struct EventDecoder: ~Copyable {
     /// Where each one is, by the hash of its namespace; of two with one hash, the first.
     private var places: [Int: Int] = [:]
     /// Of the last collection in the batch at hand.
-    private var lastTable: UInt32?
+    private var lastTable: (collection: Int, table: UInt32)?
     /// The transaction written last into the batch at hand, and its text there.
     private var lastTransaction: (session: [UInt8], number: Int64, text: Value)?
     private(set) var nextSchemaVersion: UInt32
@@ -74,7 +74,7 @@ struct EventDecoder: ~Copyable {
             guard let index = unsafe collection(event.bytes, event.namespace),
                 collections[index].isCovered
             else { return leftOut(&batch) }
-            appendEnd(event, to: &batch)
+            appendEnd(event, collectionAt: index, to: &batch)
             return .appended
         case .dropDatabase, .invalidate, .other:
             return leftOut(&batch)
@@ -102,7 +102,7 @@ struct EventDecoder: ~Copyable {
         to batch: inout BatchBuilder
     ) -> Outcome {
         let base = unsafe batch.append(event.bytes)
-        let table = tableIndex(&batch)
+        let table = tableIndex(of: index, &batch)
         let details = appendDetails(event, base, to: &batch)
         let key = Self.slice(keyRange, base)
         let first = batch.valueCount
@@ -147,28 +147,34 @@ struct EventDecoder: ~Copyable {
 
     /// Appends the end of a collection: it was dropped, or has another name now.
     private mutating func appendEnd(
-        _ event: RawEvent, to batch: inout BatchBuilder
+        _ event: RawEvent, collectionAt index: Int, to batch: inout BatchBuilder
     ) {
         let base = unsafe batch.append(event.bytes)
-        let table = tableIndex(&batch)
+        let table = tableIndex(of: index, &batch)
         let details = appendDetails(event, base, to: &batch)
         append(
             event, .truncate, Event.dropped, table, key: .empty, before: .empty, after: .empty,
             details: details, to: &batch)
     }
 
+    /// Lag needs more than whole seconds (CORRECTNESS 67).
+    private static func micros(of event: RawEvent) -> Int64 {
+        guard let millis = event.wallMillis else {
+            return Int64(event.clusterTime.clusterSeconds) * 1_000_000
+        }
+        // Outside of the years 1 to 9999 there is no such time, and sums would overflow.
+        return min(max(millis, -62_135_596_800_000), 253_402_300_799_999) * 1000
+    }
+
     private func append(
         _ event: RawEvent, _ operation: Operation, _ flags: UInt8, _ table: UInt32, key: Slice,
         before: Slice, after: Slice, details: Slice, to batch: inout BatchBuilder
     ) {
-        // Lag needs more than whole seconds (CORRECTNESS 67).
-        let micros =
-            event.wallMillis.map { $0 &* 1000 } ?? event.clusterTime.clusterSeconds * 1_000_000
         batch.append(
             Event(
                 operation: operation, flags: flags, table: table, commit: event.clusterTime,
                 ordinal: 0, transaction: UInt32(truncatingIfNeeded: event.transactionNumber),
-                change: event.clusterTime, commitMicros: micros, key: key, before: before,
+                change: event.clusterTime, commitMicros: Self.micros(of: event), key: key, before: before,
                 after: after, details: details))
     }
 
@@ -222,11 +228,11 @@ struct EventDecoder: ~Copyable {
 
     // MARK: Collections
 
-    private mutating func tableIndex(_ batch: inout BatchBuilder) -> UInt32 {
-        if let lastTable { return lastTable }
-        let index = batch.table(collections[lastCollection].schema)
-        lastTable = index
-        return index
+    private mutating func tableIndex(of index: Int, _ batch: inout BatchBuilder) -> UInt32 {
+        if let lastTable, lastTable.collection == index { return lastTable.table }
+        let table = batch.table(collections[index].schema)
+        lastTable = (index, table)
+        return table
     }
 
     /// The place in `collections` of the one whose namespace is there; nil for no namespace.
@@ -239,7 +245,6 @@ struct EventDecoder: ~Copyable {
         {
             return lastCollection
         }
-        lastTable = nil
         var hasher = Hasher()
         unsafe hasher.combine(bytes: bytes)
         let hash = hasher.finalize()
@@ -251,6 +256,7 @@ struct EventDecoder: ~Copyable {
         if collections.count >= Self.collectionsMax {
             collections = []
             places = [:]
+            lastTable = nil
         }
         if places[hash] == nil { places[hash] = collections.count }
         collections.append(
@@ -271,7 +277,7 @@ struct EventDecoder: ~Copyable {
     }
 
     /// From `{db, coll}`; nil where one is missing.
-    private static func name(_ namespace: UnsafeRawBufferPointer) -> TableName? {
+    static func name(_ namespace: UnsafeRawBufferPointer) -> TableName? {
         guard var cursor = unsafe BSONCursor(namespace) else { return nil }
         var database: String?
         var collection: String?

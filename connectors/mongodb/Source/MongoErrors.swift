@@ -6,6 +6,13 @@ extension ErrorCode {
         "mongodb.connection_failed",
         meaning: "Weir could not reach a server of the deployment, or the connection broke.",
         remedy: "Check hosts, port, replica set name and TLS in the url. Weir retries by itself.")
+    static let mongoAnswerTimeout = ErrorCode(
+        "mongodb.answer_timeout",
+        meaning: "The server did not answer in time: a minute, or what socketTimeoutMS in the url "
+            + "says. It may hang; or few of its changes are followed, and it was still looking "
+            + "through its oplog for the next one.",
+        remedy: "Weir asks again by itself, and waits four times as long after each time, up to 64 "
+            + "times.")
     static let mongoAuthentication = ErrorCode(
         "mongodb.authentication",
         meaning: "The server did not accept user and password.",
@@ -32,8 +39,8 @@ extension ErrorCode {
         remedy: "Follow a MongoDB deployment.")
     static let notACollection = ErrorCode(
         "mongodb.not_a_collection",
-        meaning: "A name in \"collections\" is a view or a time series. MongoDB has no change "
-            + "streams of those.",
+        meaning: "A name in \"collections\" is a view, a time series, or one of the server's own "
+            + "collections. MongoDB has no change streams of those.",
         remedy: "List the collection that the view reads, or take the name off.")
     static let historyLost = ErrorCode(
         "mongodb.history_lost",
@@ -79,7 +86,7 @@ extension ErrorCode {
         remedy: "Read the server's message. Weir retries by itself.")
 
     package static let mongoSource: [ErrorCode] = [
-        mongoConnectionFailed, mongoAuthentication, mongoPermission, notReplicaSet,
+        mongoConnectionFailed, mongoAnswerTimeout, mongoAuthentication, mongoPermission, notReplicaSet,
         mongoServerVersion, mongoUnsupported, notACollection, historyLost, tokenUnfit,
         mongoIdentityChanged, mongoPositionAhead, collectionReplaced, eventTooLarge,
         mongoProtocol, mongoCommandFailed,
@@ -104,7 +111,8 @@ struct MongoFailureMap {
     static func isResumable(_ failure: MongoFailure) -> Bool {
         switch failure.kind {
         case .network: return true
-        case .authentication, .client: return false
+        // More patience is needed, which a new connection has.
+        case .timeout, .authentication, .client: return false
         case .command:
             if failure.has(MongoFailure.notResumable) { return false }
             // Servers since 4.4 say so themselves; a killed cursor is a cursor to open again.
@@ -121,11 +129,40 @@ struct MongoFailureMap {
     /// The event was too large for an answer; without documents it may fit (CORRECTNESS 71).
     static func isTooLarge(_ failure: MongoFailure) -> Bool { failure.code == 10334 }
 
+    /// The server does not know the options that ask for images (BadValue).
+    static func refusesImages(_ failure: MongoFailure) -> Bool {
+        failure.code == 2 && failure.message.contains("whenAvailable")
+    }
+
+    /// - Parameter failure: of a command that opens or reads a change stream: only there an error
+    ///   may mean that the position is lost.
+    func error(ofStream failure: MongoFailure, doing work: String) -> WeirError {
+        guard failure.kind == .command else { return error(failure, doing: work) }
+        switch failure.code {
+        case 286, 136:
+            return make(.historyLost, .positionLost, failure, work, hint: restartHint)
+        // 280 and 260: not in this stream. The others: no token at all, found while its bytes were
+        // taken apart, as a server of 6.0 says it.
+        case 280, 260, 9, 14, 15, 207, 40644...40650, 50780...50880, 51055...51070:
+            return make(.tokenUnfit, .positionLost, failure, work, hint: restartHint)
+        default: break
+        }
+        let error = error(failure, doing: work)
+        guard error.code == .mongoCommandFailed, failure.has(MongoFailure.notResumable) else {
+            return error
+        }
+        return make(.tokenUnfit, .positionLost, failure, work, hint: restartHint)
+    }
+
     func error(_ failure: MongoFailure, doing work: String) -> WeirError {
         switch failure.kind {
         case .network:
             return make(
                 .mongoConnectionFailed, .transient, failure, work, hint: connectHint(failure))
+        case .timeout:
+            return make(
+                .mongoAnswerTimeout, .transient, failure, work,
+                hint: ErrorCode.mongoAnswerTimeout.remedy)
         case .authentication:
             return make(
                 .mongoAuthentication, .transient, failure, work,
@@ -134,25 +171,18 @@ struct MongoFailureMap {
         case .command: break
         }
         switch failure.code {
-        case 286, 136:
-            return make(.historyLost, .positionLost, failure, work, hint: restartHint)
-        // 280 and 260: not in this stream. The others: no token at all, found while its bytes were
-        // taken apart, as a server of 6.0 says it.
-        case 280, 260, 9, 14, 15, 207, 40644...40650, 50780...50880, 51055...51070:
-            return make(.tokenUnfit, .positionLost, failure, work, hint: restartHint)
         case 10334: return make(.eventTooLarge, .blocked, failure, work)
         case 13:
             return make(.mongoPermission, .blocked, failure, work, hint: permissionHint)
         case 18, 11, 31: return make(.mongoAuthentication, .transient, failure, work)
+        case 73:
+            return make(
+                .notACollection, .blocked, failure, work, hint: ErrorCode.notACollection.remedy)
         case 40573, 76:
             return make(
                 .notReplicaSet, .blocked, failure, work, hint: ErrorCode.notReplicaSet.remedy)
         case 40324, 59, 303, 115: return make(.mongoUnsupported, .blocked, failure, work)
-        default:
-            if failure.has(MongoFailure.notResumable) {
-                return make(.tokenUnfit, .positionLost, failure, work, hint: restartHint)
-            }
-            return make(.mongoCommandFailed, .transient, failure, work)
+        default: return make(.mongoCommandFailed, .transient, failure, work)
         }
     }
 

@@ -35,8 +35,21 @@ package actor MongoRowReader: RowReader {
     }
 
     package func close() {
-        scan = .none
+        endScan()
         connection = nil
+    }
+
+    private func endScan() {
+        if case .going(let reply, let schema) = scan {
+            connection?.end(reply, database: schema.schema)
+        }
+        scan = .none
+    }
+
+    /// What is read is not older than the stream: a server that has just become primary has all of
+    /// that, but may not know yet that a majority has it too.
+    private func majority(_ command: inout BSONWriter) throws(MongoFailure) {
+        command.appendMajority(after: try connected().times().own)
     }
 
     private var failures: MongoFailureMap {
@@ -50,15 +63,15 @@ package actor MongoRowReader: RowReader {
         var command = BSONWriter()
         command.append("find", schema.name)
         command.appendDocument("filter") { $0.append("$or", array: keys.compactMap(\.first)) }
-        command.appendDocument("readConcern") { $0.append("level", "majority") }
         var rows = RowPage(schema)
         do throws(MongoFailure) {
+            try majority(&command)
             unsafe try connected().visit(command.bytes, database: schema.schema) {
                 unsafe rows.add($0)
             }
         } catch {
             // A refusal leaves the connection, and the scan on it, as they were.
-            if error.kind != .command { close() }
+            if error.kind != .command { drop() }
             throw failures.error(
                 error, doing: "read documents of \"\(schema.schema).\(schema.name)\"")
         }
@@ -68,13 +81,16 @@ package actor MongoRowReader: RowReader {
     package func scan(
         _ table: TableName, showing transactions: [UInt32]
     ) async throws(WeirError) {
-        scan = .none
+        endScan()
         var command = BSONWriter()
         command.append("find", table.name)
         // In the order of an index, so that a document that moves is not met twice or never.
         command.appendDocument("hint") { $0.append("_id", int32: 1) }
         command.append("batchSize", int32: Self.pageEvents)
-        command.appendDocument("readConcern") { $0.append("level", "majority") }
+        do throws(MongoFailure) { try majority(&command) } catch {
+            drop()
+            throw failures.error(error, doing: "read \"\(table)\"")
+        }
         let schema = TableSchema.collection(
             version: Self.nextVersion.add(1, ordering: .relaxed).oldValue,
             database: table.schema, name: table.name)
@@ -96,11 +112,7 @@ package actor MongoRowReader: RowReader {
             scan = .ended
             return rows.isEmpty ? nil : rows.seal()
         }
-        var more = BSONWriter()
-        more.append("getMore", int64: reply.id)
-        more.append("collection", reply.collection)
-        more.append("batchSize", int32: Self.pageEvents)
-        scan = .going(try page(more, of: schema), schema)
+        scan = .going(try page(reply.more(batchSize: Self.pageEvents), of: schema), schema)
         return rows.seal()
     }
 
@@ -111,10 +123,16 @@ package actor MongoRowReader: RowReader {
         do throws(MongoFailure) {
             reply = try connected().run(command.bytes, database: schema.schema)
         } catch {
-            close()
+            drop()
             throw failures.error(error, doing: "read \"\(schema.schema).\(schema.name)\"")
         }
         return try CursorReply(reply)
+    }
+
+    /// Forgets a connection that failed; its server is not told.
+    private func drop() {
+        scan = .none
+        connection = nil
     }
 
     private func connected() throws(MongoFailure) -> MongoConnection {

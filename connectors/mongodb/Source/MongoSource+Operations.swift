@@ -5,14 +5,17 @@ import WeirValues
 // What a source can do beside streaming: markers, facts for `status`, moving the position, rows.
 
 extension MongoSource: SourceMarker {
-    /// Nothing is written: the server says how far its own log is, and the stream's tokens pass
-    /// that, with or without events.
+    /// Nothing is written: the server says how far the deployment's log is, and the stream's tokens
+    /// pass that, with or without events. Not how far its own log is, if that is less: a secondary
+    /// that no longer gets anything would never be behind.
     package func mark() async throws(WeirError) -> Position? {
         guard let connection else {
             throw WeirError(.mongoConnectionFailed, .transient, "the source is not open")
         }
         do throws(MongoFailure) {
-            return try connection.operationTime().map { ResumeToken.at(clusterTime: $0).position }
+            let times = try connection.times()
+            return [times.own, times.deployment].compactMap(\.self).max()
+                .map { ResumeToken.at(clusterTime: $0).position }
         } catch {
             throw failures.error(error, doing: "ask for the time")
         }
@@ -105,7 +108,7 @@ extension MongoSource: SourceSeek {
     }
 
     package func seek(_ plan: SeekPlan) async throws(WeirError) -> StoredPosition {
-        let connection = try connect()
+        let connection = try connect(patience: Patience.most)
         let facts = try checkedFacts(connection)
         let target = plan.target == "now" ? nil : ResumeToken(Position(token: plan.target))
         var start = target
@@ -117,8 +120,8 @@ extension MongoSource: SourceSeek {
             }
         }
         // Opened for a moment: only the stream itself says whether the server can begin there.
-        let stream = try opener(connection, facts)
-            .begin(at: start, .keysOnly, doing: "begin there")
+        var opener = opener(connection, facts, isSlow: true)
+        let stream = try opener.begin(at: start, .keysOnly, doing: "begin there")
         let here = target ?? stream.here
         stream.close()
         return StoredPosition(position: here.position, identity: facts.identity(of: config.scope))

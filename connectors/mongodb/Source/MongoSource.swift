@@ -19,6 +19,7 @@ package actor MongoSource: SourceConnector {
 
     private var reader: StreamReader?
     private var nextSchemaVersion: UInt32 = 1
+    private var patience = Patience()
 
     package init(_ config: MongoSourceConfig, _ context: ConnectorContext) throws(WeirError) {
         self.config = config
@@ -48,7 +49,7 @@ package actor MongoSource: SourceConnector {
 
     package func open(at stored: StoredPosition?) async throws(WeirError) -> SourceStart {
         close()
-        let connection = try connect()
+        let connection = try connect(patience: patience.factor)
         let facts = try checkedFacts(connection)
         try checkCollections(connection)
         let identity = facts.identity(of: config.scope)
@@ -62,8 +63,14 @@ package actor MongoSource: SourceConnector {
                 floor = stored.position
             }
         }
-        let opener = opener(connection, facts)
-        let stream = try opener.begin(at: start, .images, doing: "open the change stream")
+        var opener = opener(connection, facts, isSlow: patience.isTried)
+        let stream: ChangeStream
+        do throws(WeirError) {
+            stream = try opener.begin(at: start, .images, doing: "open the change stream")
+        } catch {
+            patience.failed(error.code)
+            throw error
+        }
         let here = stream.here
         reader = StreamReader(
             opener, stream,
@@ -72,7 +79,7 @@ package actor MongoSource: SourceConnector {
         return SourceStart(
             identity: identity, position: stored?.position ?? here.position,
             keepalive: .seconds(1), server: facts.description,
-            warnings: warnings(facts, stored?.identity, identity))
+            warnings: warnings(opener.facts, stored?.identity, identity))
     }
 
     /// The note of the stream that is opened now, which is kept if it is news.
@@ -98,15 +105,18 @@ package actor MongoSource: SourceConnector {
         try await context.notes.get(StreamNote.key).flatMap { StreamNote($0) }
     }
 
-    func opener(_ connection: MongoConnection, _ facts: ServerFacts) -> StreamOpener {
+    func opener(
+        _ connection: MongoConnection, _ facts: ServerFacts, isSlow: Bool
+    ) -> StreamOpener {
         StreamOpener(
             connection: connection, facts: facts, config: config, failures: failures,
-            comment: "weir \(context.pipeline)", log: context.log)
+            comment: "weir \(context.pipeline)", isSlow: isSlow, log: context.log)
     }
 
-    func connect() throws(WeirError) -> MongoConnection {
+    func connect(patience: Int = 1) throws(WeirError) -> MongoConnection {
         do throws(MongoFailure) {
-            return try MongoConnection(config.url, name: "weir \(context.pipeline)")
+            return try MongoConnection(
+                config.url, name: "weir \(context.pipeline)", patience: patience)
         } catch {
             throw failures.error(error, doing: "connect")
         }
@@ -179,9 +189,11 @@ package actor MongoSource: SourceConnector {
     ) -> [String] {
         var warnings: [String] = []
         if !facts.hasImages {
+            let older =
+                facts.refusesImages ? ", whose feature compatibility version is below 6.0," : ""
             warnings.append(
-                "MongoDB \(facts.version) keeps no images: the documents of updates are looked up, "
-                    + "and may be later than the change")
+                "MongoDB \(facts.version)\(older) keeps no images: the documents of updates are "
+                    + "looked up, and may be later than the change")
         }
         if let scope = stored?["scope"], let now = identity["scope"], scope != now {
             warnings.append("the change stream covered \(scope), it covers \(now) now")
@@ -201,10 +213,36 @@ package actor MongoSource: SourceConnector {
         let isSplit: Bool
         do throws(WeirError) { isSplit = try reader.fill(&batch, within: limit) } catch {
             nextSchemaVersion = reader.nextSchemaVersion
+            patience.failed(error.code)
+            // Its server would keep the cursor; one that cannot be reached cannot be told.
+            if error.code != .mongoConnectionFailed && error.code != .mongoAnswerTimeout {
+                reader.stream.close()
+            }
             throw error
         }
+        if batch.isEmpty { patience.caughtUp() }
         let here = reader.place
         self.reader = consume reader
         return batch.seal(resume: isSplit ? nil : here, end: here)
     }
+}
+
+/// How long the server may take to answer, in multiples of what it usually may.
+///
+/// A server answers when it has found an event or has come to the oplog's end. Where few changes of
+/// a busy deployment are followed that may take long, and all it found is lost with an answer that
+/// nobody waited for: asked again in the same way it never comes to an end (CORRECTNESS 54). Pure.
+struct Patience: Equatable {
+    private(set) var factor = 1
+    static let most = 64
+
+    /// An answer did not come in time, and none has come since.
+    var isTried: Bool { factor > 1 }
+
+    mutating func failed(_ code: ErrorCode) {
+        if code == .mongoAnswerTimeout { factor = min(4 * factor, Self.most) }
+    }
+
+    /// The stream is at the oplog's end; the next answer is never far.
+    mutating func caughtUp() { factor = 1 }
 }

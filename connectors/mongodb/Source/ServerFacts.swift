@@ -20,8 +20,7 @@ struct ServerFacts {
 
     /// From `hello` and `buildInfo`.
     init(_ connection: MongoConnection) throws(MongoFailure) {
-        let hello = try connection.run(
-            BSONWriter.document { $0.append("hello", int32: 1) }, database: "admin")
+        let hello = try Self.hello(connection)
         unsafe hello.withBytes { bytes in
             guard var root = unsafe BSONCursor(bytes) else { return }
             while root.next() {
@@ -31,10 +30,8 @@ struct ServerFacts {
                     isRouter = root.text == "isdbgrid"
                 } else if root.isNamed("maxWireVersion") {
                     wireVersion = root.integer ?? 0
-                } else if root.isNamed("$clusterTime"), var time = root.members {
-                    while time.next() {
-                        if time.isNamed("clusterTime") { clusterTime = time.timestamp ?? 0 }
-                    }
+                } else if root.isNamed("$clusterTime") {
+                    clusterTime = root.clusterTime ?? 0
                 }
             }
         }
@@ -48,8 +45,24 @@ struct ServerFacts {
         }
     }
 
+    /// Servers before 4.2.10 and 4.4.2 know the command by its former name only.
+    private static func hello(_ connection: MongoConnection) throws(MongoFailure) -> MongoReply {
+        do throws(MongoFailure) {
+            return try connection.run(
+                BSONWriter.document { $0.append("hello", int32: 1) }, database: "admin")
+        } catch {
+            guard error.code == 59 else { throw error }
+            return try connection.run(
+                BSONWriter.document { $0.append("isMaster", int32: 1) }, database: "admin")
+        }
+    }
+
+    /// It has refused to send images, as a 6.0 does whose feature compatibility version is older:
+    /// one that was upgraded without `setFeatureCompatibilityVersion`.
+    var refusesImages = false
+
     /// Pre- and post-images came with 6.0.
-    var hasImages: Bool { wireVersion >= 17 }
+    var hasImages: Bool { wireVersion >= 17 && !refusesImages }
 
     /// `startAfter` came with 4.2.
     var isSupported: Bool { wireVersion >= 8 }
@@ -68,16 +81,19 @@ struct ServerFacts {
 }
 
 extension MongoConnection {
-    /// The time of the newest operation its server knows; nil where the server does not say.
-    func operationTime() throws(MongoFailure) -> UInt64? {
+    /// The time of the newest operation its server has, and the newest of the deployment that it
+    /// has heard of; nil where the server does not say.
+    func times() throws(MongoFailure) -> (own: UInt64?, deployment: UInt64?) {
         let reply = try run(
             BSONWriter.document { $0.append("ping", int32: 1) }, database: "admin")
-        return unsafe reply.withBytes { bytes -> UInt64? in
-            guard var root = unsafe BSONCursor(bytes) else { return nil }
+        return unsafe reply.withBytes { bytes in
+            var times: (own: UInt64?, deployment: UInt64?)
+            guard var root = unsafe BSONCursor(bytes) else { return times }
             while root.next() {
-                if root.isNamed("operationTime") { return root.timestamp }
+                if root.isNamed("operationTime") { times.own = root.timestamp }
+                if root.isNamed("$clusterTime") { times.deployment = root.clusterTime }
             }
-            return nil
+            return times
         }
     }
 }
@@ -103,6 +119,15 @@ extension BSONCursor {
     /// Seconds in the upper half, increment in the lower.
     var timestamp: UInt64? {
         type == .timestamp ? unsafe value.loadUnaligned(as: UInt64.self) : nil
+    }
+
+    /// The time in a `$clusterTime`, which is signed.
+    var clusterTime: UInt64? {
+        guard var members else { return nil }
+        while members.next() {
+            if members.isNamed("clusterTime") { return members.timestamp }
+        }
+        return nil
     }
 
     /// The elements of the document or array.

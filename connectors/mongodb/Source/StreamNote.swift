@@ -27,7 +27,7 @@ struct StreamNote: Equatable, Sendable {
     ///   - stored: the least of the sinks' places.
     ///   - last: the note of the stream before.
     init(stream: String, takingOverAt now: UInt64, _ stored: Position, from last: StreamNote?) {
-        let end = max(stored, ResumeToken.at(clusterTime: now + 1).position)
+        let end = max(stored, ResumeToken.at(clusterTime: max(now, now &+ 1)).position)
         self.init(stream: stream, othersEnd: last?.othersEnd.map { max(end, $0) } ?? end)
     }
 

@@ -4,15 +4,32 @@ import WeirMongoDBClient
 /// Opens a source's change streams, and says what follows from a failure of one. Blocks.
 struct StreamOpener {
     let connection: MongoConnection
-    let facts: ServerFacts
+    private(set) var facts: ServerFacts
     let config: MongoSourceConfig
     let failures: MongoFailureMap
     /// What the server's `currentOp` shows beside the stream.
     let comment: String
+    /// The server takes long to find events.
+    let isSlow: Bool
     let log: @Sendable (LogLevel, String) -> Void
 
+    init(
+        connection: MongoConnection, facts: ServerFacts, config: MongoSourceConfig,
+        failures: MongoFailureMap, comment: String, isSlow: Bool,
+        log: @escaping @Sendable (LogLevel, String) -> Void
+    ) {
+        self.connection = connection
+        self.facts = facts
+        self.config = config
+        self.failures = failures
+        self.comment = comment
+        self.isSlow = isSlow
+        self.log = log
+    }
+
     /// Opens the stream and takes a first look: only that shows whether the server can go on there.
-    func begin(
+    /// Learns whether the server sends images.
+    mutating func begin(
         at start: ResumeToken?, _ fullness: ChangeStream.Fullness, doing work: String
     ) throws(WeirError) -> ChangeStream {
         do throws(StreamFailure) {
@@ -20,6 +37,12 @@ struct StreamOpener {
             try stream.fetch(within: .milliseconds(1))
             return stream
         } catch {
+            if case .server(let reason) = error, facts.hasImages,
+                MongoFailureMap.refusesImages(reason)
+            {
+                facts.refusesImages = true
+                return try begin(at: start, fullness, doing: work)
+            }
             guard let less = less(than: fullness, after: error) else {
                 throw failed(error, doing: work)
             }
@@ -42,7 +65,8 @@ struct StreamOpener {
     private func open(
         at start: ResumeToken?, _ fullness: ChangeStream.Fullness
     ) throws(StreamFailure) -> ChangeStream {
-        try ChangeStream(connection, config, facts, at: start, fullness, comment: comment)
+        try ChangeStream(
+            connection, config, facts, at: start, fullness, isSlow: isSlow, comment: comment)
     }
 
     /// What to ask for where so much was too much; nil for other failures, and where nothing is
@@ -79,7 +103,7 @@ struct StreamOpener {
 
     func failed(_ failure: StreamFailure, doing work: String) -> WeirError {
         switch failure {
-        case .server(let failure): failures.error(failure, doing: work)
+        case .server(let failure): failures.error(ofStream: failure, doing: work)
         case .weir(let error): error
         case .ended: .badAnswer("no open cursor")
         }
@@ -90,11 +114,18 @@ struct StreamOpener {
         let token = unsafe ResumeToken(
             document: UnsafeRawBufferPointer(rebasing: event.bytes[event.token]))
         let place = token?.position.token ?? ""
+        // Behind the rename nobody is told any more that the old name has no documents.
+        let old = unsafe EventDecoder.name(
+            UnsafeRawBufferPointer(rebasing: event.bytes[event.namespace]))
+        let emptied = old.flatMap { old in
+            config.scope.covers(database: old.schema, collection: old.name)
+                ? ", empty there what is \"\(old)\"" : nil
+        }
         return WeirError(
             .collectionReplaced, .blocked,
             "another collection was renamed to \"\(name)\", which is followed",
             detail: "Its documents came without events, so no sink has them.",
-            hint: "Load them into the sinks, then go on behind the rename: weir position set "
-                + "\(failures.pipeline) \(place) --yes")
+            hint: "Load them into the sinks\(emptied ?? ""), then go on behind the rename: "
+                + "weir position set \(failures.pipeline) \(place) --yes")
     }
 }

@@ -12,12 +12,7 @@ struct StreamReader: ~Copyable {
     private var missing: [EventDecoder.Missing] = []
     /// Where reading goes on if the stream had to begin earlier: what it repeats is left out.
     private var floor: Position?
-    /// Bytes that a document looked up has had on average, so that a batch stays within its limit.
-    private var documentBytes = 1024
-
-    /// Documents looked up at a time. A hundred of the largest stay below what a batch can hold,
-    /// whatever those before were like.
-    private static let lookUpMax = 100
+    private var lookUps = LookUpPace()
 
     /// - Parameter floor: events before it are left out.
     init(
@@ -98,9 +93,7 @@ struct StreamReader: ~Copyable {
             if case .withoutDocument(let event) = outcome {
                 missing.append(event)
                 // What is still to come must not make the batch much larger than it may be.
-                if missing.count >= Self.lookUpMax
-                    || missing.count * documentBytes >= batch.byteLimit
-                {
+                if missing.count >= lookUps.count(within: batch.byteLimit) {
                     try lookUp(&batch)
                 }
             }
@@ -128,7 +121,7 @@ struct StreamReader: ~Copyable {
     /// One of size is another matter: less is asked for each time.
     private mutating func fetch(within limit: Duration) throws(WeirError) {
         // Behind the change that was too large, documents are asked for again.
-        if stream.fullness == .keysOnly, stream.hasTaken { try reopen(.images) }
+        if stream.isBehindTooLarge { try reopen(.images) }
         var isResumed = false
         while true {
             let failure: StreamFailure
@@ -159,14 +152,35 @@ struct StreamReader: ~Copyable {
 
     private mutating func lookUp(_ batch: inout BatchBuilder) throws(WeirError) {
         guard !missing.isEmpty else { return }
-        let count = batch.arenaCount
-        do throws(StreamFailure) {
-            try DocumentLookup(connection: stream.connection).fill(missing, in: &batch)
+        do throws(MongoFailure) {
+            let largest = try DocumentLookup(connection: stream.connection)
+                .fill(missing, in: &batch)
+            lookUps.took(missing.count, largest: largest)
         } catch {
-            throw opener.failed(error, doing: "look documents up")
+            throw opener.failures.error(error, doing: "look documents up")
         }
-        documentBytes = max(256, (batch.arenaCount - count) / missing.count)
         missing.removeAll(keepingCapacity: true)
+    }
+}
+
+/// How many documents to look up at a time, so that a batch stays about within its bytes: as many
+/// as would be within them if all were as large as the largest seen lately. Pure.
+struct LookUpPace {
+    private var most = 4
+    private var largest = 1024
+
+    /// Enough that a round trip costs little per document.
+    private static let mostMax = 100
+
+    func count(within bytes: Int) -> Int { max(1, min(most, bytes / largest)) }
+
+    /// - Parameters:
+    ///   - count: how many were looked up.
+    ///   - largest: bytes of the largest of them.
+    mutating func took(_ count: Int, largest: Int) {
+        // Nothing is known before the first documents; a large one is forgotten slowly.
+        most = min(Self.mostMax, max(most, 2 * count))
+        self.largest = max(256, largest, self.largest - self.largest / 16)
     }
 }
 

@@ -294,7 +294,9 @@ import Glibc
         for events: Int32, by deadline: ContinuousClock.Instant, heedsCancelling: Bool = true
     ) throws(PostgresFailure) {
         while true {
-            if heedsCancelling && Task.isCancelled { throw PostgresFailure(.cancelled, "cancelled") }
+            if heedsCancelling && Task.isCancelled {
+                throw PostgresFailure(.cancelled, "cancelled")
+            }
             let left = ContinuousClock.now.duration(to: deadline)
             guard left > .zero else {
                 throw PostgresFailure(.timeout, "the server did not answer in time")

@@ -5,21 +5,12 @@ import WeirValues
 
 @testable import WeirMongoDBSource
 
-/// One MongoDB source, driven as the engine drives it: pull, remember `end`, open again there.
-final class SourceHarness {
-    let source: MongoSource
+/// A MongoDB source under test, what it reads as changes.
+final class SourceHarness: SourceDriver<MongoSource> {
     let log = LogLines()
     let notes: MemoryNotes
     let config: MongoSourceConfig
     let pipeline: String
-
-    /// Of the last `open`.
-    private(set) var start: SourceStart?
-    /// Behind the last batch: where the engine opens again after an outage.
-    private(set) var stored: StoredPosition?
-    /// The last place where a restart may resume.
-    private(set) var resume: Position?
-    private(set) var batch = EventBatch()
 
     private var encoder = LineEncoder(
         format: .weir, sourceKind: "mongodb", sourceName: "test", routing: Routing())
@@ -36,11 +27,12 @@ final class SourceHarness {
             pipeline: pipeline, name: "source", values: ConfigValues(config),
             connection: ConfigValues(["url": .secret(Secret(url, origin: "test"))]),
             connectionName: "db")
-        self.config = try MongoSourceConfig(scope)
+        let config = try MongoSourceConfig(scope)
+        self.config = config
         self.pipeline = pipeline
         self.notes = notes
-        source = try MongoSource(
-            self.config, .test("source", pipeline: pipeline, notes: notes, log: log))
+        try super.init(
+            MongoSource(config, .test("source", pipeline: pipeline, notes: notes, log: log)))
     }
 
     /// A source of these collections of a test's database, or of all when nil.
@@ -75,39 +67,6 @@ final class SourceHarness {
             config, .test("source", pipeline: pipeline, log: log))
     }
 
-    /// Opens at `position`, at the last batch's end when nil, for the first time when there is
-    /// none.
-    @discardableResult
-    func open(at position: Position? = nil) async throws -> SourceStart {
-        try await open(
-            atStored: stored.map {
-                StoredPosition(position: position ?? $0.position, identity: $0.identity)
-            })
-    }
-
-    @discardableResult
-    func open(atStored at: StoredPosition?) async throws -> SourceStart {
-        await source.close()
-        let start = try await source.open(at: at)
-        self.start = start
-        stored = StoredPosition(position: start.position, identity: start.identity)
-        return start
-    }
-
-    /// One batch.
-    @discardableResult
-    func readBatch(
-        within limit: Duration = .milliseconds(50), events: Int = 8192, bytes: Int = 512 << 10
-    ) async throws -> EventBatch {
-        let builder = BatchBuilder(reusing: EventBatch(), eventLimit: events, byteLimit: bytes)
-        batch = try await source.read(into: builder, within: limit)
-        if let end = batch.end, let identity = stored?.identity {
-            stored = StoredPosition(position: end, identity: identity)
-        }
-        resume = batch.resume ?? resume
-        return batch
-    }
-
     /// One batch as changes. Every one of them makes a line, and they are in the order of their
     /// positions, before the places where one may resume.
     func read(
@@ -132,13 +91,11 @@ final class SourceHarness {
         until what: String, within limit: Duration = .seconds(20), events: Int = 8192,
         bytes: Int = 512 << 10, _ isDone: (SourceHarness, [Change]) throws -> Bool
     ) async throws -> [Change] {
-        var changes: [Change] = []
-        let deadline = ContinuousClock.now + limit
-        repeat {
-            changes += try await read(events: events, bytes: bytes)
-            if try isDone(self, changes) { return changes }
-        } while ContinuousClock.now < deadline
-        throw TestingError("not read within \(limit): \(what); got \(changes.texts)")
+        try await read(until: what, within: limit) {
+            try isDone(self, $0)
+        } next: {
+            try await read(events: events, bytes: bytes)
+        }
     }
 
     /// So many changes.
@@ -169,9 +126,9 @@ final class SourceHarness {
 
     /// Everything that was committed before the call.
     func drain(events: Int = 8192) async throws -> [Change] {
-        guard let marker = try await source.mark() else { throw TestingError("no marker") }
+        let marker = try await mark()
         return try await read(until: "the marker", events: events) { harness, _ in
-            harness.batch.resume.map { $0 >= marker } ?? false
+            harness.hasReached(marker)
         }
     }
 }

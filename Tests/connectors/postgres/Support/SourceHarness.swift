@@ -4,21 +4,12 @@ import WeirPostgresSource
 import WeirTesting
 import WeirValues
 
-/// One PostgreSQL source, driven as the engine drives it: pull, remember `end`, open again there.
-final class SourceHarness {
+/// A PostgreSQL source under test, what it reads as lines.
+final class SourceHarness: SourceDriver<PostgresSource> {
     let database: TestDatabase
-    let source: PostgresSource
     let notes: MemoryNotes
     let log = LogLines()
     let config: PostgresSourceConfig
-
-    /// Of the last `open`.
-    private(set) var start: SourceStart?
-    /// Behind the last batch: where the engine opens again after an outage.
-    private(set) var stored: StoredPosition?
-    /// The last place where a restart may resume.
-    private(set) var resume: Position?
-    private(set) var batch = EventBatch()
 
     private var encoder = LineEncoder(
         format: .weir, sourceKind: "postgres", sourceName: "test", routing: Routing())
@@ -43,8 +34,9 @@ final class SourceHarness {
             values: ConfigValues(config.merging(["tables": .list(names)]) { $1 }),
             connection: ConfigValues(["url": .secret(Secret(url, origin: "test"))]),
             connectionName: "db")
-        self.config = try PostgresSourceConfig(scope)
-        source = try PostgresSource(self.config, Self.context(database, notes, log))
+        let config = try PostgresSourceConfig(scope)
+        self.config = config
+        try super.init(PostgresSource(config, Self.context(database, notes, log)))
     }
 
     static func context(
@@ -68,19 +60,9 @@ final class SourceHarness {
         return harness
     }
 
-    /// Opens at `position`, at the last batch's end when nil, for the first time when there is
-    /// none.
-    @discardableResult
-    func open(at position: Position? = nil) async throws -> SourceStart {
-        let at = stored.map {
-            StoredPosition(position: position ?? $0.position, identity: $0.identity)
-        }
-        return try await open(atStored: at)
-    }
-
     /// - Parameter waits: for the slot, should somebody stream from it.
     @discardableResult
-    func open(atStored at: StoredPosition?, waits: Bool = true) async throws -> SourceStart {
+    func open(atStored at: StoredPosition?, waits: Bool) async throws -> SourceStart {
         await source.close()
         var opened: SourceStart?
         try await eventually("the slot is free") {
@@ -91,23 +73,13 @@ final class SourceHarness {
             return opened != nil
         }
         guard let start = opened else { throw TestingError("not open") }
-        self.start = start
-        stored = StoredPosition(position: start.position, identity: start.identity)
+        self.opened(start)
         return start
     }
 
-    /// One batch.
     @discardableResult
-    func readBatch(
-        within limit: Duration = .milliseconds(50), events: Int = 8192, bytes: Int = 512 << 10
-    ) async throws -> EventBatch {
-        let builder = BatchBuilder(reusing: EventBatch(), eventLimit: events, byteLimit: bytes)
-        batch = try await source.read(into: builder, within: limit)
-        if let end = batch.end, let identity = stored?.identity {
-            stored = StoredPosition(position: end, identity: identity)
-        }
-        resume = batch.resume ?? resume
-        return batch
+    override func open(atStored at: StoredPosition?) async throws -> SourceStart {
+        try await open(atStored: at, waits: true)
     }
 
     /// One batch as lines.
@@ -126,30 +98,26 @@ final class SourceHarness {
         until what: String, within limit: Duration = .seconds(20), events: Int = 8192,
         _ isDone: (SourceHarness, [Line]) throws -> Bool
     ) async throws -> [Line] {
-        var lines: [Line] = []
-        let deadline = ContinuousClock.now + limit
-        repeat {
-            lines += try await read(events: events)
-            if try isDone(self, lines) { return lines }
-        } while ContinuousClock.now < deadline
-        throw TestingError("not read within \(limit): \(what); got \(lines)")
+        try await read(until: what, within: limit) {
+            try isDone(self, $0)
+        } next: {
+            try await read(events: events)
+        }
     }
 
     /// Everything that was committed before the call.
     func drain() async throws -> [Line] {
-        guard let marker = try await source.mark() else { throw TestingError("no marker") }
-        return try await read(until: "the marker") { harness, _ in
-            harness.batch.resume.map { $0 >= marker } ?? false
-        }
+        let marker = try await mark()
+        return try await read(until: "the marker") { harness, _ in harness.hasReached(marker) }
     }
 
     /// As `drain`, for so many rows that looking at each would take too long.
     func drainCount() async throws -> Int {
-        guard let marker = try await source.mark() else { throw TestingError("no marker") }
+        let marker = try await mark()
         var count = 0
         try await eventually("the marker is read") {
             count += try await readBatch().events.count
-            return batch.resume.map { $0 >= marker } ?? false
+            return hasReached(marker)
         }
         return count
     }
