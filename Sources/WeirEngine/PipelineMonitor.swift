@@ -87,8 +87,10 @@ extension PipelineMonitor.Facts {
         var since: Int64?
         if let mark = marks.first(where: { $0.position > position }) {
             since = mark.micros
-            // Behind a marker, the age of what was delivered last is the better bound.
-            if lastCommitMicros > 0 { since = min(mark.micros, lastCommitMicros) }
+            // Behind a marker, the age of what was delivered last is the better bound; unless the
+            // marker is only under way, as it is for a moment in quiet times.
+            let isBehind = nowMicros - mark.micros > 1_000_000
+            if isBehind, lastCommitMicros > 0 { since = min(mark.micros, lastCommitMicros) }
         }
         if let oldestMicros, oldestMicros != Event.noTime {
             since = min(since ?? oldestMicros, oldestMicros)

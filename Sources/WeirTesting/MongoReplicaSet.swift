@@ -12,8 +12,12 @@ package final class MongoReplicaSet: Sendable {
 
     /// Starts `count` nodes and waits until the primary accepts majority writes and the others
     /// follow it.
+    ///
+    /// - Parameter electionTimeout: how long a member waits for the others before it acts on their
+    ///   absence. A server's own 10 s are long for a test; shorter than 2 s, and a busy machine has
+    ///   elections of its own.
     package static func start(
-        nodes count: Int = 1,
+        nodes count: Int = 1, electionTimeout: Duration = .seconds(2),
         _ options: MongoServer.Options = MongoServer.Options()
     ) async throws -> MongoReplicaSet {
         let access = try MongoAccess(options)
@@ -27,7 +31,7 @@ package final class MongoReplicaSet: Sendable {
             try await group.waitForAll()
         }
         let set = MongoReplicaSet(nodes)
-        try await set.initiate()
+        try await set.initiate(electionTimeout)
         return set
     }
 
@@ -96,12 +100,12 @@ package final class MongoReplicaSet: Sendable {
         return try await primary()
     }
 
-    private func initiate() async throws {
+    private func initiate(_ electionTimeout: Duration) async throws {
         let members = nodes.enumerated().map { #"{"_id": \#($0), "host": "\#($1.address)"}"# }
-        // Elections are quicker than a server's own 10 s, but not than a busy machine allows.
         let configuration = """
             {"_id": "\(Self.name)", "members": [\(members.joined(separator: ","))],
-            "settings": {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}}
+            "settings": {"electionTimeoutMillis": \(electionTimeout.components.seconds * 1000),
+            "heartbeatIntervalMillis": 500}}
             """
         try await MongoShell(nodes[0].url(user: nil))
             .run(#"{"replSetInitiate": \#(configuration)}"#)

@@ -170,7 +170,7 @@ extension EndToEnd {
             try FileManager.default.createDirectory(
                 atPath: home.folder.file("folder"), withIntermediateDirectories: false)
             try await eventually(
-                within: .seconds(30), "the file is made", poll: .microseconds(200)
+                within: .seconds(90), "the file is made", poll: .microseconds(200)
             ) { FileManager.default.fileExists(atPath: home.folder.file("folder/out.jsonl")) }
             for _ in 0..<10 {
                 try await Task.sleep(for: random.milliseconds(0...40))

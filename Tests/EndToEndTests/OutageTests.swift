@@ -118,7 +118,8 @@ extension EndToEnd {
             try await eventually("it failed and was tried again, ever more rarely") {
                 home.logText().contains("(attempt 4, ")
             }
-            let problem = try #require(try home.status().pipelines.first?.problems.first)
+            // It is not there while the sink is tried again.
+            let problem = try await home.untilProblem("file.write_failed")
             #expect(problem.component == "file")
             #expect(problem.message.contains("Input/output error"))
             let confirmed = try #require(try database.confirmed("weir_shop"))

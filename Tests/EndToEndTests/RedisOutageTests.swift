@@ -128,7 +128,7 @@ extension EndToEnd {
             let size = fileSize(home.output)
             try await eventually("the file goes on") { fileSize(home.output) > size + 100_000 }
             try await redis.restart(keepingData: false)
-            try await eventually(within: .seconds(30), "Redis takes them again") {
+            try await eventually(within: .seconds(90), "Redis takes them again") {
                 try redis.contents().markers.count == 3
             }
             daemon.signal(SIGKILL)

@@ -81,7 +81,8 @@ final class WeirHome: Sendable {
     }
 
     func untilStreaming() async throws {
-        try await eventually(within: .seconds(30), "every pipeline streams") { isStreaming() }
+        // After an outage the next attempt may be a minute away.
+        try await eventually(within: .seconds(90), "every pipeline streams") { isStreaming() }
     }
 
     func logText() -> String {

@@ -53,7 +53,9 @@ struct MongoFailureMapTests {
             ("command_failed", .transient, [1, 8, 50, 237]),
         ] as [(String, Disposition, [Int])])
     func codes(name: String, disposition: Disposition, codes: [Int]) {
-        let hinted = ["history_lost", "token_unfit", "permission", "not_replica_set", "not_a_collection"]
+        let hinted = [
+            "history_lost", "token_unfit", "permission", "not_replica_set", "not_a_collection",
+        ]
         for code in codes {
             let error = error(code)
             #expect(error.code.name == "mongodb.\(name)", "\(code)")

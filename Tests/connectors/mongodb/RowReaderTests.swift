@@ -91,7 +91,8 @@ extension MongoSourceTests {
                 #"{"_id": \#($0)}"#
             }
             let reader = try SourceHarness(database).makeRowReader()
-            let open = #"{"aggregate": 1, "cursor": {}, "pipeline": [{"$currentOp": {"idleCursors": "#
+            let open =
+                #"{"aggregate": 1, "cursor": {}, "pipeline": [{"$currentOp": {"idleCursors": "#
                 + #"true, "allUsers": true}}, {"$match": {"ns": "\#(database.path("t"))", "#
                 + #""type": "idleCursor"}}]}"#
             try await reader.scan(name(database), showing: [])

@@ -119,7 +119,8 @@ extension MongoSourceTests {
         /// FAULTS E3: the old primary takes writes that nobody else has, and dies.
         @Test("CORRECTNESS 63: what a majority does not have is never delivered, and may be undone")
         func rollback() async throws {
-            let set = try await MongoReplicaSet.start(nodes: 3)
+            // Time enough for the last writes of a primary that is alone.
+            let set = try await MongoReplicaSet.start(nodes: 3, electionTimeout: .seconds(8))
             let database = try await TestDatabase(on: set)
             let source = try await SourceHarness.open(database)
             try await database.insert(#"{"_id": 1}"#)

@@ -139,6 +139,8 @@ extension PostgresSourceTests {
             try await eventually("the setting has arrived") {
                 try writer.queryRow("SHOW synchronous_standby_names") == ["nobody"]
             }
+            // Commits wait once the checkpointer knows it, which looks before it does as told.
+            _ = try server.psql("CHECKPOINT")
             try writer.sendQuery("UPDATE public.t SET v = 'new'")
             try await eventually("the change is sent") {
                 try await source.readBatch().events.count == 1

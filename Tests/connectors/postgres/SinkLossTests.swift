@@ -162,6 +162,8 @@ struct SinkLossTests {
         _ = try await sink.open(at: nil)
         let durable = try await insert(1, sink).mark
         try await sink.flush()
+        // On a page of the log of their own: one that is full is written whoever waits for it.
+        try database.run("SELECT pg_switch_wal()")
         for number in 2...5 { _ = try await insert(number, sink) }
         #expect(try rows(database) == "1 2 3 4 5")
         try await server.restart(.immediate)

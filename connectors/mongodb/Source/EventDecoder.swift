@@ -174,7 +174,8 @@ struct EventDecoder: ~Copyable {
             Event(
                 operation: operation, flags: flags, table: table, commit: event.clusterTime,
                 ordinal: 0, transaction: UInt32(truncatingIfNeeded: event.transactionNumber),
-                change: event.clusterTime, commitMicros: Self.micros(of: event), key: key, before: before,
+                change: event.clusterTime, commitMicros: Self.micros(of: event), key: key,
+                before: before,
                 after: after, details: details))
     }
 

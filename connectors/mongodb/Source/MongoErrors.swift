@@ -86,7 +86,8 @@ extension ErrorCode {
         remedy: "Read the server's message. Weir retries by itself.")
 
     package static let mongoSource: [ErrorCode] = [
-        mongoConnectionFailed, mongoAnswerTimeout, mongoAuthentication, mongoPermission, notReplicaSet,
+        mongoConnectionFailed, mongoAnswerTimeout, mongoAuthentication, mongoPermission,
+        notReplicaSet,
         mongoServerVersion, mongoUnsupported, notACollection, historyLost, tokenUnfit,
         mongoIdentityChanged, mongoPositionAhead, collectionReplaced, eventTooLarge,
         mongoProtocol, mongoCommandFailed,

@@ -52,7 +52,7 @@ extension PostgresConnection {
     /// server has not read yet, our last status among it. So what still comes is read and dropped
     /// until the server ends its half too, at the latest after `limit`: inside a large transaction
     /// it first sends that to its end.
-    package func endCopy(within limit: Duration = .milliseconds(500)) {
+    package func endCopy(within limit: Duration = .seconds(2)) {
         guard unsafe PQputCopyEnd(connection, nil) == 1 else { return }
         let deadline = ContinuousClock.now + limit
         do {
