@@ -277,6 +277,17 @@ extension MongoSourceTests {
             try await source.open()
         }
 
+        @Test(
+            "CORRECTNESS 56: a collection of the server's own is refused",
+            arguments: [["system.js"], ["t", "system.buckets.s"]])
+        func systemCollections(collections: [String]) async throws {
+            let source = try SourceHarness(try await TestDatabase(), collections)
+            let error = try await #require(throws: WeirError.self) { try await source.open() }
+            #expect(error.code.name == "mongodb.not_a_collection")
+            #expect(error.disposition == .blocked)
+            #expect(error.message.hasSuffix("\" is no collection but a system collection"))
+        }
+
         @Test("CORRECTNESS 56: what changes no document is left out")
         func otherKinds() async throws {
             let database = try await TestDatabase()

@@ -79,21 +79,6 @@ struct MongoFailureMapTests {
         }
     }
 
-    @Test func patienceGrowsAndEnds() {
-        var patience = Patience()
-        #expect(!patience.isTried)
-        var factors: [Int] = []
-        for _ in 0..<5 {
-            patience.failed(.mongoAnswerTimeout)
-            patience.failed(.mongoConnectionFailed)
-            factors.append(patience.factor)
-        }
-        #expect(factors == [4, 16, 64, 64, 64])
-        #expect(patience.isTried)
-        patience.caughtUp()
-        #expect(patience == Patience())
-    }
-
     @Test func errorsWithoutACode() {
         let lost = map.error(MongoFailure(.network, "gone"), doing: "read")
         #expect(lost.code.name == "mongodb.connection_failed")

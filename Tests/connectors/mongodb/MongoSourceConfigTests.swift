@@ -51,7 +51,7 @@ struct MongoSourceConfigTests {
 
     @Test(arguments: [
         "orders", "shop.", ".orders", "", ".", "admin.users", "local.oplog.rs", "config.x", "a b.c",
-        "a$b.c", "a/b.c", "shop.system.js", "shop.system.buckets.weather", "shop.a\0b",
+        "a$b.c", "a/b.c", "shop.a\0b",
         #"shop."orders"#, #"a.b."c""#,
         String(repeating: "x", count: 64) + ".c",
     ])

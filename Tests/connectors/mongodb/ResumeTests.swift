@@ -143,6 +143,39 @@ extension MongoSourceTests {
             #expect(errors.first?.message.contains("read the change stream") == true)
         }
 
+        @Test("CORRECTNESS 54: behind a late answer all is as before: many events in one, a minute")
+        func afterALateAnswer() async throws {
+            let database = try await TestDatabase()
+            let notes = MemoryNotes()
+            let url = database.set.url(options: ["socketTimeoutMS=2000"])
+            var source = try SourceHarness(database, url: url, notes: notes)
+            try await source.open()
+            try await database.fail(
+                "getMore", #""blockConnection": true, "blockTimeMS": 3000"#, times: 1)
+            let late = try await #require(throws: WeirError.self) { try await source.readBatch() }
+            #expect(late.code.name == "mongodb.answer_timeout")
+            try await database.shell.insert(count: 2000, into: database.path("t")) {
+                #"{"_id": \#($0)}"#
+            }
+            // As after a restart: what was learnt is not learnt again.
+            let stored = source.stored
+            source = try SourceHarness(database, url: url, notes: notes)
+            try await database.fail(
+                "getMore", #""blockConnection": true, "blockTimeMS": 3000"#, times: 1)
+            try await source.open(atStored: stored)
+            let asked = try await database.count(of: "getMore")
+            #expect(try await source.drain().count == 2000)
+            #expect(try await database.count(of: "getMore") - asked < 40)
+            // At the end of the oplog a server that does not answer is one that hangs.
+            #expect(try await source.readBatch(within: .milliseconds(1)).events.isEmpty)
+            try await database.fail(
+                "getMore", #""blockConnection": true, "blockTimeMS": 3000"#, times: 1)
+            let hung = try await #require(throws: WeirError.self) {
+                for _ in 1...3 { try await source.readBatch() }
+            }
+            #expect(hung.code.name == "mongodb.answer_timeout")
+        }
+
         @Test(
             "CORRECTNESS 58: a look-up that fails costs the batch, never an event",
             arguments: [#""closeConnection": true"#, #""errorCode": 189"#])

@@ -136,9 +136,10 @@ final class MongoHandle {
             reply.pointer, &problem)
         guard isDone else {
             var failure = MongoFailure(problem, reply)
-            // The library's words are the same for a connection that broke.
+            // The library's words are the same for a connection that broke, and its clock has whole
+            // milliseconds.
             if failure.kind == .network, let answerLimit,
-                ContinuousClock.now - start >= answerLimit
+                ContinuousClock.now - start >= answerLimit - .milliseconds(50)
             {
                 failure = failure.with(.timeout)
             }

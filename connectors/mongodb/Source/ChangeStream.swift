@@ -31,13 +31,14 @@ struct ChangeStream: ~Copyable {
     private var taken = 0
     private var lastToken: UnsafeRawBufferPointer?
     /// The number of events to ask for: about `pageBytes` of them.
-    private var pageEvents: Int
+    ///
+    /// One at first, since a server that has to look far for each would not answer for long; then
+    /// more and more, as long as it finds so many.
+    private var pageEvents = 1
 
     /// Large enough that a round trip costs nothing per event, small enough for the memory goal.
     private static let pageBytes = 2 << 20
     private static let pageEventsMax = 16384
-    /// Of the first page, before the size of an event is known.
-    private static let pageEventsFirst = 256
     /// Answers with one event each, before more are asked for again.
     private static let oneByOneFetches = 16384
     /// Of an array without elements.
@@ -47,13 +48,10 @@ struct ChangeStream: ~Copyable {
 
     /// Opens a cursor.
     ///
-    /// - Parameters:
-    ///   - start: where to go on; nil for now.
-    ///   - isSlow: the server takes long to find events, so that the first one is to be sent at
-    ///     once.
+    /// - Parameter start: where to go on; nil for now.
     init(
         _ connection: MongoConnection, _ config: MongoSourceConfig, _ facts: ServerFacts,
-        at start: ResumeToken?, _ fullness: Fullness, isSlow: Bool, comment: String
+        at start: ResumeToken?, _ fullness: Fullness, comment: String
     ) throws(StreamFailure) {
         var command = BSONWriter()
         if let collection = config.scope.collection {
@@ -76,7 +74,6 @@ struct ChangeStream: ~Copyable {
         self.fullness = fullness
         self.database = database
         self.page = page
-        pageEvents = isSlow ? 1 : Self.pageEventsFirst
         here = begin
     }
 
@@ -98,9 +95,10 @@ struct ChangeStream: ~Copyable {
     /// is decoded.
     mutating func fetch(within limit: Duration) throws(StreamFailure) {
         guard page.id != 0 else { throw .ended }
-        if page.byteCount > 1024, taken > 0, fullness == .images {
-            let average = max(64, page.byteCount / taken)
-            pageEvents = min(max(16, Self.pageBytes / average), Self.pageEventsMax)
+        if taken > 0, fullness == .images {
+            let fitting = max(16, Self.pageBytes / max(64, page.byteCount / taken))
+            pageEvents = min(
+                isPageFull ? 4 * pageEvents : pageEvents, fitting, Self.pageEventsMax)
         }
         var next = try ahead()
         if next == nil { next = try Self.run(getMore(page, within: limit), connection, database) }
@@ -142,6 +140,15 @@ struct ChangeStream: ~Copyable {
 
     private func getMore(_ page: borrowing CursorReply, within limit: Duration) -> BSONWriter {
         page.more(batchSize: fullness == .images ? Int32(pageEvents) : 1, within: limit)
+    }
+
+    /// The last answer had as many events as were asked for, and all are taken: more may wait.
+    var isPageFull: Bool {
+        switch fullness {
+        case .images: taken >= pageEvents
+        case .oneByOne: taken > 0
+        case .keysOnly: false
+        }
     }
 
     /// The change that was too large is behind; documents may be asked for again.

@@ -3,13 +3,14 @@ import WeirMongoDBClient
 import WeirValues
 
 extension MongoConnection {
-    /// Those of the names that are views or time series, with what they are. They have no change
-    /// streams: a stream of their database never shows them. What the user may not see is no
-    /// collection of another kind.
+    /// Those of the names that are views, time series or the server's own, with what they are. They
+    /// have no change streams: a stream of their database never shows them. What the user may not
+    /// see is no collection of another kind.
     func otherThanCollections(
         _ names: [TableName]
     ) throws(MongoFailure) -> [(name: TableName, kind: String)] {
-        var found: [(name: TableName, kind: String)] = []
+        var found = names.filter { $0.name.hasPrefix("system.") }
+            .map { (name: $0, kind: "system collection") }
         for database in Set(names.map(\.schema)).sorted() {
             let collections = names.filter { $0.schema == database }.map(\.name)
             var command = BSONWriter()

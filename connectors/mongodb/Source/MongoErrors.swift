@@ -11,8 +11,8 @@ extension ErrorCode {
         meaning: "The server did not answer in time: a minute, or what socketTimeoutMS in the url "
             + "says. It may hang; or few of its changes are followed, and it was still looking "
             + "through its oplog for the next one.",
-        remedy: "Weir asks again by itself, and waits four times as long after each time, up to 64 "
-            + "times.")
+        remedy: "Weir asks again by itself, and waits four times as long after each time, up to "
+            + "sixteen times.")
     static let mongoAuthentication = ErrorCode(
         "mongodb.authentication",
         meaning: "The server did not accept user and password.",

@@ -10,6 +10,7 @@ package actor MongoRowReader: RowReader {
     private let context: ConnectorContext
     private let executor: any SerialExecutor
     private var connection: MongoConnection?
+    private var isSettled = false
     private var scan = Scan.none
 
     private enum Scan {
@@ -27,6 +28,7 @@ package actor MongoRowReader: RowReader {
     private static let nextVersion = Atomic<UInt32>(1 << 31)
     /// Documents of one answer.
     private static let pageEvents: Int32 = 1000
+    private static let settleMillis: Int32 = 10_000
 
     init(_ config: MongoSourceConfig, _ context: ConnectorContext) {
         self.config = config
@@ -46,10 +48,26 @@ package actor MongoRowReader: RowReader {
         scan = .none
     }
 
-    /// What is read is not older than the stream: a server that has just become primary has all of
-    /// that, but may not know yet that a majority has it too.
-    private func majority(_ command: inout BSONWriter) throws(MongoFailure) {
-        command.appendMajority(after: try connected().times().own)
+    /// Waits, once per connection, until a majority has what its server has. One that has just
+    /// become primary has all that the stream has sent, and may not know yet that a majority has it
+    /// too: what it would show might be older. Not for ever, since a majority may be away.
+    private func settle(_ table: TableName) throws(MongoFailure) {
+        let connection = try connected()
+        guard !isSettled, let time = try connection.times().own else { return }
+        var command = BSONWriter()
+        command.append("find", table.name)
+        command.append("limit", int32: 1)
+        command.append("singleBatch", true)
+        command.appendDocument("projection") { $0.append("_id", int32: 1) }
+        command.append("maxTimeMS", int32: Self.settleMillis)
+        command.appendMajority(after: time)
+        do throws(MongoFailure) {
+            _ = try connection.run(command.bytes, database: table.schema)
+        } catch {
+            // MaxTimeMSExpired.
+            guard error.code == 50 else { throw error }
+        }
+        isSettled = true
     }
 
     private var failures: MongoFailureMap {
@@ -63,15 +81,17 @@ package actor MongoRowReader: RowReader {
         var command = BSONWriter()
         command.append("find", schema.name)
         command.appendDocument("filter") { $0.append("$or", array: keys.compactMap(\.first)) }
+        command.appendMajority()
         var rows = RowPage(schema)
         do throws(MongoFailure) {
-            try majority(&command)
+            try settle(TableName(schema: schema.schema, name: schema.name))
             unsafe try connected().visit(command.bytes, database: schema.schema) {
                 unsafe rows.add($0)
             }
         } catch {
-            // A refusal leaves the connection, and the scan on it, as they were.
-            if error.kind != .command { drop() }
+            // A refusal leaves the connection, and the scan on it, as they were; but for that of a
+            // server which is no primary any more.
+            if error.kind != .command || MongoFailureMap.isResumable(error) { drop() }
             throw failures.error(
                 error, doing: "read documents of \"\(schema.schema).\(schema.name)\"")
         }
@@ -87,7 +107,8 @@ package actor MongoRowReader: RowReader {
         // In the order of an index, so that a document that moves is not met twice or never.
         command.appendDocument("hint") { $0.append("_id", int32: 1) }
         command.append("batchSize", int32: Self.pageEvents)
-        do throws(MongoFailure) { try majority(&command) } catch {
+        command.appendMajority()
+        do throws(MongoFailure) { try settle(table) } catch {
             drop()
             throw failures.error(error, doing: "read \"\(table)\"")
         }
@@ -140,6 +161,7 @@ package actor MongoRowReader: RowReader {
         let made = try MongoConnection(
             config.url, name: "weir \(context.pipeline) rows", atPrimary: true)
         connection = made
+        isSettled = false
         return made
     }
 }

@@ -120,7 +120,7 @@ extension MongoSource: SourceSeek {
             }
         }
         // Opened for a moment: only the stream itself says whether the server can begin there.
-        var opener = opener(connection, facts, isSlow: true)
+        var opener = opener(connection, facts)
         let stream = try opener.begin(at: start, .keysOnly, doing: "begin there")
         let here = target ?? stream.here
         stream.close()

@@ -20,6 +20,8 @@ package actor MongoSource: SourceConnector {
     private var reader: StreamReader?
     private var nextSchemaVersion: UInt32 = 1
     private var patience = Patience()
+    /// Of the last `open`.
+    private var identity: SourceIdentity?
 
     package init(_ config: MongoSourceConfig, _ context: ConnectorContext) throws(WeirError) {
         self.config = config
@@ -49,10 +51,12 @@ package actor MongoSource: SourceConnector {
 
     package func open(at stored: StoredPosition?) async throws(WeirError) -> SourceStart {
         close()
+        patience = try await context.notes.get(Patience.key).flatMap { Patience($0) } ?? Patience()
         let connection = try connect(patience: patience.factor)
         let facts = try checkedFacts(connection)
         try checkCollections(connection)
         let identity = facts.identity(of: config.scope)
+        self.identity = identity
         var start = try stored.map { (stored) throws(WeirError) in try checked(stored, facts) }
         let note = try await noted(facts, stored)
         var floor: Position?
@@ -63,12 +67,12 @@ package actor MongoSource: SourceConnector {
                 floor = stored.position
             }
         }
-        var opener = opener(connection, facts, isSlow: patience.isTried)
+        var opener = opener(connection, facts)
         let stream: ChangeStream
         do throws(WeirError) {
             stream = try opener.begin(at: start, .images, doing: "open the change stream")
         } catch {
-            patience.failed(error.code)
+            try await failed(error)
             throw error
         }
         let here = stream.here
@@ -80,6 +84,12 @@ package actor MongoSource: SourceConnector {
             identity: identity, position: stored?.position ?? here.position,
             keepalive: .seconds(1), server: facts.description,
             warnings: warnings(opener.facts, stored?.identity, identity))
+    }
+
+    private func failed(_ error: WeirError) async throws(WeirError) {
+        guard error.code == .mongoAnswerTimeout else { return }
+        patience.ranOut()
+        try await context.notes.set(Patience.key, patience.text)
     }
 
     /// The note of the stream that is opened now, which is kept if it is news.
@@ -105,12 +115,10 @@ package actor MongoSource: SourceConnector {
         try await context.notes.get(StreamNote.key).flatMap { StreamNote($0) }
     }
 
-    func opener(
-        _ connection: MongoConnection, _ facts: ServerFacts, isSlow: Bool
-    ) -> StreamOpener {
+    func opener(_ connection: MongoConnection, _ facts: ServerFacts) -> StreamOpener {
         StreamOpener(
             connection: connection, facts: facts, config: config, failures: failures,
-            comment: "weir \(context.pipeline)", isSlow: isSlow, log: context.log)
+            comment: "weir \(context.pipeline)", log: context.log)
     }
 
     func connect(patience: Int = 1) throws(WeirError) -> MongoConnection {
@@ -213,36 +221,22 @@ package actor MongoSource: SourceConnector {
         let isSplit: Bool
         do throws(WeirError) { isSplit = try reader.fill(&batch, within: limit) } catch {
             nextSchemaVersion = reader.nextSchemaVersion
-            patience.failed(error.code)
+            try await failed(error)
             // Its server would keep the cursor; one that cannot be reached cannot be told.
             if error.code != .mongoConnectionFailed && error.code != .mongoAnswerTimeout {
                 reader.stream.close()
             }
             throw error
         }
-        if batch.isEmpty { patience.caughtUp() }
+        let isAtEnd = batch.isEmpty
         let here = reader.place
         self.reader = consume reader
+        if isAtEnd, patience.isMore, let identity {
+            patience.caughtUp()
+            try await context.notes.set(Patience.key, patience.text)
+            // The connection would go on waiting as long as it had to until now.
+            _ = try await open(at: StoredPosition(position: here, identity: identity))
+        }
         return batch.seal(resume: isSplit ? nil : here, end: here)
     }
-}
-
-/// How long the server may take to answer, in multiples of what it usually may.
-///
-/// A server answers when it has found an event or has come to the oplog's end. Where few changes of
-/// a busy deployment are followed that may take long, and all it found is lost with an answer that
-/// nobody waited for: asked again in the same way it never comes to an end (CORRECTNESS 54). Pure.
-struct Patience: Equatable {
-    private(set) var factor = 1
-    static let most = 64
-
-    /// An answer did not come in time, and none has come since.
-    var isTried: Bool { factor > 1 }
-
-    mutating func failed(_ code: ErrorCode) {
-        if code == .mongoAnswerTimeout { factor = min(4 * factor, Self.most) }
-    }
-
-    /// The stream is at the oplog's end; the next answer is never far.
-    mutating func caughtUp() { factor = 1 }
 }

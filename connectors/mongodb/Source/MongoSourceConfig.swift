@@ -143,11 +143,6 @@ package struct MongoSourceConfig: ConnectorConfig {
                     field: "collections", index: index,
                     "\"\(name)\" is no collection; write database.collection")
             }
-            guard !collection.name.hasPrefix("system.") else {
-                throw ConfigIssue(
-                    field: "collections", index: index,
-                    "\"\(name)\" is one of the server's own; it has no change stream")
-            }
             if collections.contains(collection) {
                 throw ConfigIssue(
                     field: "collections", index: index, "collection \"\(name)\" is listed twice")

@@ -9,23 +9,7 @@ struct StreamOpener {
     let failures: MongoFailureMap
     /// What the server's `currentOp` shows beside the stream.
     let comment: String
-    /// The server takes long to find events.
-    let isSlow: Bool
     let log: @Sendable (LogLevel, String) -> Void
-
-    init(
-        connection: MongoConnection, facts: ServerFacts, config: MongoSourceConfig,
-        failures: MongoFailureMap, comment: String, isSlow: Bool,
-        log: @escaping @Sendable (LogLevel, String) -> Void
-    ) {
-        self.connection = connection
-        self.facts = facts
-        self.config = config
-        self.failures = failures
-        self.comment = comment
-        self.isSlow = isSlow
-        self.log = log
-    }
 
     /// Opens the stream and takes a first look: only that shows whether the server can go on there.
     /// Learns whether the server sends images.
@@ -65,8 +49,7 @@ struct StreamOpener {
     private func open(
         at start: ResumeToken?, _ fullness: ChangeStream.Fullness
     ) throws(StreamFailure) -> ChangeStream {
-        try ChangeStream(
-            connection, config, facts, at: start, fullness, isSlow: isSlow, comment: comment)
+        try ChangeStream(connection, config, facts, at: start, fullness, comment: comment)
     }
 
     /// What to ask for where so much was too much; nil for other failures, and where nothing is

@@ -46,24 +46,32 @@ extension PostgresConnection {
         if let failure { throw failure }
     }
 
-    /// Ends the stream. On return the server has read what we sent last and frees the slot.
+    /// Ends the stream. On return the server has read what we sent last.
     ///
     /// A socket that is closed with bytes unread is reset, and the reset takes along what the
     /// server has not read yet, our last status among it. So what still comes is read and dropped
-    /// until the server ends its half too, at the latest after `limit`: inside a large transaction
-    /// it first sends that to its end.
+    /// until the server says that it ends its half too, at the latest after `limit`.
     package func endCopy(within limit: Duration = .seconds(2)) {
         guard unsafe PQputCopyEnd(connection, nil) == 1 else { return }
         let deadline = ContinuousClock.now + limit
         do {
             try flush(by: deadline, heedsCancelling: false)
-            while true {
-                while try nextCopyMessage() != nil {}
+            while dropCopyMessages() {
                 try wait(for: POLLIN, by: deadline, heedsCancelling: false)
                 try consumeInput()
             }
         } catch {
-            // The end of the stream, of the connection, or of our patience.
+            // The end of the connection, or of our patience.
+        }
+    }
+
+    /// Drops the messages that have arrived; false when there will be no more.
+    private func dropCopyMessages() -> Bool {
+        while true {
+            var buffer: UnsafeMutablePointer<CChar>?
+            let count = unsafe PQgetCopyData(connection, &buffer, 1)
+            unsafe PQfreemem(buffer)
+            if count <= 0 { return count == 0 }
         }
     }
 
