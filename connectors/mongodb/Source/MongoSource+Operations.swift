@@ -5,17 +5,16 @@ import WeirValues
 // What a source can do beside streaming: markers, facts for `status`, moving the position, rows.
 
 extension MongoSource: SourceMarker {
-    /// Nothing is written: the server says how far the deployment's log is, and the stream's tokens
-    /// pass that, with or without events. Not how far its own log is, if that is less: a secondary
-    /// that no longer gets anything would never be behind.
+    /// Nothing is written: the server says how far its log is, and the stream's tokens pass that,
+    /// with or without events.
     package func mark() async throws(WeirError) -> Position? {
         guard let connection else {
             throw WeirError(.mongoConnectionFailed, .transient, "the source is not open")
         }
         do throws(MongoFailure) {
-            let times = try connection.times()
-            return [times.own, times.deployment].compactMap(\.self).max()
-                .map { ResumeToken.at(clusterTime: $0).position }
+            return try connection.times().reached.map {
+                ResumeToken.at(clusterTime: $0).position
+            }
         } catch {
             throw failures.error(error, doing: "ask for the time")
         }

@@ -81,13 +81,11 @@ struct ServerFacts {
 }
 
 extension MongoConnection {
-    /// The time of the newest operation its server has, and the newest of the deployment that it
-    /// has heard of; nil where the server does not say.
-    func times() throws(MongoFailure) -> (own: UInt64?, deployment: UInt64?) {
+    func times() throws(MongoFailure) -> ServerTimes {
         let reply = try run(
             BSONWriter.document { $0.append("ping", int32: 1) }, database: "admin")
         return unsafe reply.withBytes { bytes in
-            var times: (own: UInt64?, deployment: UInt64?)
+            var times = ServerTimes()
             guard var root = unsafe BSONCursor(bytes) else { return times }
             while root.next() {
                 if root.isNamed("operationTime") { times.own = root.timestamp }
@@ -95,6 +93,24 @@ extension MongoConnection {
             }
             return times
         }
+    }
+}
+
+/// How far a server says that it and its deployment are, in cluster times. Pure.
+struct ServerTimes: Equatable {
+    /// Of the newest operation it has; nil where it does not say.
+    var own: UInt64?
+    /// Of the newest it has heard of.
+    var deployment: UInt64?
+
+    /// How far a stream of that server will come. That is its own time, unless it stands still: a
+    /// secondary that gets nothing any more would never be behind.
+    ///
+    /// The deployment's time may lie beyond its last operation, since times are reserved and not
+    /// used. A primary writes something every ten seconds at least.
+    var reached: UInt64? {
+        guard let own, let deployment else { return own }
+        return deployment.clusterSeconds - own.clusterSeconds > 15 ? deployment : own
     }
 }
 
