@@ -176,13 +176,19 @@ extension EndToEnd {
             let daemon = try home.run()
             try await home.untilStreaming()
             let writers = try (1...2).map { try Workload.writer($0, in: database, pause: 0.0005) }
-            try await eventually(within: .seconds(30), "a few thousand events") {
+            try await eventually(within: .seconds(60), "a few thousand events") {
+                // A large transaction may be all of the first megabyte.
                 fileSize(home.output) > 1_000_000
+                    && lines(of: home.output).count { $0.contains(#""table":"ledger""#) } > 150
             }
             daemon.signal(SIGTERM)
             let start = ContinuousClock.now
             #expect(try await daemon.wait() == .exited(0))
             #expect(ContinuousClock.now - start < .seconds(3))
+            let count = try database.number("SELECT count(*) FROM ledger")
+            try await eventually("the load goes on") {
+                try database.number("SELECT count(*) FROM ledger") > count
+            }
             try await Workload.stop(writers, in: database)
 
             let row = try #require(try home.positions()["file"])

@@ -43,8 +43,9 @@ extension EndToEnd {
             for round in 0..<5 {
                 let size = fileSize(home.output)
                 let writers = try (1...2).map { try Workload.writer($0, in: database) }
-                try await eventually(within: .seconds(30), "events flow again") {
-                    fileSize(home.output) > size + 20_000
+                try await eventually(within: .seconds(60), "events flow again") {
+                    try fileSize(home.output) > size + 20_000
+                        && database.number("SELECT count(*) FROM ledger") > 15 * (round + 1)
                 }
                 try await Task.sleep(for: random.milliseconds(0...300))
                 let start = ContinuousClock.now
