@@ -29,13 +29,15 @@ extension MongoSourceTests {
             for id in Keys.all { try await database.insert(#"{"_id": \#(id), "a": 1}"#) }
             let source = try await SourceHarness.open(database)
             try await database.update("{}", #"{"$set": {"a": 2}}"#, .many)
-            try await source.readBatch(within: .seconds(5))
-            let schema = try #require(source.batch.tables.first)
-            let keys = source.batch.events.map { event -> [[UInt8]] in
-                let key = source.batch.values[Int(event.key.start)]
-                return [Array(source.batch.arena[key.bytes.range])]
+            var keys: [[[UInt8]]] = []
+            _ = try await source.read(until: "all updates") { source, _ in
+                keys += source.batch.events.map { event in
+                    let key = source.batch.values[Int(event.key.start)]
+                    return [Array(source.batch.arena[key.bytes.range])]
+                }
+                return keys.count == Keys.all.count
             }
-            #expect(keys.count == Keys.all.count)
+            let schema = try #require(source.batch.tables.first)
             let reader = try source.makeRowReader()
             let batch = try await reader.rows(of: schema, keys: keys, showing: [])
             #expect(batch.tables == [schema])

@@ -98,7 +98,7 @@ struct ChangeStream: ~Copyable {
         if taken > 0, fullness == .images {
             let fitting = max(16, Self.pageBytes / max(64, page.byteCount / taken))
             pageEvents = min(
-                isPageFull ? 4 * pageEvents : pageEvents, fitting, Self.pageEventsMax)
+                taken >= pageEvents ? 4 * pageEvents : pageEvents, fitting, Self.pageEventsMax)
         }
         var next = try ahead()
         if next == nil { next = try Self.run(getMore(page, within: limit), connection, database) }
@@ -140,15 +140,6 @@ struct ChangeStream: ~Copyable {
 
     private func getMore(_ page: borrowing CursorReply, within limit: Duration) -> BSONWriter {
         page.more(batchSize: fullness == .images ? Int32(pageEvents) : 1, within: limit)
-    }
-
-    /// The last answer had as many events as were asked for, and all are taken: more may wait.
-    var isPageFull: Bool {
-        switch fullness {
-        case .images: taken >= pageEvents
-        case .oneByOne: taken > 0
-        case .keysOnly: false
-        }
     }
 
     /// The change that was too large is behind; documents may be asked for again.

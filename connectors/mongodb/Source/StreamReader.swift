@@ -58,9 +58,10 @@ struct StreamReader: ~Copyable {
                     if hasWaited { return false }
                     hasWaited = true
                     try fetch(within: limit)
-                } else if open != nil || stream.isPageFull && !batch.isFull {
+                } else if open != nil || stream.fullness == .oneByOne && !batch.isFull {
                     // A transaction is handed on whole: once one of its events is there, the server
-                    // has the others too (CORRECTNESS 60). And small pages make a batch.
+                    // has the others too (CORRECTNESS 60). And pages of one event make a batch. Any
+                    // other page is handed on: the next may fail, and this one be lost with it.
                     try fetch(within: .milliseconds(1))
                     guard try peek() != nil else { return false }
                 } else {
