@@ -116,6 +116,13 @@ public struct SeekPlan: Sendable {
     }
 }
 
+/// Optional ability: the shapes of the followed tables as they are now, so that sinks are checked
+/// against them before the first event comes.
+public protocol SourceTables: SourceConnector {
+    /// Called after `open`. Versions mean nothing here.
+    func tables() async throws(WeirError) -> [TableSchema]
+}
+
 /// What a source keeps for us and how close that is to being lost.
 public struct SourceRetention: Sendable, Codable, Equatable {
     /// What the source keeps for us.
@@ -197,6 +204,24 @@ public protocol SinkConnector: Connector {
     func flush() async throws(WeirError)
 }
 
+/// Optional ability: compare the target and the sink's configuration with the source's tables.
+public protocol SinkCheck: SinkConnector {
+    /// Called after `open` and before the first `write` of a life, with the tables the source
+    /// follows. Reads only. What it throws is retried as a write is.
+    ///
+    /// - Returns: all that would fail or be left out later; a blocking one stops the pipeline.
+    func check(_ tables: [TableSchema]) async throws(WeirError) -> [Finding]
+}
+
+/// Optional ability: remove what the sink keeps at its target for itself, such as its position.
+/// Never what it delivered.
+public protocol SinkCleanup: SinkConnector {
+    /// What `cleanUp` would do, one sentence each. Connects by itself.
+    func describeCleanUp() async throws(WeirError) -> [String]
+    /// Says what it did. Repeating it is harmless.
+    func cleanUp() async throws(WeirError) -> [String]
+}
+
 /// What one `write` did.
 public struct WriteOutcome: Sendable {
     public let durability: Durability
@@ -236,6 +261,8 @@ public struct ConnectorContext: Sendable {
     public let executor: any SerialExecutor
     /// A small durable memory of this connector's own.
     public let notes: any ConnectorNotes
+    /// Findings and gaps for the operator.
+    public let reports: any OperatorReports
     /// The epoch of the source's positions now: it rises when the source's identity changes or an
     /// operator moves the position, never falls, and versions that a sink keeps begin with it.
     public let epoch: @Sendable () -> UInt32
@@ -253,6 +280,7 @@ public struct ConnectorContext: Sendable {
         name: String,
         executor: any SerialExecutor,
         notes: any ConnectorNotes,
+        reports: any OperatorReports,
         epoch: @escaping @Sendable () -> UInt32 = { 1 },
         source: @escaping @Sendable () -> SourceIdentity? = { nil },
         makeRowReader: (@Sendable () throws(WeirError) -> any RowReader)? = nil,
@@ -262,6 +290,7 @@ public struct ConnectorContext: Sendable {
         self.name = name
         self.executor = executor
         self.notes = notes
+        self.reports = reports
         self.epoch = epoch
         self.source = source
         self.makeRowReader = makeRowReader

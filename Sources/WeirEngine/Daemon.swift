@@ -93,7 +93,9 @@ package final class Daemon: Sendable {
             let failures =
                 (try? await store.failures(
                     of: pipeline.plan.name, sinceMicros: now - 86_400_000_000)) ?? []
-            reports.append(PipelineReport(pipeline, failures: failures, nowMicros: now))
+            let gaps = (try? await store.openGaps(of: pipeline.plan.name)) ?? []
+            reports.append(
+                PipelineReport(pipeline, failures: failures, gaps: gaps, nowMicros: now))
         }
         return StatusReport(
             version: version, isRunning: true, pid: Int(getpid()),

@@ -18,6 +18,7 @@ final class Lane: Sendable {
     /// So many failures in a row are too many; nil retries for ever.
     private let attemptsMax: Int?
     private let storeMark: @Sendable (SinkMark?) async throws(WeirError) -> Void
+    private let check: LaneCheck
 
     /// Rung when there is something to deliver, when to retry at once, and when room was made.
     private let work = Doorbell()
@@ -36,6 +37,7 @@ final class Lane: Sendable {
         pace: Pace,
         attemptsMax: Int? = nil,
         storeMark: @escaping @Sendable (SinkMark?) async throws(WeirError) -> Void,
+        check: LaneCheck,
         report: @escaping @Sendable (WeirError, Int, Duration?) -> Void
     ) throws(WeirError) {
         self.plan = plan
@@ -47,6 +49,7 @@ final class Lane: Sendable {
         self.attemptsMax = attemptsMax
         self.report = report
         self.storeMark = storeMark
+        self.check = check
         if let spillPath {
             spill = try Spill(
                 path: spillPath, stored: checkpoint.spill, written: checkpoint.position)
@@ -102,6 +105,7 @@ final class Lane: Sendable {
     func run() async throws(WeirError) {
         let mark = machine.withLock { $0.mark }
         let isOpen = try await attempt { () async throws(WeirError) in
+            check.begin()
             let now = try await sink.open(at: mark)
             // Stored before the first write, so that a crash right after it finds its way back.
             if now != mark { try await storeMark(now) }
@@ -109,7 +113,17 @@ final class Lane: Sendable {
             return WriteOutcome(.durable, delivered: 0)
         }
         guard isOpen != nil else { return }
+        check.tables.ring(work)
+        var isChecked = false
         while !Task.isCancelled {
+            if !isChecked, let tables = check.tables.now {
+                let isFit = try await attempt { () async throws(WeirError) in
+                    try await check.run(sink, tables)
+                    return WriteOutcome(.durable, delivered: 0)
+                }
+                guard isFit != nil else { return }
+                isChecked = true
+            }
             switch try next() {
             case .finished: return
             case .wait, .readSpill: await work.wait()

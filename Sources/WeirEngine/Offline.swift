@@ -8,8 +8,16 @@ extension PipelinePlan {
         try makeSource(
             ConnectorContext(
                 pipeline: name, name: "source", executor: thread,
-                notes: StoredNotes(store: store, pipeline: name), log: { _, _ in }))
+                notes: StoredNotes(store: store, pipeline: name), reports: NoReports(),
+                log: { _, _ in }))
     }
+}
+
+/// For a command, which prints what it has to say.
+private struct NoReports: OperatorReports {
+    func raise(_ finding: Finding) {}
+    func settle(_ code: ErrorCode, _ subject: String) {}
+    func declare(_ gap: DeclaredGap) async throws(WeirError) {}
 }
 
 /// Moves a stopped pipeline to another position, on an operator's word.
@@ -39,9 +47,12 @@ package struct Seek: Sendable {
         let epoch = try await store.pipeline(plan.name)?.epoch
         let moved = try await source.seek(seekPlan)
         let now = WallClock.micros()
-        try await store.declareGap(
-            pipeline: plan.name, from: before?.position.display ?? "",
-            to: moved.position.display, reason: "position set \(seekPlan.target)", atMicros: now)
+        try await store.declare(
+            DeclaredGap(
+                .positionSet, from: before?.position.display ?? "", to: moved.position.display,
+                "the position was set to \(seekPlan.target)",
+                hint: ErrorCode.positionSet.remedy),
+            of: plan.name, component: "source", atMicros: now)
         // Without marks, sinks go on with what they hold now.
         try await store.begin(
             PipelineRow(name: plan.name, identity: moved.identity, epoch: Epoch.next(after: epoch)),
@@ -58,6 +69,7 @@ extension PipelineReport {
     /// From the state store and the source, while no daemon runs.
     package init(
         offline plan: PipelinePlan, rows: [CheckpointRow], failures: [FailureRow],
+        gaps: [GapRow],
         retention: Result<SourceRetention, WeirError>?
     ) {
         var problems: [ProblemReport] = []
@@ -79,7 +91,8 @@ extension PipelineReport {
             lagSeconds: 0, queuedEvents: 0, receivedPerSecond: 0, deliveredPerSecond: 0,
             deliveredLastMinutes: [],
             errorsLastHour: Self.errors(failures, since: WallClock.micros() - 3_600_000_000),
-            warnings: plan.warnings, problems: problems, errors: failures.map(ErrorReport.init))
+            warnings: plan.warnings, findings: [], gaps: gaps.map(GapReport.init),
+            problems: problems, errors: failures.map(ErrorReport.init))
     }
 }
 
@@ -92,4 +105,12 @@ extension SinkReport {
             delivered: 0, filtered: 0, late: 0, bytes: 0, retries: 0, p50Ms: nil, p99Ms: nil,
             errorsLastHour: 0)
     }
+}
+
+extension ErrorCode {
+    static let positionSet = ErrorCode(
+        "engine.position_set",
+        meaning: "An operator moved the pipeline's position: changes between the old and the new "
+            + "one were skipped or came again.",
+        remedy: "Bring the targets in step with the source, then: weir gap resolve ID.")
 }

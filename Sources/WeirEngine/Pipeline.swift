@@ -115,14 +115,15 @@ package final class Pipeline: Sendable {
         let start = try await resolveStart(source)
         sourceNow.value = SourceNow.Facts(epoch: start.epoch, identity: start.stored.identity)
         let room = Doorbell()
-        let lanes = try makeLanes(start.rows, threads, room: room, isOnce: isOnce)
+        let tables = KnownTables()
+        let lanes = try makeLanes(start.rows, threads, tables, room: room, isOnce: isOnce)
         currentLanes.withLock { $0 = lanes.lanes }
         let checkpointer = Checkpointer(
             pipeline: plan.name, lanes: lanes.lanes, stored: start.rows, store: store,
             progressed: room, pace: pace)
         let reader = Reader(
             source: source, pipeline: self, lanes: lanes.lanes, checkpointer: checkpointer,
-            recycler: lanes.recycler, bell: room, start: start, isOnce: isOnce)
+            recycler: lanes.recycler, bell: room, tables: tables, start: start, isOnce: isOnce)
         let failure = await runTasks(reader, lanes.lanes, checkpointer, threads)
         for lane in lanes.lanes { lane.close() }
         var ending = failure
@@ -237,7 +238,8 @@ package final class Pipeline: Sendable {
     }
 
     private func makeLanes(
-        _ rows: [CheckpointRow], _ threads: Threads, room: Doorbell, isOnce: Bool
+        _ rows: [CheckpointRow], _ threads: Threads, _ tables: KnownTables, room: Doorbell,
+        isOnce: Bool
     ) throws(WeirError) -> (lanes: [Lane], recycler: BatchRecycler) {
         let recycler = BatchRecycler()
         var lanes: [Lane] = []
@@ -258,6 +260,9 @@ package final class Pipeline: Sendable {
                     storeMark: { [store, plan] mark throws(WeirError) in
                         try await store.setMark(mark, of: plan.name, sink: sink.name)
                     },
+                    check: LaneCheck(
+                        sink: sink.name, tables: tables, monitor: monitor,
+                        reports: context.reports),
                     report: { [weak self] error, attempt, delay in
                         self?.sinkFailed(sink.name, error, attempt: attempt, retryIn: delay)
                     })
@@ -291,6 +296,9 @@ package final class Pipeline: Sendable {
         return ConnectorContext(
             pipeline: plan.name, name: name, executor: executor,
             notes: StoredNotes(store: store, pipeline: plan.name),
+            reports: ComponentReports(
+                pipeline: plan.name, component: name, monitor: monitor, store: store,
+                logger: logger),
             epoch: { [sourceNow] in UInt32(clamping: sourceNow.value.epoch) },
             source: { [sourceNow] in sourceNow.value.identity },
             makeRowReader: makeRowReader,

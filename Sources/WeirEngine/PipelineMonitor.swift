@@ -15,6 +15,9 @@ final class PipelineMonitor: Sendable {
         var server = ""
         var identity: SourceIdentity?
         var warnings: [String] = []
+        /// What stands now, and what was logged of it, which a reconnect does not end.
+        var findings: [StandingFinding] = []
+        var said: [StandingFinding] = []
         var received = 0
         var receivedBytes = 0
         var filtered = 0

@@ -11,6 +11,7 @@ final class Reader: Sendable {
     private let recycler: BatchRecycler
     /// Rung when a lane has room again and when a checkpoint was stored.
     private let bell: Doorbell
+    private let tables: KnownTables
     private let start: Pipeline.Start
     private let isOnce: Bool
 
@@ -30,7 +31,8 @@ final class Reader: Sendable {
 
     init(
         source: any SourceConnector, pipeline: Pipeline, lanes: [Lane], checkpointer: Checkpointer,
-        recycler: BatchRecycler, bell: Doorbell, start: Pipeline.Start, isOnce: Bool
+        recycler: BatchRecycler, bell: Doorbell, tables: KnownTables, start: Pipeline.Start,
+        isOnce: Bool
     ) {
         self.source = source
         self.pipeline = pipeline
@@ -38,6 +40,7 @@ final class Reader: Sendable {
         self.checkpointer = checkpointer
         self.recycler = recycler
         self.bell = bell
+        self.tables = tables
         self.start = start
         self.isOnce = isOnce
     }
@@ -70,6 +73,7 @@ final class Reader: Sendable {
                 if let first = opened.take() {
                     now = first
                 } else {
+                    pipeline.monitor.forgetFindings(of: "source")
                     now = try await source.open(at: progress.stored)
                 }
                 try await began(now, &progress)
@@ -106,6 +110,9 @@ final class Reader: Sendable {
     }
 
     private func began(_ now: SourceStart, _ progress: inout Progress) async throws(WeirError) {
+        let followed = try await (source as? any SourceTables)?.tables()
+        // Before the first batch: lanes check their targets against these.
+        tables.set(followed ?? [])
         progress.keepalive = now.keepalive
         // A new connection knows nothing of what the one before was told.
         progress.acknowledged = nil

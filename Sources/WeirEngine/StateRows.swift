@@ -282,6 +282,22 @@ enum StateSchema {
                         reason TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
                     """)
         }
+        migrator.registerMigration("2") { database in
+            try database.execute(
+                sql: """
+                    ALTER TABLE gap RENAME TO gap_1;
+                    CREATE TABLE gap (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL,
+                        component TEXT NOT NULL, code TEXT NOT NULL, subject TEXT NOT NULL,
+                        "from" TEXT NOT NULL, "to" TEXT NOT NULL, message TEXT NOT NULL,
+                        hint TEXT NOT NULL, declared INTEGER NOT NULL, resolved INTEGER) STRICT;
+                    INSERT INTO gap (pipeline, component, code, subject, "from", "to", message,
+                        hint, declared)
+                        SELECT pipeline, 'source', 'engine.position_set', '', "from", "to", reason,
+                        '', at FROM gap_1;
+                    DROP TABLE gap_1;
+                    """)
+        }
         try queue.read { database in
             if try migrator.hasBeenSuperseded(database) {
                 throw WeirError(

@@ -179,16 +179,24 @@ package actor StateStore {
         try read { try FailureRow.recent($0, pipeline, sinceMicros) }
     }
 
-    /// An operator chose to go on without some events: that is written down for good.
-    package func declareGap(
-        pipeline: String, from: String, to: String, reason: String, atMicros: Int64
-    ) throws(WeirError) {
-        try write {
-            try $0.execute(
-                sql:
-                    "INSERT INTO gap (pipeline, \"from\", \"to\", reason, at) VALUES (?, ?, ?, ?, ?)",
-                arguments: [pipeline, from, to, reason, atMicros])
-        }
+    /// Writes a gap down.
+    ///
+    /// - Returns: false when the same gap is there already and open.
+    @discardableResult
+    package func declare(
+        _ gap: DeclaredGap, of pipeline: String, component: String, atMicros: Int64
+    ) throws(WeirError) -> Bool {
+        try write { try GapRow.declare($0, pipeline, component, gap, atMicros: atMicros) }
+    }
+
+    /// The gaps nobody has resolved; nil asks for those of all pipelines.
+    package func openGaps(of pipeline: String? = nil) throws(WeirError) -> [GapRow] {
+        try read { try GapRow.open($0, pipeline) }
+    }
+
+    /// - Returns: whether there was such a gap, still open.
+    package func resolveGap(_ id: Int64, atMicros: Int64) throws(WeirError) -> Bool {
+        try write { try GapRow.resolve($0, id, atMicros: atMicros) }
     }
 
     /// The daemon's own heartbeat, for `status` while it is down.
@@ -226,6 +234,6 @@ extension ErrorCode {
     /// The codes of the engine itself.
     package static let engine: [ErrorCode] = [
         .stateFailed, .stateDamaged, .stateLocked, .stateNewer, .spillFailed, .spillLost,
-        .onceUnsupported, .controlFailed,
+        .onceUnsupported, .controlFailed, .positionSet,
     ]
 }

@@ -59,6 +59,10 @@ package struct PipelineReport: Codable, Sendable {
     package var deliveredLastMinutes: [Int]
     package var errorsLastHour: Int
     package var warnings: [String]
+    /// What its checks found and still holds.
+    package var findings: [FindingReport]
+    /// What targets lack, until the operator says that it is closed.
+    package var gaps: [GapReport]
     /// What stands in the way now.
     package var problems: [ProblemReport]
     /// The last 24 hours.
@@ -112,6 +116,32 @@ package struct ProblemReport: Codable, Sendable {
     package var nextAttemptSeconds: Double?
 }
 
+package struct FindingReport: Codable, Sendable {
+    /// The sink's name, or `source`.
+    package var component: String
+    package var code: String
+    /// `warning` or `blocking`.
+    package var severity: Finding.Severity
+    package var subject: String
+    package var message: String
+    package var detail: String?
+    package var hint: String?
+}
+
+package struct GapReport: Codable, Sendable {
+    package var id: Int64
+    /// The sink that lacks something, or `source` when all do.
+    package var component: String
+    package var code: String
+    /// A table, or empty for all of the pipeline's.
+    package var subject: String
+    package var from: String
+    package var to: String
+    package var message: String
+    package var hint: String
+    package var declared: String
+}
+
 package struct ErrorReport: Codable, Sendable {
     package var component: String
     package var code: String
@@ -137,7 +167,7 @@ package enum ISOTime {
 
 extension PipelineReport {
     /// From a running pipeline.
-    init(_ pipeline: Pipeline, failures: [FailureRow], nowMicros: Int64) {
+    init(_ pipeline: Pipeline, failures: [FailureRow], gaps: [GapRow], nowMicros: Int64) {
         let facts = pipeline.monitor.now
         let seconds = nowMicros / 1_000_000
         var rate = facts.rate
@@ -176,7 +206,8 @@ extension PipelineReport {
                 minutes.map { $0[minute] }.max() ?? 0
             },
             errorsLastHour: Self.errors(failures, since: nowMicros - 3_600_000_000),
-            warnings: facts.warnings,
+            warnings: facts.warnings, findings: facts.findings.map(FindingReport.init),
+            gaps: gaps.map(GapReport.init),
             problems: Self.problems(facts, lanes, nowMicros: nowMicros),
             errors: failures.map(ErrorReport.init))
     }
@@ -256,6 +287,25 @@ extension ProblemReport {
         since = ISOTime.text(failure.sinceMicros)
         attempt = failure.attempt
         nextAttemptSeconds = Double(max(0, failure.retryAtMicros - nowMicros)) / 1_000_000
+    }
+}
+
+extension FindingReport {
+    init(_ standing: StandingFinding) {
+        let finding = standing.finding
+        self.init(
+            component: standing.component, code: finding.code.name, severity: finding.severity,
+            subject: finding.subject, message: finding.message, detail: finding.detail,
+            hint: finding.hint)
+    }
+}
+
+extension GapReport {
+    init(_ row: GapRow) {
+        self.init(
+            id: row.id, component: row.component, code: row.code, subject: row.subject,
+            from: row.from, to: row.to, message: row.message, hint: row.hint,
+            declared: ISOTime.text(row.declaredMicros))
     }
 }
 

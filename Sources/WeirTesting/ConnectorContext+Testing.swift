@@ -6,6 +6,7 @@ extension ConnectorContext {
     package static func test(
         _ name: String = "sink", pipeline: String = "test",
         executor: any SerialExecutor = BlockingExecutor(), notes: MemoryNotes = MemoryNotes(),
+        reports: CollectedReports = CollectedReports(),
         epoch: @escaping @Sendable () -> UInt32 = { 1 },
         source: @escaping @Sendable () -> SourceIdentity? = { nil },
         rows: (any RowReader)? = nil, log: LogLines = LogLines()
@@ -13,7 +14,8 @@ extension ConnectorContext {
         var makeRowReader: (@Sendable () throws(WeirError) -> any RowReader)?
         if let rows { makeRowReader = { () throws(WeirError) -> any RowReader in rows } }
         return ConnectorContext(
-            pipeline: pipeline, name: name, executor: executor, notes: notes, epoch: epoch,
+            pipeline: pipeline, name: name, executor: executor, notes: notes,
+            reports: reports, epoch: epoch,
             source: source, makeRowReader: makeRowReader,
             log: { level, line in log.append("\(level.rawValue): \(line)") })
     }
@@ -42,4 +44,30 @@ package final class LogLines: Sendable {
 
     package func append(_ line: String) { lines.withLock { $0.append(line) } }
     package var all: [String] { lines.withLock { $0 } }
+}
+
+/// What a connector reported, in memory.
+package final class CollectedReports: OperatorReports {
+    private let reports = Mutex<(findings: [Finding], gaps: [DeclaredGap])>(([], []))
+
+    package init() {}
+
+    package func raise(_ finding: Finding) {
+        reports.withLock {
+            $0.findings.removeAll { $0.code == finding.code && $0.subject == finding.subject }
+            $0.findings.append(finding)
+        }
+    }
+
+    package func settle(_ code: ErrorCode, _ subject: String) {
+        reports.withLock { $0.findings.removeAll { $0.code == code && $0.subject == subject } }
+    }
+
+    package func declare(_ gap: DeclaredGap) async throws(WeirError) {
+        reports.withLock { if !$0.gaps.contains(gap) { $0.gaps.append(gap) } }
+    }
+
+    /// Those that stand.
+    package var findings: [Finding] { reports.withLock { $0.findings } }
+    package var gaps: [DeclaredGap] { reports.withLock { $0.gaps } }
 }

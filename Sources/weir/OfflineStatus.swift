@@ -16,7 +16,8 @@ struct OfflineStatus {
                 version: weirVersion, isRunning: false, pid: nil, startedMicros: nil,
                 lastSeenMicros: nil,
                 pipelines: configuration.pipelines.map {
-                    PipelineReport(offline: $0.plan, rows: [], failures: [], retention: nil)
+                    PipelineReport(
+                        offline: $0.plan, rows: [], failures: [], gaps: [], retention: nil)
                 })
         }
         do throws(WeirError) {
@@ -30,6 +31,7 @@ struct OfflineStatus {
                         rows: try await store.checkpoints(of: pipeline.name),
                         failures: try await store.failures(
                             of: pipeline.name, sinceMicros: since),
+                        gaps: try await store.openGaps(of: pipeline.name),
                         retention: await Self.probe(pipeline.plan, store, thread)))
             }
             return StatusReport(

@@ -86,6 +86,21 @@ struct StatusTable {
             }
         }
         for warning in pipeline.warnings { lines += ["", "! \(pipeline.name)  \(warning)"] }
+        for finding in pipeline.findings {
+            lines += [
+                "", "! \(pipeline.name)/\(finding.component)  \(finding.message) (\(finding.code))",
+            ]
+            lines += [finding.detail, finding.hint].compactMap { $0.map { "    \($0)" } }
+        }
+        for gap in pipeline.gaps {
+            let day = gap.declared.prefix(19).replacing("T", with: " ")
+            lines += [
+                "",
+                "! \(pipeline.name)/\(gap.component)  gap \(gap.id) since \(day): \(gap.message) "
+                    + "(\(gap.code))",
+            ]
+            if !gap.hint.isEmpty { lines.append("    \(gap.hint)") }
+        }
         if !pipeline.problems.isEmpty { lines.append("  Next: weir status \(pipeline.name)") }
         return lines
     }
