@@ -53,10 +53,19 @@ public struct ColumnType: Sendable, Equatable {
 public struct Column: Sendable, Equatable {
     public let name: String
     public let type: ColumnType
+    /// The type as the table's definition has it: with its length or precision, and a domain under
+    /// its own name, with the schema. Nil where the source does not tell, or no longer knows.
+    public let declaredType: String?
+    /// The table refuses null here. False also where that is not known.
+    public let isNotNull: Bool
 
-    public init(name: String, type: ColumnType) {
+    public init(
+        name: String, type: ColumnType, declaredType: String? = nil, isNotNull: Bool = false
+    ) {
         self.name = name
         self.type = type
+        self.declaredType = declaredType
+        self.isNotNull = isNotNull
     }
 }
 

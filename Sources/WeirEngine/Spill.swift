@@ -27,6 +27,13 @@ final class Spill: Sendable {
     private let path: String
 
     private static let magic: [UInt8] = Array("WEIRSPL".utf8) + [UInt8(SpillCodec.version)]
+
+    /// One written before an upgrade is taken up, and goes on with records of this version.
+    private static func isReadable(_ head: [UInt8]) -> Bool {
+        guard let version = head.last, head.dropLast() == magic.dropLast() else { return false }
+        return (SpillCodec.oldestVersion...SpillCodec.version).contains(UInt32(version))
+    }
+
     /// How much one read gives back to the lane.
     private static let readBytes = 1 << 20
 
@@ -48,7 +55,7 @@ final class Spill: Sendable {
                 state = Mutex(State(file: file, writeOffset: start, readOffset: start))
                 return
             }
-            guard try file.size() >= stored.length, try file.read(8, at: 0) == Self.magic else {
+            guard try file.size() >= stored.length, Self.isReadable(try file.read(8, at: 0)) else {
                 throw FileFailure(damaged: path)
             }
             try file.truncate(to: stored.length)

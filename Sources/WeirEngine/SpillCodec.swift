@@ -11,7 +11,9 @@ import WeirCore
 /// Turns batches into bytes and back. Pure.
 enum SpillCodec {
     /// Raise it with every change of `Event`, `Value` or this layout.
-    static let version: UInt32 = 2
+    static let version: UInt32 = 3
+    /// The oldest one whose records `decode` reads as well.
+    static let oldestVersion: UInt32 = 2
     static let headerBytes = 12
 
     static func encode(_ batch: EventBatch) -> [UInt8] {
@@ -100,12 +102,16 @@ enum SpillCodec {
         for column in table.columns {
             body.append(column.name)
             body.append(column.type.name)
-            body.append(UInt32(column.type.valueClass.rawValue))
+            var flags = UInt32(column.type.valueClass.rawValue)
+            if column.declaredType != nil { flags |= Self.isDeclared }
+            if column.isNotNull { flags |= Self.isNotNull }
+            body.append(flags)
             switch column.type.array {
             case .scalar: body.append(UInt32(0))
             case .literal(let delimiter): body.append(UInt32(1) | UInt32(delimiter) << 8)
             case .vector: body.append(UInt32(2))
             }
+            if let declared = column.declaredType { body.append(declared) }
         }
         body.append(UInt32(table.key.count) | (table.isKeyUnique ? 0 : Self.sharedKey))
         for index in table.key { body.append(UInt32(index)) }
@@ -131,8 +137,11 @@ enum SpillCodec {
                 case 1: .literal(delimiter: UInt8(truncatingIfNeeded: rawShape >> 8))
                 default: .vector
                 }
+            let declared = rawClass & Self.isDeclared == 0 ? nil : try source.string()
             columns.append(
-                Column(name: column, type: ColumnType(valueClass, array: shape, name: typeName)))
+                Column(
+                    name: column, type: ColumnType(valueClass, array: shape, name: typeName),
+                    declaredType: declared, isNotNull: rawClass & Self.isNotNull != 0))
         }
         var key: [Int] = []
         let keyCount = try source.integer(UInt32.self)
@@ -150,6 +159,11 @@ enum SpillCodec {
 
     /// In a key's number of columns: rows may share it.
     private static let sharedKey: UInt32 = 1 << 31
+
+    /// In a column's type class: its declared type follows, and it refuses null. Version 2 has
+    /// neither.
+    private static let isDeclared: UInt32 = 1 << 8
+    private static let isNotNull: UInt32 = 1 << 9
 }
 
 /// Appends little-endian integers, counted strings and raw memory.

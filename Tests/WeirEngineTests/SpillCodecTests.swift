@@ -22,7 +22,10 @@ import WeirTesting
                     name: "tags",
                     type: ColumnType(
                         .text, array: .literal(delimiter: UInt8(ascii: ";")), name: "_text")),
-                Column(name: "v", type: ColumnType(.integer, array: .vector, name: "int2vector")),
+                Column(
+                    name: "v", type: ColumnType(.integer, array: .vector, name: "int2vector"),
+                    declaredType: "int2vector", isNotNull: true),
+                Column(name: "n", type: ColumnType(.text, name: "text"), isNotNull: true),
             ], key: [1, 0])
         return EventBatch(
             tables: batch.tables + [odd, .messages(version: 0, database: "shop")],

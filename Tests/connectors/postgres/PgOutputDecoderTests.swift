@@ -83,7 +83,7 @@ private struct Feed: ~Copyable {
         }
         guard let result else { throw MalformedBytes("not fed", at: 0) }
         let step = try result.get()
-        if case .relation(let relation) = step { decoder.install(relation, primaryKey: ["id"]) }
+        if case .relation(let relation) = step { decoder.install(relation, table: nil) }
         return step
     }
 

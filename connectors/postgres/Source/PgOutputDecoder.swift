@@ -52,6 +52,10 @@ struct PgOutputDecoder: ~Copyable {
     /// Whether one of our own markers passed in this batch.
     private(set) var sawMarker = false
 
+    /// The table of an old row that came without its key: a partition with another identity than
+    /// its root's wrote it (CORRECTNESS 74).
+    private(set) var tableWithoutKey: TableSchema?
+
     /// Messages with this prefix are Weir's own markers and never reach a sink.
     static let markerPrefix = "weir"
     /// PostgreSQL counts from 2000-01-01, we from 1970-01-01.
@@ -82,14 +86,9 @@ struct PgOutputDecoder: ~Copyable {
         sawMarker = false
     }
 
-    /// Makes a described relation known. `primaryKey` is nil when the catalogue no longer knows it.
-    ///
-    /// - Parameter sendsWholeOldRows: false when a null of an `O` row may mean "not sent".
-    mutating func install(
-        _ message: RelationMessage, primaryKey: [String]?, sendsWholeOldRows: Bool = true
-    ) {
-        catalogue.install(
-            message, primaryKey: primaryKey, sendsWholeOldRows: sendsWholeOldRows)
+    /// Makes a described relation known. `table` is nil when the catalogue no longer knows it.
+    mutating func install(_ message: RelationMessage, table: CatalogueTable?) {
+        catalogue.install(message, table: table)
         current = nil
     }
 
@@ -323,7 +322,7 @@ struct PgOutputDecoder: ~Copyable {
     }
 
     /// K holds the identity's columns and NULL elsewhere: those say nothing about the row.
-    private func oldTuple(
+    private mutating func oldTuple(
         _ kind: UInt8, _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ base: Int,
         _ relation: Relation, _ batch: inout BatchBuilder
     ) throws(MalformedBytes) -> Slice {
@@ -335,7 +334,17 @@ struct PgOutputDecoder: ~Copyable {
             for column in 0..<relation.columnCount where !relation.isIdentity[column] {
                 batch.replaceValue(Int(slice.start) + column, with: .unchanged)
             }
-        } else if !relation.sendsWholeOldRows {
+        }
+        if relation.refusesNullKeys {
+            for column in relation.schema.key {
+                let form = batch.value(Int(slice.start) + column).form
+                if form == .null || form == .unchanged {
+                    tableWithoutKey = relation.schema
+                    throw MalformedBytes("old row without its key", at: reader.offset)
+                }
+            }
+        }
+        if kind == UInt8(ascii: "O"), !relation.sendsWholeOldRows {
             for index in slice.range where batch.value(index).form == .null {
                 batch.replaceValue(index, with: .unchanged)
             }

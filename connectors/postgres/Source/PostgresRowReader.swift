@@ -237,10 +237,8 @@ package actor PostgresRowReader: RowReader {
         let scanned = try look(at: table, on: connection)
         let relation: Relation
         do throws(PostgresFailure) {
-            let key = try connection.query(Relation.primaryKeyQuery(scanned.message.oid))
-                .compactMap { $0[0] }
             relation = scanned.relation(
-                primaryKey: key, checksAllText: connection.storesAnyBytes,
+                checksAllText: connection.storesAnyBytes,
                 version: Self.nextVersion.add(1, ordering: .relaxed).oldValue)
             try connection.sendQuery(scanned.sql)
         } catch {
@@ -253,28 +251,31 @@ package actor PostgresRowReader: RowReader {
     private func look(
         at table: TableName, on connection: PostgresConnection
     ) throws(WeirError) -> ScannedTable {
-        let found: [[String?]]
+        let found: CatalogueTable?
         do {
-            found = try connection.query(
+            let condition = CatalogueTable.isNamed([table])
+            let rows = try connection.query(
                 ScannedTable.begin(table)
-                    + ScannedTable.query(
-                        table, publication: config.publication,
+                    + CatalogueTable.query(
+                        where: condition, publication: config.publication,
                         serverVersion: connection.serverVersion))
+            let leaves = try connection.query(
+                LeafIdentity.query(where: condition + " AND c.relkind = 'p'"))
+            found = CatalogueTable.tables(rows, leaves: leaves).first
         } catch {
             // No such table, no such schema, something that is no table.
             if ["42P01", "3F000", "42809"].contains(error.sqlState) { throw missing(table) }
             throw failures.error(error, reading: table)
         }
-        guard let scanned = ScannedTable(table, rows: found), ["r", "p"].contains(scanned.kind)
-        else { throw missing(table) }
-        guard scanned.isPublished else {
+        guard let found, ["r", "p"].contains(found.kind) else { throw missing(table) }
+        guard found.isPublished else {
             throw WeirError(
                 .publicationUnfit, .blocked,
                 "could not read rows of \"\(table)\" at \(config.connection.place): publication "
                     + "\"\(config.publication)\" does not publish them",
                 hint: ErrorCode.publicationUnfit.remedy)
         }
-        return scanned
+        return ScannedTable(found)
     }
 
     private func missing(_ table: TableName) -> WeirError {

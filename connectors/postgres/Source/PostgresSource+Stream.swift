@@ -144,17 +144,13 @@ extension PostgresSource.Stream {
 
     /// CORRECTNESS 24: the relation does not say what its primary key is; the catalogue does.
     private mutating func install(_ relation: RelationMessage) throws(PostgresFailure) {
-        let rows = try sql.query(Relation.primaryKeyQuery(relation.oid))
-        let names = rows.compactMap { $0[0] }
-        // CORRECTNESS 30: a partition writes old rows after its own identity, and the server sends
-        // what it did not write as null, under the name of a root that promises whole rows.
-        let partial = try sql.query(
-            "SELECT FROM pg_catalog.pg_partition_tree(\(relation.oid)) t "
-                + "JOIN pg_catalog.pg_class c ON c.oid = t.relid "
-                + "WHERE t.isleaf AND c.relreplident <> 'f' LIMIT 1")
-        decoder.install(
-            relation, primaryKey: names.isEmpty ? nil : names,
-            sendsWholeOldRows: partial.isEmpty)
+        let condition = CatalogueTable.isNumbered(relation.oid)
+        let rows = try sql.query(
+            CatalogueTable.query(where: condition, serverVersion: sql.serverVersion))
+        // CORRECTNESS 30, 74: a partition writes old rows after its own identity.
+        let leaves =
+            rows.first?[4] == "p" ? try sql.query(LeafIdentity.query(where: condition)) : []
+        decoder.install(relation, table: CatalogueTable.tables(rows, leaves: leaves).first)
     }
 
     // MARK: Feedback

@@ -72,11 +72,10 @@ package actor PostgresSource: SourceConnector {
         let lsn = LSN(first.commit)
         let command = startCommand(at: lsn, serverVersion: sql.serverVersion)
         _ = try run(command, on: replication, to: "start replication")
-        let numbers = try run(
-            TableFacts.numbersQuery(config.tables), on: sql, to: "look at the tables")
+        let followed = try catalogueTables(sql).map { ($0.oid, $0.name) }
         let catalogue = RelationCatalogue(
             database: server.database, tables: Set(config.tables),
-            numbers: Set(numbers.compactMap { $0[0].flatMap { UInt32($0) } }),
+            followed: Dictionary(followed) { first, _ in first },
             checksAllText: sql.parameter("server_encoding") == "SQL_ASCII",
             firstVersion: nextSchemaVersion)
         stream = Stream(

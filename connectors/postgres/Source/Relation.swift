@@ -6,6 +6,8 @@ struct RelationMessage: Sendable, Equatable {
         let isIdentity: Bool
         let name: String
         let type: UInt32
+        /// Length or precision, as `pg_attribute.atttypmod`.
+        let modifier: Int32
     }
     let oid: UInt32
     let schema: String
@@ -29,8 +31,9 @@ extension RelationMessage {
             let flags = try reader.readByte()
             let name = try reader.readCString()
             let type = try reader.readInteger(UInt32.self)
-            _ = try reader.readInteger(Int32.self)
-            columns.append(Column(isIdentity: flags & 1 == 1, name: name, type: type))
+            let modifier = try reader.readInteger(Int32.self)
+            columns.append(
+                Column(isIdentity: flags & 1 == 1, name: name, type: type, modifier: modifier))
         }
         self.columns = columns
     }
@@ -42,6 +45,7 @@ final class Relation: Sendable {
     let message: RelationMessage
     let schema: TableSchema
     let columnCount: Int
+    /// The columns that every old row has.
     let isIdentity: [Bool]
     /// Whether the configuration wants this table.
     let isTaken: Bool
@@ -50,44 +54,23 @@ final class Relation: Sendable {
     let checkedColumns: [Bool]
     /// False when a null of an `O` row may mean "not sent" (CORRECTNESS 30).
     let sendsWholeOldRows: Bool
+    /// No row has a null in its key, so an old key that has one was not written (CORRECTNESS 74).
+    let refusesNullKeys: Bool
 
     init(
         _ message: RelationMessage, schema: TableSchema, isTaken: Bool, checkedColumns: [Bool],
-        sendsWholeOldRows: Bool
+        identity: RowIdentity
     ) {
-        self.sendsWholeOldRows = sendsWholeOldRows
+        sendsWholeOldRows = identity.isWhole
+        refusesNullKeys = schema.isKeyUnique
         oid = message.oid
         self.message = message
         self.schema = schema
         columnCount = message.columns.count
-        isIdentity = message.columns.map(\.isIdentity)
+        isIdentity = identity.columns
         self.isTaken = isTaken
         self.checkedColumns = checkedColumns
         checksText = checkedColumns.contains(true)
-    }
-
-    /// The columns of a table's primary key as they are now, in its own order: what is described
-    /// does not say so.
-    static func primaryKeyQuery(_ oid: UInt32) -> String {
-        "SELECT a.attname FROM pg_catalog.pg_index i, "
-            + "unnest((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]) "
-            + "WITH ORDINALITY k(attnum, place) "
-            + "JOIN pg_catalog.pg_attribute a ON a.attnum = k.attnum "
-            + "WHERE i.indrelid = \(oid) AND a.attrelid = i.indrelid "
-            + "AND i.indisprimary ORDER BY k.place"
-    }
-
-    /// The columns that name a row (CORRECTNESS 24): the primary key if every image has it, that is
-    /// if all of it belongs to the replica identity; else the identity's columns.
-    ///
-    /// With REPLICA IDENTITY NOTHING only inserts arrive, and those hold the whole primary key.
-    static func key(_ columns: [RelationMessage.Column], primaryKey: [String]?) -> [Int] {
-        let identity = columns.indices.filter { columns[$0].isIdentity }
-        guard let primaryKey, !primaryKey.isEmpty else { return identity }
-        let indexes = primaryKey.compactMap { name in columns.firstIndex { $0.name == name } }
-        guard indexes.count == primaryKey.count else { return identity }
-        let isInEveryImage = identity.isEmpty || indexes.allSatisfy { columns[$0].isIdentity }
-        return isInEveryImage ? indexes : identity
     }
 }
 
@@ -97,9 +80,9 @@ struct RelationCatalogue: Sendable {
     let database: String
     /// Tables outside it are counted as filtered; nil takes every published table.
     private let tables: Set<TableName>?
-    /// The numbers these names had when streaming began: a table that was renamed is still wanted,
-    /// and its changes carry the name of their time.
-    private let numbers: Set<UInt32>
+    /// Tables that had another name when their changes were written: by their number, with the
+    /// names the configuration has for them now (CORRECTNESS 76).
+    private let followed: [UInt32: TableName]
     /// The database may hold text that is no UTF-8 (server encoding SQL_ASCII).
     private let checksAllText: Bool
     /// Schema versions go on rising over reconnects, because sinks keep projections by them.
@@ -109,12 +92,12 @@ struct RelationCatalogue: Sendable {
     private var types: [UInt32: String] = [:]
 
     init(
-        database: String, tables: Set<TableName>?, numbers: Set<UInt32> = [],
+        database: String, tables: Set<TableName>?, followed: [UInt32: TableName] = [:],
         checksAllText: Bool, firstVersion: UInt32
     ) {
         self.database = database
         self.tables = tables
-        self.numbers = numbers
+        self.followed = followed
         self.checksAllText = checksAllText
         nextVersion = firstVersion
     }
@@ -131,15 +114,15 @@ struct RelationCatalogue: Sendable {
     }
 
     /// CORRECTNESS 23: a repeat without a visible change keeps the schema's version.
-    mutating func install(
-        _ message: RelationMessage, primaryKey: [String]?, sendsWholeOldRows: Bool
-    ) {
-        let relation = relation(
-            message, primaryKey: primaryKey, sendsWholeOldRows: sendsWholeOldRows)
+    ///
+    /// - Parameter table: what the catalogue says now; nil when it no longer knows the table.
+    mutating func install(_ message: RelationMessage, table: CatalogueTable?) {
+        let relation = relation(message, table: table)
         if let known = relations[message.oid], known.message == message,
             known.schema.key == relation.schema.key,
             known.schema.columns == relation.schema.columns,
-            known.sendsWholeOldRows == sendsWholeOldRows
+            known.isIdentity == relation.isIdentity,
+            known.sendsWholeOldRows == relation.sendsWholeOldRows
         {
             return
         }
@@ -148,22 +131,32 @@ struct RelationCatalogue: Sendable {
     }
 
     /// What a description amounts to, under the next version.
-    func relation(
-        _ message: RelationMessage, primaryKey: [String]?, sendsWholeOldRows: Bool
-    ) -> Relation {
-        let key = Relation.key(message.columns, primaryKey: primaryKey)
-        let isWholeRow =
-            message.replicaIdentity == UInt8(ascii: "f") && key.count == message.columns.count
+    func relation(_ message: RelationMessage, table: CatalogueTable?) -> Relation {
+        let identity = RowIdentity(message, table)
+        let key = identity.key
+        let isWholeRow = identity.isKeyWholeRow
+        let name = followed[message.oid] ?? TableName(schema: message.schema, name: message.name)
         let schema = TableSchema(
-            version: nextVersion, database: database, schema: message.schema, name: message.name,
-            columns: message.columns.map { Column(name: $0.name, type: type(of: $0.type)) },
-            key: key, isKeyUnique: !isWholeRow || primaryKey?.count == key.count)
-        let name = TableName(schema: message.schema, name: message.name)
+            version: nextVersion, database: database, schema: name.schema, name: name.name,
+            columns: message.columns.map { column($0, table) }, key: key,
+            isKeyUnique: !isWholeRow)
         return Relation(
             message, schema: schema,
-            isTaken: numbers.contains(message.oid) || tables?.contains(name) ?? true,
+            isTaken: tables?.contains(name) ?? true,
             checkedColumns: message.columns.map { checksAllText || $0.type == Self.charType },
-            sendsWholeOldRows: sendsWholeOldRows)
+            identity: identity)
+    }
+
+    /// The catalogue knows only the present: what it says of a column holds while the column has
+    /// the type that was described.
+    private func column(_ described: RelationMessage.Column, _ table: CatalogueTable?) -> Column {
+        let now = table?.columns.first {
+            $0.name == described.name && $0.type == described.type
+                && $0.modifier == described.modifier
+        }
+        return Column(
+            name: described.name, type: type(of: described.type), declaredType: now?.declaredType,
+            isNotNull: now?.isNotNull ?? false)
     }
 
     /// `"char"` holds any byte; PostgreSQL 14 sends it as it is.

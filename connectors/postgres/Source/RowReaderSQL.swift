@@ -136,79 +136,32 @@ struct KeyedRead: Sendable, Equatable {
 
 /// A table as the stream would describe it, for reading all its rows.
 struct ScannedTable: Sendable, Equatable {
-    struct TypeName: Sendable, Equatable {
-        let oid: UInt32
-        let schema: String
-        let name: String
-    }
-
-    let database: String
-    /// `r` table, `p` partitioned table; rows of others are never streamed.
-    let kind: String
-    let isPublished: Bool
-    /// SQL, where the publication has one.
-    let rowFilter: String?
+    let table: CatalogueTable
     let message: RelationMessage
-    /// The types that the stream would name.
-    let types: [TypeName]
 
     /// PostgreSQL's FirstGenbkiObjectId: pgoutput names only types numbered from here.
     private static let firstNamedType: UInt32 = 10000
 
-    static func query(_ table: TableName, publication: String, serverVersion: Int) -> String {
-        let hasLists = serverVersion >= 150000
-        var isSent: [String] = []
-        if hasLists { isSent.append("a.attname = ANY (p.attnames)") }
-        // From 18 on a publication may have generated columns, and lists them.
-        if serverVersion < 180000 { isSent.append("a.attgenerated = ''") }
-        let isIdentity =
-            "c.relreplident = 'f' OR EXISTS (SELECT FROM pg_catalog.pg_index i "
-            + "WHERE i.indrelid = c.oid AND CASE c.relreplident WHEN 'd' THEN i.indisprimary "
-            + "WHEN 'i' THEN i.indisreplident ELSE false END AND i.indislive AND i.indisvalid "
-            + "AND i.indisunique AND i.indimmediate AND i.indpred IS NULL "
-            + "AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]))"
-        let columns = CatalogueSQL.source(where: isSent)
-        return "SELECT pg_catalog.current_database(), c.oid, c.relkind, c.relreplident, "
-            + "p.pubname IS NOT NULL, \(hasLists ? "p.rowfilter" : "NULL"), a.attname, a.atttypid, "
-            + "\(isIdentity), b.nspname, b.typname FROM pg_catalog.pg_class c "
-            + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-            + "LEFT JOIN pg_catalog.pg_publication_tables p ON p.schemaname = n.nspname "
-            + "AND p.tablename = c.relname "
-            + "AND p.pubname = \(PostgresConnection.literal(publication)) "
-            + "\(columns) \(CatalogueSQL.baseType) "
-            + "WHERE \(CatalogueSQL.isNamed(table)) ORDER BY a.attnum"
-    }
-
-    /// Nil when there is no such table.
-    init?(_ table: TableName, rows: [[String?]]) {
-        guard let first = rows.first, first.count == 11, let oid = first[1].flatMap({ UInt32($0) })
-        else { return nil }
-        database = first[0] ?? ""
-        kind = first[2] ?? ""
-        isPublished = first[4] == "t"
-        rowFilter = first[5]
-        var columns: [RelationMessage.Column] = []
-        var types: [TypeName] = []
-        for row in rows {
-            guard let name = row[6], let type = row[7].flatMap({ UInt32($0) }) else { continue }
-            columns.append(
-                RelationMessage.Column(isIdentity: row[8] == "t", name: name, type: type))
-            if type >= Self.firstNamedType {
-                types.append(TypeName(oid: type, schema: row[9] ?? "", name: row[10] ?? ""))
-            }
-        }
-        self.types = types
+    init(_ table: CatalogueTable) {
+        self.table = table
         message = RelationMessage(
-            oid: oid, schema: table.schema, name: table.name,
-            replicaIdentity: first[3]?.utf8.first ?? 0, columns: columns)
+            oid: table.oid, schema: table.name.schema, name: table.name.name,
+            replicaIdentity: table.replicaIdentity,
+            columns: table.columns.map {
+                RelationMessage.Column(
+                    isIdentity: $0.isIdentity, name: $0.name, type: $0.type, modifier: $0.modifier)
+            })
     }
 
     /// Made as the stream makes it, so that both have the same columns, types and key.
-    func relation(primaryKey: [String], checksAllText: Bool, version: UInt32) -> Relation {
+    func relation(checksAllText: Bool, version: UInt32) -> Relation {
         var catalogue = RelationCatalogue(
-            database: database, tables: nil, checksAllText: checksAllText, firstVersion: version)
-        for type in types { catalogue.addType(type.oid, schema: type.schema, name: type.name) }
-        return catalogue.relation(message, primaryKey: primaryKey, sendsWholeOldRows: true)
+            database: table.database, tables: nil, checksAllText: checksAllText,
+            firstVersion: version)
+        for column in table.columns where column.type >= Self.firstNamedType {
+            catalogue.addType(column.type, schema: column.typeSchema, name: column.typeName)
+        }
+        return catalogue.relation(message, table: table)
     }
 
     /// Takes the snapshot after the lock: a table that is rewritten or truncated in between would
@@ -221,35 +174,8 @@ struct ScannedTable: Sendable, Equatable {
     /// All rows that the publication sends, with the columns of `message`.
     var sql: String {
         let columns = message.columns.map { PostgresConnection.identifier($0.name) }
-        let name = TableName(schema: message.schema, name: message.name).sql
         return "SELECT \(columns.joined(separator: ", ")) "
-            + "FROM \(kind == "p" ? "" : "ONLY ")\(name)"
-            + (rowFilter.map { " WHERE (\($0))" } ?? "")
-    }
-}
-
-/// What both look-ups ask in the same words.
-private enum CatalogueSQL {
-    /// The columns of a table `c`, `a`, under further conditions.
-    static func source(where conditions: [String]) -> String {
-        let all = ["a.attrelid = c.oid", "a.attnum > 0", "NOT a.attisdropped"] + conditions
-        return "LEFT JOIN pg_catalog.pg_attribute a ON \(all.joined(separator: " AND "))"
-    }
-
-    static let source =
-        "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-        + source(where: [])
-
-    /// The type `b` that a column's type is, or is a domain over.
-    static let baseType =
-        "LEFT JOIN LATERAL (WITH RECURSIVE d AS (SELECT t.* FROM pg_catalog.pg_type t "
-        + "WHERE t.oid = a.atttypid UNION ALL SELECT t.* FROM d JOIN pg_catalog.pg_type t "
-        + "ON t.oid = d.typbasetype WHERE d.typtype = 'd') SELECT d.*, tn.nspname FROM d "
-        + "JOIN pg_catalog.pg_namespace tn ON tn.oid = d.typnamespace WHERE d.typtype <> 'd') b "
-        + "ON true"
-
-    static func isNamed(_ table: TableName) -> String {
-        "n.nspname = \(PostgresConnection.literal(table.schema)) "
-            + "AND c.relname = \(PostgresConnection.literal(table.name))"
+            + "FROM \(table.kind == "p" ? "" : "ONLY ")\(table.name.sql)"
+            + (table.rowFilter.map { " WHERE (\($0))" } ?? "")
     }
 }
