@@ -12,6 +12,11 @@
 /// the server's locale thinks of other characters; as numbers they would be doubles and lose the
 /// low digits.
 ///
+/// A script that fails half-way is not undone: an ACL may refuse any one of its commands, at any
+/// key. So the side key of a version is written last. As long as it does not have the version, the
+/// event counts as not delivered, and comes again; every command before it may run twice. A server
+/// that is out of memory refuses only the first write of a script, so it leaves nothing half done.
+///
 /// Several keys of one call share a lifetime: LIVES is up to eight pairs, of milliseconds a value
 /// lives and its side key lives, taken in turn. Strings cost a script more than anything else.
 enum CacheScript: CaseIterable {
@@ -24,11 +29,11 @@ enum CacheScript: CaseIterable {
     /// the number of arguments that follow, field and value in turn; the number of fields that are
     /// null, their names. A whole row replaces the hash; a part changes one that exists. Returns
     /// what `set` does, then the places, from 1, of parts whose hash is missing: those rows must
-    /// come whole. The side key is written first, because a server that is out of memory refuses
-    /// only the first write of a script.
+    /// come whole.
     case hash
     /// Milliseconds during which no lease is given, and the channel to publish each key on, or
-    /// nothing. The lease goes first: what a service read before must not come after.
+    /// nothing. There is no version: what fails comes again, all of it. The lease goes first: what a
+    /// service read before must not come after, even if the rest is refused.
     case invalidate
     /// Version, what the side keys become, and their milliseconds. Deletes what is older than the
     /// version; what has no side key was never Weir's and stays. Returns how many that were.
@@ -130,8 +135,8 @@ enum CacheScript: CaseIterable {
               result[1] = result[1] + 1
             end
           elseif string.byte(side, -1) == 33 then
-            call('PSETEX', KEYS[n + i], ARGV[1], side)
             call('UNLINK', key)
+            call('PSETEX', KEYS[n + i], ARGV[1], side)
           elseif form == 'part' and call('TYPE', key).ok ~= 'hash' then
             local bare = old and string.match(old, '^%x+')
             if bare and bare ~= old then
@@ -140,11 +145,6 @@ enum CacheScript: CaseIterable {
             result[#result + 1] = i
           else
             local life = 2 * (i % lives)
-            if ARGV[2] ~= '0' then
-              call('PSETEX', KEYS[n + i], ARGV[3 + life], side)
-            else
-              call('SET', KEYS[n + i], side)
-            end
             if form == 'whole' then
               call('UNLINK', key)
             elseif nulls > 0 then
@@ -155,8 +155,10 @@ enum CacheScript: CaseIterable {
             end
             if ARGV[2] ~= '0' then
               call('PEXPIRE', key, ARGV[2 + life])
+              call('PSETEX', KEYS[n + i], ARGV[3 + life], side)
             else
               call('PERSIST', key)
+              call('SET', KEYS[n + i], side)
             end
           end
         end
@@ -190,8 +192,8 @@ enum CacheScript: CaseIterable {
         for i = 1, n do
           local old = seen[i]
           if old and old < ARGV[1] and not string.find(old, '^%x+!$') then
-            call('PSETEX', KEYS[n + i], ARGV[3], ARGV[2])
             call('UNLINK', KEYS[i])
+            call('PSETEX', KEYS[n + i], ARGV[3], ARGV[2])
             removed = removed + 1
           end
         end

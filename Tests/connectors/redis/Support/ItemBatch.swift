@@ -8,6 +8,8 @@ struct ItemBatch: ~Copyable {
         var stock = "1"
         /// The note did not change and was not sent.
         var isNoteUnchanged = false
+        /// Nor the stock.
+        var isStockUnchanged = false
 
         init(_ id: String, _ note: String?, stock: String = "1") {
             self.init(Array(id.utf8), note.map { Array($0.utf8) }, stock: stock)
@@ -122,7 +124,7 @@ struct ItemBatch: ~Copyable {
     private mutating func image(_ row: Row) -> Slice {
         let id = text(row.id)
         let note = row.isNoteUnchanged ? .unchanged : row.note.map { text($0) } ?? .null
-        let stock = text(Array(row.stock.utf8))
+        let stock = row.isStockUnchanged ? .unchanged : text(Array(row.stock.utf8))
         let start = builder.valueCount
         for value in [id, note, stock] { builder.append(value) }
         return Slice(start: start, count: 3)
