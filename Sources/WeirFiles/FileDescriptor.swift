@@ -25,6 +25,19 @@ package struct FileDescriptor: ~Copyable, Sendable {
         return Int(facts.st_size)
     }
 
+    /// What tells this file from every other that stands on the same disk at the time.
+    package borrowing func inode() throws(FileFailure) -> UInt64 {
+        var facts = stat()
+        guard unsafe fstat(number, &facts) == 0 else { throw FileFailure("stat", path) }
+        return UInt64(facts.st_ino)
+    }
+
+    /// Whether the file has a name still, here or elsewhere: it was moved, and not removed.
+    package borrowing func hasName() -> Bool {
+        var facts = stat()
+        return unsafe fstat(number, &facts) == 0 && facts.st_nlink > 0
+    }
+
     /// Device and inode, to notice that the path leads to another file by now.
     package borrowing func isStill(at path: String) -> Bool {
         var mine = stat()

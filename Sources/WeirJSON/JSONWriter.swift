@@ -1,8 +1,8 @@
 /// A growing byte buffer that output is encoded into, reused from batch to batch.
 ///
 /// The writer does not check that what is appended is JSON: the caller writes commas and brackets
-/// as raw bytes and values through the methods that quote. It owns its memory, which only grows;
-/// appending costs amortised constant time per byte. Buffers passed in are only read during the
+/// as raw bytes and values through the methods that quote. It owns its memory, which grows, and
+/// falls back only in `shrink`; appending costs amortised constant time per byte. Buffers passed in are only read during the
 /// call, and must not be the writer's own.
 @safe
 package struct JSONWriter: ~Copyable {
@@ -49,6 +49,15 @@ package struct JSONWriter: ~Copyable {
     package mutating func truncate(to newCount: Int) {
         precondition(newCount >= 0 && newCount <= used, "can only truncate to what was written")
         used = newCount
+    }
+
+    /// Gives memory back that one huge value had asked for. Only an empty writer, and only one that
+    /// holds several times as much, so that values of like sizes do not allocate again and again.
+    package mutating func shrink(to bytes: Int) {
+        guard used == 0, capacity > 4 * max(bytes, 64) else { return }
+        unsafe base.deallocate()
+        capacity = max(bytes, 64)
+        unsafe base = .allocate(byteCount: capacity, alignment: 16)
     }
 
     /// Makes room for `additional` more bytes, so that appending them does not allocate.

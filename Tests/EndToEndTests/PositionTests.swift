@@ -161,40 +161,58 @@ extension EndToEnd {
             #expect(try ids() == [1, 2, 3, 4, 5, 11, 12])
         }
 
-        @Test func anOutputThatIsMissingOrShortStopsUntilToldToGoOn() async throws {
+        @Test func anOutputThatIsMissingIsAGapAndAShortOneStops() async throws {
             try once()
             try insert(1...5)
             try once()
             let whole = try Data(contentsOf: URL(fileURLWithPath: home.output))
             try insert(6...7)
 
-            let moved = home.folder.file("moved.jsonl")
-            try FileManager.default.moveItem(atPath: home.output, toPath: moved)
-            try await expectStopped(
-                "file.lost", hints: ["weir position set shop confirmed --yes"])
             try whole.dropLast(10).write(to: URL(fileURLWithPath: home.output))
-            try await expectStopped(
-                "file.lost", hints: ["weir position set shop confirmed --yes"])
+            let moved = home.folder.file("out.jsonl.old")
+            try await expectStopped("file.lost", hints: ["mv \(home.output) \(moved)"])
             #expect(fileSize(home.output) == whole.count - 10, "left as it was found")
 
-            try FileManager.default.removeItem(atPath: home.output)
-            #expect(try home.weir("position", "set", "shop", "confirmed", "--yes").code == 0)
+            // What the hint says.
+            try FileManager.default.moveItem(atPath: home.output, toPath: moved)
+            let epochBefore = try epoch()
             try once()
-            #expect(try ids(moved) + ids() == Array(1...7))
+            #expect(try ids() == [6, 7])
+            #expect(try epoch() == epochBefore)
+            #expect(try home.weir("status", "--json").out.contains("\"file.lost\""))
         }
 
-        @Test func anOutputReplacedWhileRunningStopsThePipeline() async throws {
+        @Test func anOutputIsRotatedByMovingItWhileWeirRuns() async throws {
+            let daemon = try home.run()
+            try await home.untilStreaming()
+            try insert(1...5)
+            try await eventually("five lines") { lines(of: home.output).count == 5 }
+            let moved = home.folder.file("moved.jsonl")
+            try FileManager.default.moveItem(atPath: home.output, toPath: moved)
+            try insert(6...7)
+            try await eventually("two lines in the new one") {
+                lines(of: home.output).count == 2
+            }
+            daemon.signal(SIGTERM)
+            #expect(try await daemon.wait() == .exited(0))
+            #expect(try ids(moved) == Array(1...5))
+            try insert(8...8)
+            try once()
+            #expect(try ids() == [6, 7, 8])
+            #expect(try !home.weir("status", "--json").out.contains("\"file.lost\""))
+        }
+
+        @Test func anOutputThatIsEmptiedWhileWeirRunsStopsThePipeline() async throws {
             let daemon = try home.run()
             try await home.untilStreaming()
             try insert(1...5)
             try await eventually("five lines") { lines(of: home.output).count == 5 }
             let row = { try home.positions()["file"] }
             try await eventually("stored") { try row()?.mark == fileSize(home.output) }
-            let moved = home.folder.file("moved.jsonl")
-            try FileManager.default.moveItem(atPath: home.output, toPath: moved)
             try home.folder.write("", to: "out.jsonl")
             try insert(6...7)
-            try await expectStopped(daemon, "file.lost", hints: ["weir stop, move the file"])
+            try await expectStopped(daemon, "file.lost", hints: ["mv \(home.output)"])
+            #expect(fileSize(home.output) == 0)
             #expect(try slots() == 1)
         }
     }

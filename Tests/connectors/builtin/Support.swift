@@ -32,11 +32,22 @@ struct FileBench: Sendable {
     let folder: TemporaryDirectory
     var path: String { folder.file("changes.jsonl") }
 
+    /// What the engine keeps for the sink over its lives.
+    let notes = MemoryNotes()
+    let reports = CollectedReports()
+    let log = LogLines()
+
     init() throws { folder = try TemporaryDirectory() }
 
     func make(format: String = "weir") throws -> FileSink {
         FileSink(
-            try FileSink.Config(scope(["path": .string(path), "format": .string(format)])), .test())
+            try FileSink.Config(scope(["path": .string(path), "format": .string(format)])),
+            .test(notes: notes, reports: reports, log: log))
+    }
+
+    /// The length that a mark holds.
+    func length(_ mark: SinkMark?) -> Int? {
+        mark?.text.split(separator: " ").first.flatMap { Int($0) }
     }
 
     func text() throws -> String { try String(contentsOfFile: path, encoding: .utf8) }

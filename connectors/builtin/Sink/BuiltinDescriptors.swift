@@ -22,6 +22,11 @@ extension ErrorCode {
         remedy: "Check free space, folder and rights. Weir retries by itself; nothing is lost.")
     static let outputLost = ErrorCode(
         "file.lost",
-        meaning: "The output file is not the one the checkpoint counts on: shorter, moved or gone.",
-        remedy: "Put it back, or weir position set PIPELINE confirmed --yes to go on at its end.")
+        meaning:
+            "The output file no longer holds what Weir wrote to it: it was emptied, cut, removed "
+            + "or replaced.",
+        remedy:
+            "Put it back; or move what is there away, weir stop, weir start: a new file is begun, "
+            + "and the gap is shown until weir gap resolve. To rotate a file, move it while Weir runs."
+    )
 }

@@ -7,9 +7,13 @@ import WeirValues
 
 /// Appends one JSON line per event to a file, each line once over any crash.
 ///
-/// The checkpoint keeps the length the file had at its position; `open` cuts off what was written
-/// after it, because those events come again. A program that follows the file may see such a tail
-/// twice.
+/// The checkpoint keeps which file it was and the length it had at its position; `open` cuts off
+/// what was written after it, because those events come again. A program that follows the file may
+/// see such a tail twice.
+///
+/// A file that is moved away while it is written to is left whole, on disk, at the end of a
+/// transaction, and a new one is begun in its place. A note says which file follows which, so that
+/// a start finds its way though the checkpoint still tells of the one before.
 package actor FileSink: SinkConnector {
     package struct Config: ConnectorConfig {
         package static let fields: [ConfigField] =
@@ -34,7 +38,7 @@ package actor FileSink: SinkConnector {
     }
 
     private let path: String
-    private let pipeline: String
+    private let context: ConnectorContext
     private let executor: any SerialExecutor
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
         unsafe executor.asUnownedSerialExecutor()
@@ -53,36 +57,76 @@ package actor FileSink: SinkConnector {
 
     package init(_ config: Config, _ context: ConnectorContext) {
         path = config.path
-        pipeline = context.pipeline
+        self.context = context
         executor = context.executor
         encoder = config.lines.makeEncoder()
     }
 
-    package func open(at mark: SinkMark?) throws(WeirError) -> SinkMark? {
+    package func open(at mark: SinkMark?) async throws(WeirError) -> SinkMark? {
         file.withLock { $0 = nil }
-        let kept: Int
+        let opened = try openFile()
+        let kept = try await keptLength(of: opened, mark.map { FileMark(parsing: $0.text) })
         do throws(FileFailure) {
-            let opened = OpenFile(
-                try FileDescriptor(path: path, flags: O_RDWR | O_CREAT, mode: 0o640))
-            guard opened.descriptor.lock() else { throw FileFailure(busy: path) }
-            let size = try opened.descriptor.size()
-            if let mark {
-                kept = Int(mark.text) ?? .max
-            } else {
-                kept = try Self.wholeLines(of: opened, size)
-            }
-            if kept <= size {
-                try opened.descriptor.truncate(to: kept)
-                try FileDescriptor.syncDirectory(of: path)
-                file.withLock { $0 = opened }
-            }
+            try opened.descriptor.truncate(to: kept)
+            try FileDescriptor.syncDirectory(of: path)
         } catch {
             throw failed(error)
         }
-        guard file.withLock({ $0 != nil }) else { throw shorter(than: kept) }
+        opened.end.store(kept, ordering: .relaxed)
+        file.withLock { $0 = opened }
         length = kept
         boundary = kept
-        return SinkMark("\(kept)")
+        return FileMark(length: kept, inode: opened.inode).sinkMark
+    }
+
+    private func openFile() throws(WeirError) -> OpenFile {
+        do throws(FileFailure) {
+            let opened: OpenFile
+            do throws(FileFailure) {
+                // A file that is made now is another, though it may have the number of one that was
+                // removed.
+                opened = try OpenFile(
+                    FileDescriptor(path: path, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o640),
+                    isNew: true)
+            } catch  where error.code == EEXIST {
+                opened = try OpenFile(FileDescriptor(path: path, flags: O_RDWR), isNew: false)
+            }
+            guard opened.descriptor.lock() else { throw FileFailure(busy: path) }
+            return opened
+        } catch {
+            throw failed(error)
+        }
+    }
+
+    /// How much of the file that stands at the path belongs to the checkpoint.
+    ///
+    /// - Throws: `file.lost` where lines of the checkpoint are gone, or the file is none of ours.
+    private func keptLength(
+        of file: OpenFile, _ mark: FileMark?
+    ) async throws(WeirError) -> Int {
+        let size: Int
+        do throws(FileFailure) {
+            size = try file.descriptor.size()
+            guard mark != nil else { return try Self.wholeLines(of: file, size) }
+        } catch {
+            throw failed(error)
+        }
+        guard let mark else { return size }
+        if !file.isNew, mark.inode == nil || mark.inode == file.inode {
+            guard size >= mark.length else { throw shorter(size, than: mark.length) }
+            return mark.length
+        }
+        let note = try await context.notes.get(noteKey)
+        // Begun by us after the one that the checkpoint tells of was moved away.
+        if !file.isNew, note == Self.follows(file.inode, mark.inode) { return 0 }
+        // A copy of it, as on a new disk; or both are empty.
+        if size == mark.length { return size }
+        guard size == 0 else { throw another(size, than: mark.length) }
+        if note != Self.moved(mark.inode) {
+            try await declareGap(
+                "was moved or removed while Weir was stopped", length: mark.length)
+        }
+        return 0
     }
 
     /// Where to go on in a file no mark tells of, as after `weir position set`: behind its last
@@ -105,10 +149,8 @@ package actor FileSink: SinkConnector {
         return first == [UInt8(ascii: "{")] ? start : size
     }
 
-    package func write(_ batches: [EventBatch]) throws(WeirError) -> WriteOutcome {
-        guard let file = file.withLock({ $0 }) else {
-            throw WeirError(.bug, .bug, "file sink \"\(path)\" is written to before it was opened")
-        }
+    package func write(_ batches: [EventBatch]) async throws(WeirError) -> WriteOutcome {
+        let file = try await current()
         buffer.removeAll()
         // What an earlier attempt left behind `length` is written over.
         var end = length
@@ -126,9 +168,11 @@ package actor FileSink: SinkConnector {
         let bytes = end - length
         length = end
         self.boundary = boundary
+        file.end.store(end, ordering: .releasing)
+        buffer.shrink(to: Self.chunkBytes)
         return WriteOutcome(
             .accepted, delivered: delivered, filtered: filtered, bytes: bytes,
-            mark: SinkMark("\(boundary)"))
+            mark: FileMark(length: boundary, inode: file.inode).sinkMark)
     }
 
     private func writeOut(to file: OpenFile, at end: inout Int) throws(WeirError) {
@@ -147,22 +191,84 @@ package actor FileSink: SinkConnector {
     /// Runs on the caller's thread: syncing a slow disk must not hold up writing.
     package nonisolated func flush() throws(WeirError) {
         guard let file = file.withLock({ $0 }) else { return }
-        guard file.descriptor.isStill(at: path) else {
-            throw WeirError(
-                .outputLost, .blocked, "\"\(path)\" was moved or removed while Weir wrote to it",
-                detail: "What was written since the last checkpoint is in the moved file only.",
-                hint: "To rotate it: weir stop, move the file, "
-                    + "weir position set \(pipeline) confirmed --yes, weir start.")
-        }
+        try checkLength(of: file)
         do throws(FileFailure) { try file.descriptor.sync() } catch { throw failed(error) }
     }
 
     /// Cuts off the part of a transaction at the end: it comes again, whole, and a file at rest
     /// shows no half of it.
-    package func close() {
+    package func close() async {
         let open = file.withLock { $0.take() }
-        guard let open, open.descriptor.isStill(at: path) else { return }
-        try? open.descriptor.truncate(to: boundary)
+        guard let open else { return }
+        if open.descriptor.isStill(at: path) {
+            // Never longer: a file that was cut meanwhile would end in NUL bytes.
+            if let size = try? open.descriptor.size(), size > boundary {
+                try? open.descriptor.truncate(to: boundary)
+            }
+        } else if open.descriptor.hasName() {
+            // Else the next start could not tell it from one that was removed.
+            try? await context.notes.set(noteKey, Self.moved(open.inode))
+        }
+    }
+
+    // MARK: A file that is moved, removed or cut
+
+    /// The file at the path: the one that is open or, once that was moved away, a new one.
+    private func current() async throws(WeirError) -> OpenFile {
+        guard let open = file.withLock({ $0 }) else {
+            throw WeirError(.bug, .bug, "file sink \"\(path)\" is written to before it was opened")
+        }
+        try checkLength(of: open)
+        // A transaction is never split over two files.
+        if length != boundary || open.descriptor.isStill(at: path) { return open }
+        do throws(FileFailure) {
+            try open.descriptor.sync()
+        } catch {
+            // What was accepted is not safe, and syncing it again would not say so.
+            let failure = failed(error)
+            throw WeirError(failure.code, .rewind, failure.message, hint: failure.hint)
+        }
+        let next = try openFile()
+        let size: Int
+        do throws(FileFailure) { size = try next.descriptor.size() } catch { throw failed(error) }
+        guard size == 0 else { throw another(size, than: length) }
+        if open.descriptor.hasName() {
+            context.log(.info, "\"\(path)\" was moved; a new file is begun in its place")
+        } else {
+            try await declareGap("was removed while Weir wrote to it", length: length)
+        }
+        do throws(FileFailure) { try FileDescriptor.syncDirectory(of: path) } catch {
+            throw failed(error)
+        }
+        try await context.notes.set(noteKey, Self.follows(next.inode, open.inode))
+        file.withLock { $0 = next }
+        length = 0
+        boundary = 0
+        return next
+    }
+
+    /// Writing behind the end of a file that was cut would fill the hole with NUL bytes.
+    private nonisolated func checkLength(of file: OpenFile) throws(WeirError) {
+        let end = file.end.load(ordering: .acquiring)
+        let size: Int
+        do throws(FileFailure) { size = try file.descriptor.size() } catch { throw failed(error) }
+        if size < end { throw shorter(size, than: end) }
+    }
+
+    private var noteKey: String { "file \(context.name)" }
+
+    private static func follows(_ inode: UInt64, _ former: UInt64?) -> String {
+        "\(inode) follows \(former ?? 0)"
+    }
+
+    private static func moved(_ inode: UInt64?) -> String { "\(inode ?? 0) was moved" }
+
+    private func declareGap(_ what: String, length: Int) async throws(WeirError) {
+        try await context.reports.declare(
+            DeclaredGap(
+                .outputLost, path,
+                "\"\(path)\" \(what); the \(length) bytes it had are not in the new file",
+                hint: "If it was only moved, nothing is missing: weir gap resolve."))
     }
 
     private nonisolated func failed(_ failure: FileFailure) -> WeirError {
@@ -172,18 +278,77 @@ package actor FileSink: SinkConnector {
                 + "write there.")
     }
 
-    private nonisolated func shorter(than kept: Int) -> WeirError {
+    private nonisolated func shorter(_ size: Int, than kept: Int) -> WeirError {
         WeirError(
-            .outputLost, .positionLost,
-            "\"\(path)\" is shorter than the \(kept) bytes the checkpoint counts on",
-            detail: "The file was moved, emptied or restored from a backup.",
-            hint: "Put it back, or go on at its present end: "
-                + "weir position set \(pipeline) confirmed --yes")
+            .outputLost, .blocked,
+            "\"\(path)\" has \(size) bytes of the \(kept) that Weir wrote to it",
+            detail:
+                "It was emptied or cut, as by logrotate's copytruncate, or restored from a backup.",
+            hint: "Put the lines back, or go on in a new file: " + moveAway)
+    }
+
+    private nonisolated func another(_ size: Int, than kept: Int) -> WeirError {
+        WeirError(
+            .outputLost, .blocked,
+            "\"\(path)\" is another file than the one Weir wrote to, and has \(size) bytes",
+            detail: "Weir wrote \(kept) bytes to the one before, and does not touch this one.",
+            hint: "Put the one before back, or go on in a new file: " + moveAway)
+    }
+
+    private nonisolated var moveAway: String {
+        "mv \(path.shellWord) \((path + ".old").shellWord); weir stop; weir start"
+    }
+}
+
+/// What the checkpoint keeps: the length, and which file it is the length of.
+private struct FileMark {
+    let length: Int
+    /// Nil in a mark of earlier versions.
+    let inode: UInt64?
+
+    init(length: Int, inode: UInt64?) {
+        self.length = length
+        self.inode = inode
+    }
+
+    /// A text that is no mark counts on more than any file has.
+    init(parsing text: String) {
+        let words = text.split(separator: " ")
+        length = words.first.flatMap { Int($0) } ?? .max
+        inode = words.count > 1 ? UInt64(words[1]) : nil
+    }
+
+    var sinkMark: SinkMark { SinkMark(inode.map { "\(length) \($0)" } ?? "\(length)") }
+}
+
+extension String {
+    /// As one word of a shell's command line.
+    fileprivate var shellWord: String {
+        let isPlain = utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "/"), UInt8(ascii: "."),
+                UInt8(ascii: "_"), UInt8(ascii: "-"):
+                true
+            default: false
+            }
+        }
+        return isPlain ? self : "'" + replacing("'", with: "'\\''") + "'"
     }
 }
 
 /// Shared by writes and syncs; closed when both have let go of it.
 private final class OpenFile: Sendable {
     let descriptor: FileDescriptor
-    init(_ descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+    let inode: UInt64
+    /// Made when it was opened.
+    let isNew: Bool
+    /// Behind the last write that succeeded whole: the file is never shorter, unless it was cut.
+    let end = Atomic(0)
+
+    init(_ descriptor: consuming FileDescriptor, isNew: Bool) throws(FileFailure) {
+        self.isNew = isNew
+        inode = try descriptor.inode()
+        self.descriptor = descriptor
+    }
 }

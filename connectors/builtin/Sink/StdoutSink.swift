@@ -56,6 +56,7 @@ package actor StdoutSink: SinkConnector {
         }
         try writeOut(&bytes)
         written = 0
+        buffer.shrink(to: Self.chunkBytes)
         return WriteOutcome(.durable, delivered: delivered, filtered: filtered, bytes: bytes)
     }
 

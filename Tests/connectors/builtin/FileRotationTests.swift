@@ -1,0 +1,200 @@
+import Foundation
+import Testing
+import WeirCore
+import WeirTesting
+
+@testable import WeirBuiltinSink
+
+/// What other hands do to the file: it is rotated without a line lost or doubled, and nothing that is
+/// missing goes unsaid.
+@Suite(.timeLimit(.minutes(1))) struct FileRotationTests {
+    private let bench: FileBench
+    private let moved: String
+    init() throws {
+        bench = try FileBench()
+        moved = bench.folder.file("changes.1")
+    }
+
+    private func move() throws {
+        try FileManager.default.moveItem(atPath: bench.path, toPath: moved)
+    }
+
+    private func movedIDs() throws -> [String] {
+        try ids(ofLines: String(contentsOfFile: moved, encoding: .utf8))
+    }
+
+    private func opened(at mark: SinkMark? = nil) async throws -> FileSink {
+        let sink = try bench.make()
+        _ = try await sink.open(at: mark)
+        return sink
+    }
+
+    // MARK: Moved
+
+    @Test(arguments: [false, true])
+    func aFileThatIsMovedIsContinuedInANewOne(hasEmptySuccessor: Bool) async throws {
+        let sink = try await opened()
+        _ = try await sink.write([SampleBatch.transaction(16, count: 2)])
+        try move()
+        // As logrotate's "create" leaves it.
+        if hasEmptySuccessor { try bench.folder.write("", to: "changes.jsonl") }
+        let outcome = try await sink.write([SampleBatch.transaction(24, count: 1)])
+        try sink.flush()
+        await sink.close()
+        #expect(try movedIDs() == ["16/0", "16/1"])
+        #expect(try bench.ids() == ["24/0"])
+        #expect(bench.reports.gaps.isEmpty)
+        // The next life goes on in the new file.
+        let next = try await opened(at: outcome.mark)
+        _ = try await next.write([SampleBatch.transaction(32, count: 1)])
+        await next.close()
+        #expect(try bench.ids() == ["24/0", "32/0"])
+    }
+
+    @Test func aTransactionIsNotSplitOverTwoFiles() async throws {
+        let sink = try await opened()
+        _ = try await sink.write([SampleBatch.part(of: 16, 0..<2, isLast: false)])
+        try move()
+        _ = try await sink.write([SampleBatch.part(of: 16, 2..<4, isLast: true)])
+        _ = try await sink.write([SampleBatch.transaction(24, count: 1)])
+        await sink.close()
+        #expect(try movedIDs() == ["16/0", "16/1", "16/2", "16/3"])
+        #expect(try bench.ids() == ["24/0"])
+    }
+
+    /// The checkpoint still tells of the file that was moved when the daemon is killed.
+    @Test func aCrashRightAfterTheRotationIsNoStop() async throws {
+        let stored = try await {
+            // Let go of without a close.
+            let killed = try await opened()
+            let stored = try await killed.write([SampleBatch.transaction(16, count: 1)])
+            try move()
+            _ = try await killed.write([SampleBatch.transaction(24, count: 1)])
+            return stored
+        }()
+        let next = try await opened(at: stored.mark)
+        #expect(try bench.text() == "", "what follows the checkpoint comes again")
+        _ = try await next.write([SampleBatch.transaction(24, count: 1)])
+        await next.close()
+        #expect(try movedIDs() == ["16/0"])
+        #expect(try bench.ids() == ["24/0"])
+        #expect(bench.reports.gaps.isEmpty)
+    }
+
+    @Test func aFileMovedWhileNothingWasWrittenIsNoGapAtTheNextStart() async throws {
+        let first = try await opened()
+        let stored = try await first.write([SampleBatch.transaction(16, count: 1)])
+        try first.flush()
+        try move()
+        await first.close()
+        let next = try await opened(at: stored.mark)
+        _ = try await next.write([SampleBatch.transaction(24, count: 1)])
+        await next.close()
+        #expect(try bench.ids() == ["24/0"])
+        #expect(bench.reports.gaps.isEmpty)
+    }
+
+    // MARK: Removed
+
+    @Test func aFileThatIsRemovedWhileItIsWrittenIsADeclaredGap() async throws {
+        let sink = try await opened()
+        _ = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        try FileManager.default.removeItem(atPath: bench.path)
+        _ = try await sink.write([SampleBatch.transaction(24, count: 1)])
+        await sink.close()
+        #expect(try bench.ids() == ["24/0"])
+        #expect(bench.reports.gaps.map(\.code.name) == ["file.lost"])
+        #expect(bench.reports.gaps.first?.message.contains("was removed while") == true)
+    }
+
+    @Test(arguments: ["moved", "removed"])
+    func aFileThatIsGoneAtAStartIsADeclaredGap(how: String) async throws {
+        let first = try await opened()
+        let stored = try await first.write([SampleBatch.transaction(16, count: 1)])
+        await first.close()
+        if how == "moved" {
+            try move()
+        } else {
+            try FileManager.default.removeItem(atPath: bench.path)
+        }
+        let next = try await opened(at: stored.mark)
+        _ = try await next.write([SampleBatch.transaction(24, count: 1)])
+        await next.close()
+        #expect(try bench.ids() == ["24/0"])
+        let gap = try #require(bench.reports.gaps.first)
+        #expect(gap.code.name == "file.lost" && gap.subject == bench.path)
+        #expect(gap.message.contains("moved or removed while Weir was stopped"))
+    }
+
+    // MARK: Emptied, cut, replaced
+
+    @Test(arguments: [0, 10])
+    func aFileThatIsCutWhileItIsWrittenStopsAndIsLeftAsItIs(length: Int) async throws {
+        let sink = try await opened()
+        let stored = try await sink.write([SampleBatch.transaction(16, count: 3)])
+        try cut(to: length)
+        for _ in 0..<2 {
+            let error = await failure {
+                _ = try await sink.write([SampleBatch.transaction(24, count: 1)])
+            }
+            #expect(error?.code.name == "file.lost" && error?.disposition == .blocked)
+            let flushing = await failure { try sink.flush() }
+            #expect(flushing?.code.name == "file.lost" && flushing?.disposition == .blocked)
+        }
+        await sink.close()
+        #expect(try bench.size() == length, "neither NUL bytes nor lines")
+        // The same at the next start, and what the hint says gets it going.
+        let error = await failure { _ = try await opened(at: stored.mark) }
+        #expect(error?.code.name == "file.lost" && error?.disposition == .blocked)
+        #expect(error?.message.contains("has \(length) bytes of the") == true)
+        #expect(error?.hint?.contains("mv \(bench.path) \(bench.path).old") == true)
+        try move()
+        let next = try await opened(at: stored.mark)
+        _ = try await next.write([SampleBatch.transaction(24, count: 1)])
+        await next.close()
+        #expect(try bench.ids() == ["24/0"])
+        #expect(bench.reports.gaps.count == 1)
+    }
+
+    @Test(arguments: [false, true])
+    func anotherFileInItsPlaceIsNotTouched(whileRunning: Bool) async throws {
+        let sink = try await opened()
+        let stored = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        if !whileRunning { await sink.close() }
+        try move()
+        let precious = String(repeating: "precious", count: 500)
+        try bench.folder.write(precious, to: "changes.jsonl")
+        let error = await failure {
+            if whileRunning {
+                _ = try await sink.write([SampleBatch.transaction(24, count: 1)])
+            } else {
+                _ = try await opened(at: stored.mark)
+            }
+        }
+        #expect(error?.code.name == "file.lost" && error?.disposition == .blocked)
+        #expect(error?.message.contains("is another file") == true)
+        await sink.close()
+        #expect(try bench.text() == precious)
+    }
+
+    /// A folder that moved to another disk.
+    @Test func aCopyOfTheFileIsContinued() async throws {
+        let first = try await opened()
+        let stored = try await first.write([SampleBatch.transaction(16, count: 1)])
+        await first.close()
+        let bytes = try bench.text()
+        try move()
+        try bench.folder.write(bytes, to: "changes.jsonl")
+        let next = try await opened(at: stored.mark)
+        _ = try await next.write([SampleBatch.transaction(24, count: 1)])
+        await next.close()
+        #expect(try bench.ids() == ["16/0", "24/0"])
+        #expect(bench.reports.gaps.isEmpty)
+    }
+
+    private func cut(to length: Int) throws {
+        let file = try #require(FileHandle(forWritingAtPath: bench.path))
+        try file.truncate(atOffset: UInt64(length))
+        try file.close()
+    }
+}
