@@ -97,6 +97,14 @@ struct CacheEncoder: ~Copyable {
 
     init(_ config: RedisSinkConfig) { self.config = config }
 
+    /// Gives back the memory that one huge row had asked for.
+    mutating func shrink() {
+        value.removeAll()
+        side.removeAll()
+        value.shrink(to: ScriptCall.bytesMax)
+        side.shrink(to: ScriptCall.bytesMax)
+    }
+
     // MARK: Batches
 
     private mutating func prepare(_ tables: [TableSchema]) throws(WeirError) {

@@ -86,6 +86,13 @@ extension ErrorCode {
         "redis.scripts_gone",
         meaning: "The server forgot the sink's scripts, as after SCRIPT FLUSH.",
         remedy: "Nothing: Weir loads them again.")
+    static let redisTooLarge = ErrorCode(
+        "redis.value_too_large",
+        meaning: "The server does not take a value of this size, or ended the connection again and "
+            + "again while it was sent this row alone. Rows before it are written; later ones wait.",
+        remedy:
+            "Raise the server's limit (CONFIG SET proto-max-bulk-len BYTES; a proxy has its own), "
+            + "or leave the large column out with \"columns\", then weir stop, weir start.")
     static let redisCommand = ErrorCode(
         "redis.command_failed",
         meaning: "Redis refused a command for a reason Weir has no rule for.",
@@ -99,7 +106,7 @@ extension ErrorCode {
         redisConnection, redisTimeout, redisTLS, redisAuthentication, redisPermission,
         redisOutOfMemory, redisReadOnly, redisNotReady, redisPersistence, redisReplicas,
         redisCluster, redisVersion, redisDataLost, redisOtherWriter, redisKeyUnknown,
-        redisNoRowReader, redisScriptsGone, redisCommand, redisProtocol,
+        redisNoRowReader, redisScriptsGone, redisTooLarge, redisCommand, redisProtocol,
     ]
 }
 

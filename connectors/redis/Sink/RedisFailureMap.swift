@@ -26,6 +26,9 @@ struct RedisFailureMap {
     ///     ERR Error running script (call to f_…): @user_script:4: @user_script: 4: -OOM command …
     private static func inner(_ code: String, _ message: String) -> String {
         guard code == "ERR" else { return code }
+        // Of a command it cannot read, such as one with a longer string than it takes; it then ends
+        // the connection.
+        if message.hasPrefix("ERR Protocol error") { return "PROTOCOL" }
         if message.hasPrefix("ERR The user executing the script can't") { return "NOPERM" }
         guard message.hasPrefix("ERR Error running script") else { return code }
         let quoted = message.split(separator: " ").first { word in
@@ -48,6 +51,7 @@ struct RedisFailureMap {
                 "ACL SETUSER \(user ?? "default") +@read +@write +@scripting +@connection +info "
                 + "+publish and the key patterns of the sink; see connectors/redis/README.md."
             return error
+        case "PROTOCOL": return make(.redisTooLarge, failure, work)
         case "MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN":
             return make(
                 .redisCluster, failure, work,

@@ -19,6 +19,8 @@ package actor RedisSink: SinkConnector {
     private var random = XorShift(seed: UInt64.random(in: 1...UInt64.max))
     var call = ScriptCall()
     private var link: RedisLink?
+    /// Rows go one by one, because of one that the server does not take.
+    var isolation = RowIsolation()
     private var rowReader: (any RowReader)?
 
     /// The newest change delivered, or where the checkpoint stood at the start.
@@ -73,6 +75,7 @@ package actor RedisSink: SinkConnector {
             let link = try await ready()
             return SinkMark(CacheMarker(boundary, run: link.run).text)
         } catch {
+            _ = isolation.shouldBegin(after: error.code, wasOpen: self.link != nil)
             abandon()
             throw error
         }
@@ -211,8 +214,10 @@ package actor RedisSink: SinkConnector {
         do throws(WeirError) {
             return try await deliver(batches)
         } catch {
+            let wasOpen = link != nil
             abandon()
-            guard error.code == .redisScriptsGone else { throw error }
+            let isAlone = isolation.shouldBegin(after: error.code, wasOpen: wasOpen)
+            guard error.code == .redisScriptsGone || isAlone else { throw error }
         }
         // A new connection loads them again; versions make the second try harmless.
         do throws(WeirError) {
@@ -258,6 +263,7 @@ package actor RedisSink: SinkConnector {
         bytes = link.sentBytes - before
         delivered = max(delivered, newest)
         self.boundary = boundary
+        isolation.end()
         return WriteOutcome(
             .durable, delivered: counts.delivered, filtered: counts.filtered, late: counts.late,
             bytes: bytes,
@@ -328,14 +334,24 @@ package actor RedisSink: SinkConnector {
         _ batch: EventBatch, _ range: Range<Int>, _ versions: CacheEncoder.Versions,
         _ counts: inout CacheEncoder.Counts, _ link: RedisLink
     ) async throws(WeirError) {
+        if isolation.isOn, range.count > 1 {
+            for index in range {
+                try await send(batch, index..<(index + 1), versions, &counts, link)
+            }
+            return
+        }
+        defer { encoder.shrink() }
         var range = range
         while !range.isEmpty {
             switch try encoder.encode(
                 batch, range, versions, countMax: link.keysPerCall, into: &call,
                 parts: &link.parts, counts: &counts)
             {
-            case .end: return
+            case .end:
+                if isolation.isOn { try await submitAlone(batch, range.lowerBound, link) }
+                return
             case .full(let next):
+                if isolation.isOn { try await submitAlone(batch, range.lowerBound, link) }
                 try await submit(link)
                 range = next..<range.upperBound
             case .truncate(let next):

@@ -1,4 +1,5 @@
 import NIOCore
+import WeirCore
 import WeirJSON
 import WeirRedisClient
 
@@ -10,6 +11,8 @@ struct ScriptCall: ~Copyable {
     private var sides = JSONWriter(capacity: 16 << 10)
     private var arguments = JSONWriter(capacity: 128 << 10)
     private var argumentCount = 0
+    /// Where the last key lies in `keys`.
+    private var lastKey = 0..<0
 
     /// Redis does nothing else while a script runs: so many rows take about half a millisecond.
     /// Lua could unpack some 8,000.
@@ -24,8 +27,25 @@ struct ScriptCall: ~Copyable {
 
     var isEmpty: Bool { count == 0 }
 
+    /// Of keys and arguments.
+    var byteCount: Int { keys.count + sides.count + arguments.count }
+
+    /// The key appended last, cut to what a message may hold.
+    var lastKeyText: String {
+        let shown = lastKey.prefix(Self.shownBytes)
+        let text = unsafe keys.withBytes { bytes in
+            unsafe String(
+                decoding: UnsafeRawBufferPointer(rebasing: bytes[shown]), as: UTF8.self)
+        }
+        return ForeignText.visible(text) + (shown.count < lastKey.count ? "…" : "")
+    }
+
+    private static let shownBytes = 200
+
     mutating func append(key: UnsafeRawBufferPointer, side: UnsafeRawBufferPointer) {
         unsafe keys.appendBulk(key)
+        let end = keys.count - 2
+        lastKey = end - key.count..<end
         unsafe sides.appendBulk(side)
         count += 1
     }
@@ -90,11 +110,15 @@ struct ScriptCall: ~Copyable {
     }
 
     mutating func removeAll() {
+        lastKey = 0..<0
         keys.removeAll()
         sides.removeAll()
         arguments.removeAll()
         argumentCount = 0
         count = 0
+        keys.shrink(to: Self.bytesMax)
+        sides.shrink(to: Self.bytesMax)
+        arguments.shrink(to: Self.bytesMax)
     }
 }
 
