@@ -247,7 +247,7 @@ extension ConfigChecker {
                 isComplete = false
                 continue
             }
-            let output = pair.output == nil ? column : pair.name
+            let output = pair.output == nil ? PathText.name(column) : pair.name
             if !outputs.insert(output).inserted {
                 log.error(
                     ConfigErrorCode.invalidValue, "column \(quoted(output)) is listed twice",

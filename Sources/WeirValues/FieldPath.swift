@@ -4,19 +4,26 @@ package import WeirCore
 /// `attributes.color` or `variants.0.stock`; in a collection a value of the document by its path,
 /// such as `_id` or `name.en`, or `$` for the document itself.
 ///
-/// A part of a path names a member of an object, or an element of an array by its index from 0.
+/// A part of a path names a member of an object, or an element of an array by its index from 0. A
+/// part in double quotes may hold dots: `"price.usd"`.
 /// What a path leads to may differ from row to row: where there is no such member, where the array
 /// is shorter, or where the path goes on inside of a text, a number or an array without an index,
 /// there is nothing. An object or an array where a single value was expected is a value too, and is
 /// rendered as JSON.
 package struct FieldPath: Sendable, Hashable, CustomStringConvertible {
     package let text: String
+    /// The names along it.
+    private let parts: [String]
 
-    /// Nil when the text is empty.
+    /// Nil when the text is empty, or a quote in it is not closed.
     package init?(_ text: String) {
-        if text.isEmpty { return nil }
+        guard let parts = PathText.parts(text) else { return nil }
         self.text = text
+        self.parts = parts
     }
+
+    /// As MongoDB names what an update changed: without quotes.
+    package var dotted: String { parts.joined(separator: ".") }
 
     package var description: String { text }
 
@@ -30,15 +37,19 @@ package struct FieldPath: Sendable, Hashable, CustomStringConvertible {
         if let column = schema.columns.firstIndex(where: { $0.name == text }) {
             return FieldReference(column: column, of: schema, options: options)
         }
-        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         if schema.isCollection {
             return FieldReference(
                 column: 0, path: parts.map { Array($0.utf8) }, of: schema, options: options)
         }
-        for count in stride(from: parts.count - 1, to: 0, by: -1) {
+        for count in stride(from: parts.count, to: 0, by: -1) {
             let name = parts[..<count].joined(separator: ".")
-            if let column = schema.columns.firstIndex(where: { $0.name == name }),
-                schema.columns[column].type.valueClass == .json,
+            guard let column = schema.columns.firstIndex(where: { $0.name == name }) else {
+                continue
+            }
+            if count == parts.count {
+                return FieldReference(column: column, of: schema, options: options)
+            }
+            if schema.columns[column].type.valueClass == .json,
                 schema.columns[column].type.array == .scalar
             {
                 return FieldReference(
@@ -47,6 +58,17 @@ package struct FieldPath: Sendable, Hashable, CustomStringConvertible {
             }
         }
         return nil
+    }
+}
+
+extension [ColumnChoice] {
+    /// - Throws: at the field "columns", for a source that is no column and no path.
+    package func checkPaths() throws(ConfigIssue) {
+        for choice in self where FieldPath(choice.source) == nil {
+            throw ConfigIssue(
+                field: "columns",
+                "\(choice.source) is no column and no path: a quote in it is not closed")
+        }
     }
 }
 

@@ -25,6 +25,41 @@ struct DocumentPathTests {
         }
     }
 
+    /// MongoDB 5.0 stores names with dots, beside members that a path of that text leads to.
+    @Test(arguments: [
+        ("price.usd", "7"), (#""price.usd""#, "5"), (#"totals."net.eur""#, "3"),
+        (#"totals."net.eur".x"#, nil), (#""a""b""#, "quote"), (#"a"b"#, "quote"),
+    ])
+    func aNameThatHoldsADotStandsInQuotes(path: String, text: String?) throws {
+        let document = bson([
+            ("price.usd", .int32(5)), ("price", .document([("usd", .int32(7))])),
+            ("totals", .document([("net.eur", .int32(3))])), (#"a"b"#, "quote"),
+        ])
+        let found = try #require(rendered(path, .document(document)))
+        #expect((found.outcome == .written ? found.text : nil) == text)
+    }
+
+    @Test(arguments: [#"""#, #""a"#, #""a"b"#, #"x."a"#, ""])
+    func aQuoteThatIsNotClosedIsNoPath(text: String) throws {
+        #expect(FieldPath(text) == nil)
+        if !text.isEmpty {
+            #expect(throws: ConfigIssue.self) { try KeyTemplate("k:{\(text)}") }
+            #expect(throws: ConfigIssue.self) {
+                try [ColumnChoice(output: "a", source: text)].checkPaths()
+            }
+        }
+    }
+
+    @Test func aColumnWithADotIsFoundWithAndWithoutQuotes() throws {
+        let table = TableSchema.test(
+            [("a.b", .text), ("a", .jsonb), ("m.n", .jsonb)], key: [0])
+        func place(_ text: String) -> FieldReference? { FieldPath(text)?.resolve(in: table) }
+        #expect(place("a.b")?.column == 0 && place(#""a.b""#)?.column == 0)
+        #expect(place("a.c")?.column == 1)
+        #expect(place(#""m.n".x"#) == place("m.n.x") && place("m.n.x")?.column == 2)
+        #expect(place(#""m.n".x"#) != place(#"m."n.x""#) || place(#"m."n.x""#) == nil)
+    }
+
     @Test func aPlaceIsTheSameHoweverItIsShown() throws {
         let path = try #require(FieldPath("_id.region")?.resolve(in: .articles))
         let plain = try #require(

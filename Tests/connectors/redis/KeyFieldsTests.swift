@@ -41,6 +41,8 @@ struct KeyFieldsTests {
         ("v:{variants.0.sku}", "variants.1.sku", false), ("{{{a}}}:{b}", "a", true),
         ("{{{a}}}:{b}", "b", true), ("{{x}}{b}", "x", false),
         ("x{{y{a}}}", "a", true), ("x{{y{a}}}", "y", false), ("w:{$}", "anything", true),
+        (#"p:{"price.usd"}"#, "price.usd", true), (#"p:{"price.usd"}"#, "price", true),
+        (#"p:{"price.usd"}"#, "price.eur", false),
         ("ကု:{ကုဒ်}", "ကုဒ်", true), ("ကု:{ကုဒ်}", "ကု", false),
     ])
     func names(template: String, name: String, expected: Bool) throws {

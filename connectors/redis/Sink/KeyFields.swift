@@ -3,7 +3,7 @@ import WeirValues
 
 /// The fields that a key template names, held against what the source says an update changed.
 struct KeyFields: Sendable {
-    /// As the template writes them, such as `tenant_id` or `name.en`.
+    /// As MongoDB names them, such as `tenant_id` or `name.en`.
     private let paths: [[UInt8]]
     /// One of them is the whole document.
     private let isWhole: Bool
@@ -24,7 +24,8 @@ struct KeyFields: Sendable {
                 continue
             }
             guard let end = rest.firstIndex(of: UInt8(ascii: "}")) else { break }
-            paths.append(Array(rest[..<end]))
+            let text = String(decoding: rest[..<end], as: UTF8.self)
+            paths.append(Array((FieldPath(text)?.dotted ?? text).utf8))
             index = end + 1
         }
         self.paths = paths

@@ -81,7 +81,8 @@ package struct RedisSinkConfig: ConnectorConfig {
                 required: true, example: #""shop:product:{id}""#),
             ConfigField(
                 "value", .string,
-                "For string: the column, or path in a JSON column or a document, to store.",
+                "For string: the column, or path in a JSON column or a document, to store. A name that "
+                    + "holds a dot stands in double quotes.",
                 example: #""stock""#),
             ConfigField(
                 "columns", .columns,
@@ -212,6 +213,7 @@ package struct RedisSinkConfig: ConnectorConfig {
             throw ConfigIssue(
                 field: "columns", "\"columns\" belongs to \"write\": \"json\" or \"hash\"")
         }
+        try columns.checkPaths()
         return columns
     }
 
