@@ -14,6 +14,7 @@ extension LineEncoder {
         _ batch: BatchView,
         into writer: inout JSONWriter
     ) {
+        let start = writer.count
         rows.begin(table.projection)
         if event.commitMicros != Event.noTime {
             writer.append(date: event.commitMicros / 1000, keepsZeros: true)
@@ -41,6 +42,36 @@ extension LineEncoder {
         if event.has(Event.rowGone) { writer.append(" gone") }
         if event.has(Event.dropped) { writer.append(" dropped") }
         writer.append(UInt8(ascii: "\n"))
+        writer.escapeForTerminal(from: start)
+    }
+}
+
+extension JSONWriter {
+    /// Replaces what acts on a terminal, in the lines of JSON appended since `start`, by JSON's own
+    /// escapes: control characters of both sets and what changes the direction of text. A reader of
+    /// JSON gets the same values. Complexity: O(bytes), and a copy where any is no plain ASCII.
+    package mutating func escapeForTerminal(from start: Int) {
+        let isPlain = unsafe withBytes { bytes in
+            unsafe bytes[start...].allSatisfy { byte in
+                (0x20..<0x7F).contains(byte) || byte == UInt8(ascii: "\n")
+            }
+        }
+        if isPlain { return }
+        let text = unsafe withBytes { bytes in
+            unsafe String(
+                decoding: UnsafeRawBufferPointer(rebasing: bytes[start...]), as: UTF8.self)
+        }
+        truncate(to: start)
+        for scalar in text.unicodeScalars {
+            if scalar != "\n", ForeignText.acts(scalar) {
+                for unit in UTF16.encode(scalar) ?? .init() {
+                    append(#"\u"#)
+                    appendHex(UInt64(unit), digits: 4, uppercase: false)
+                }
+            } else {
+                for byte in UTF8.encode(scalar) ?? .init() { append(byte) }
+            }
+        }
     }
 }
 

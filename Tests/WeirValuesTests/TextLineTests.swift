@@ -1,5 +1,6 @@
 import Testing
 import WeirCore
+import WeirJSON
 
 @testable import WeirValues
 
@@ -23,5 +24,28 @@ import WeirCore
         #expect(made.count == 1)
         #expect(made[0].utf8.allSatisfy { $0 >= 0x20 })
         #expect(made[0].contains(#"t\n\u001b[2J"#))
+    }
+
+    /// In a value: escape, DEL, C1, a change of direction, a tag beyond 16 bits; letters stay.
+    @Test func noValueCommandsATerminal() throws {
+        let acting = "\u{1B}[31m\u{7F}\u{9B}2J\u{202E}\u{2028}\u{E0041}"
+        let schema = TableSchema.test([("id", .text), ("doc", .jsonb)], key: [0])
+        let made = try lines(
+            .text, .insert, schema,
+            after: [.text("စကား" + acting), .text(#"{"a":"\#(acting.dropFirst(5))"}"#)])
+        #expect(made.count == 1)
+        #expect(!made[0].unicodeScalars.contains(where: ForeignText.acts))
+        let escaped = #"\u001b[31m\u007f\u009b2J\u202e\u2028\udb40\udc41"#
+        #expect(made[0].contains("စကား" + escaped), "\(made[0])")
+        #expect(made[0].contains(#"{"a":"\#(escaped.dropFirst(10))"}"#), "\(made[0])")
+    }
+
+    @Test func onATerminalJSONKeepsItsValues() throws {
+        var writer = JSONWriter()
+        writer.append(string: "before\u{9B}\n")
+        let start = writer.count
+        writer.append(string: "{\"a\":\"\u{9B}\u{202E}é\"}\n")
+        writer.escapeForTerminal(from: start)
+        #expect(writer.text == "before\u{9B}\n" + #"{"a":"\u009b\u202eé"}"# + "\n")
     }
 }

@@ -29,6 +29,8 @@ package actor StdoutSink: SinkConnector {
     private static let chunkBytes = 256 << 10
 
     private let descriptor: Int32
+    /// Values must not command it.
+    private let isTerminal: Bool
 
     package init(_ config: Config, _ context: ConnectorContext) {
         self.init(config, context, descriptor: STDOUT_FILENO)
@@ -37,6 +39,7 @@ package actor StdoutSink: SinkConnector {
     /// - Parameter descriptor: borrowed; written to in the place of standard output.
     package init(_ config: Config, _ context: ConnectorContext, descriptor: Int32) {
         self.descriptor = descriptor
+        isTerminal = isatty(descriptor) == 1
         executor = context.executor
         encoder = config.lines.makeEncoder()
     }
@@ -49,7 +52,9 @@ package actor StdoutSink: SinkConnector {
         var filtered = 0
         var bytes = 0
         for batch in batches {
+            let start = buffer.count
             let counts = try encoder.encode(batch, into: &buffer)
+            if isTerminal { buffer.escapeForTerminal(from: start) }
             delivered += counts.delivered
             filtered += counts.filtered
             if buffer.count >= Self.chunkBytes { try writeOut(&bytes) }
