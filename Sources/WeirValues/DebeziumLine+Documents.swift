@@ -40,7 +40,7 @@ extension LineConstants {
 }
 
 extension LineEncoder {
-    /// Appends the record Debezium would send. A delete is followed by a tombstone, `null`.
+    /// Appends the record Debezium would send. A delete may be followed by a tombstone, `null`.
     mutating func appendDebeziumLines(
         ofDocument event: Event,
         _ table: borrowing CompiledTable,
@@ -62,7 +62,7 @@ extension LineEncoder {
         writer.append(#"","#)
         clock.appendFirst(to: &writer)
         writer.append(",\"transaction\":null}\n")
-        if event.operation == .delete { writer.append("null\n") }
+        if event.operation == .delete { appendTombstone(to: &writer) }
     }
 
     /// Appends a document as a string of JSON, or null.

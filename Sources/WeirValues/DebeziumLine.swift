@@ -46,8 +46,9 @@ extension LineConstants {
 }
 
 extension LineEncoder {
-    /// Appends the records Debezium would send. A delete is followed by a tombstone, `null`; an
-    /// update of the key is a delete, a tombstone and a create.
+    /// Appends the records Debezium would send; an update of the key is a delete and a create. A
+    /// delete may be followed by a tombstone, `null`: for Kafka it is a record of its own that lets
+    /// a compacted topic forget the key, in a file it is a line that says nothing.
     mutating func appendDebeziumLines(
         _ event: Event,
         _ table: borrowing CompiledTable,
@@ -63,7 +64,7 @@ extension LineEncoder {
             appendRecord("r", event, before: .empty, after: event.after, table, batch, &writer)
         case .update where event.has(Event.keyChanged):
             appendRecord("d", event, before: event.before, after: .empty, table, batch, &writer)
-            writer.append("null\n")
+            appendTombstone(to: &writer)
             appendRecord("c", event, before: .empty, after: event.after, table, batch, &writer)
         case .update:
             appendRecord(
@@ -77,12 +78,16 @@ extension LineEncoder {
             )
         case .delete:
             appendRecord("d", event, before: event.before, after: .empty, table, batch, &writer)
-            writer.append("null\n")
+            appendTombstone(to: &writer)
         case .truncate:
             appendRecord("t", event, before: .empty, after: .empty, table, batch, &writer)
         case .message:
             appendMessageRecord(event, table, batch, &writer)
         }
+    }
+
+    func appendTombstone(to writer: inout JSONWriter) {
+        if tombstones { writer.append("null\n") }
     }
 
     private mutating func appendRecord(

@@ -25,6 +25,8 @@ package struct LineEncoder: ~Copyable {
     private let routing: Routing
     private let columns: [ColumnChoice]?
     let options: ValueOptions
+    /// `debezium` writes a line `null` behind each delete.
+    let tombstones: Bool
 
     private var compiled = SchemaCache<CompiledTable>()
     var rows = RowWriter()
@@ -41,14 +43,17 @@ package struct LineEncoder: ~Copyable {
     ///   - sourceKind: the source's type, `postgres` or `mongodb`.
     ///   - columns: the columns or paths to show and their names; nil for all. Keys are not
     ///     affected.
+    ///   - tombstones: for `debezium`, a line `null` behind each delete.
     package init(
         format: LineFormat,
         sourceKind: String,
         sourceName: String,
         routing: Routing,
         columns: [ColumnChoice]? = nil,
-        options: ValueOptions = ValueOptions()
+        options: ValueOptions = ValueOptions(),
+        tombstones: Bool = false
     ) {
+        self.tombstones = tombstones
         self.format = format
         self.sourceKind = sourceKind
         self.sourceName = sourceName

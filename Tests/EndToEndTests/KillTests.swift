@@ -92,7 +92,7 @@ extension EndToEnd {
                     "lines": { "type": "file", "path": "\(folder.file("\(name).lines"))" },
                     "debezium": {
                       "type": "file", "path": "\(folder.file("\(name).debezium"))",
-                      "format": "debezium"
+                      "format": "debezium", "tombstones": true
                     }
                   }
                 }

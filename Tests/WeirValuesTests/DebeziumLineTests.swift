@@ -72,6 +72,19 @@ struct DebeziumLineTests {
         )
     }
 
+    @Test func withoutTombstonesADeleteIsOneLine() throws {
+        var batch = TestBatch()
+        batch.add(.delete, .orders, before: row)
+        batch.add(
+            .update, .orders, flags: Event.keyChanged | Event.beforeIsKey,
+            before: ["6", .unchanged, .unchanged, .unchanged], after: row)
+        #expect(
+            try lines(.debezium, batch.seal(), tombstones: false) == [
+                record("d", before: rowJSON), record("d", before: #"{"id":6}"#),
+                record("c", after: rowJSON),
+            ])
+    }
+
     @Test func aKeyChangeIsADeleteATombstoneAndACreate() throws {
         #expect(
             try lines(

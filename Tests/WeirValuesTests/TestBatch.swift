@@ -144,7 +144,8 @@ func lines(
     kind: String = "postgres",
     routing: Routing = Routing(),
     columns: [ColumnChoice]? = nil,
-    options: ValueOptions = ValueOptions()
+    options: ValueOptions = ValueOptions(),
+    tombstones: Bool = true
 ) throws -> [String] {
     var encoder = LineEncoder(
         format: format,
@@ -152,7 +153,8 @@ func lines(
         sourceName: "shop",
         routing: routing,
         columns: columns,
-        options: options
+        options: options,
+        tombstones: tombstones
     )
     var writer = JSONWriter()
     let counts = try encoder.encode(batch, into: &writer)

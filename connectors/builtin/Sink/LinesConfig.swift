@@ -7,6 +7,7 @@ struct LinesConfig: Sendable {
     let routing: Routing
     let columns: [ColumnChoice]?
     let options: ValueOptions
+    let tombstones: Bool
     let pipeline: String
     let sourceType: String
 
@@ -20,14 +21,26 @@ struct LinesConfig: Sendable {
             ConfigField(
                 "columns", .columns,
                 "The columns to show: a list, or an object from output name to source column or "
-                    + "path. Without it, all of them, or the whole document.",
+                    + "path. A name that holds a dot stands in double quotes. Without it, all of "
+                    + "them, or the whole document.",
                 example: #"["id", "name"]"#),
+            ConfigField(
+                "tombstones", .boolean,
+                "For debezium: whether a line null follows each delete, as Debezium sends a tombstone "
+                    + "to Kafka.",
+                default: "false"),
         ] + ValueOptions.fields + Routing.fields
 
     init(_ scope: ConfigScope) throws(ConfigIssue) {
         format = LineFormat(rawValue: scope.values.string("format") ?? "") ?? .weir
         columns = scope.values.columns("columns")
+        try columns?.checkPaths()
         options = ValueOptions(scope.values)
+        tombstones = scope.values.boolean("tombstones") ?? false
+        if tombstones, format != .debezium {
+            throw ConfigIssue(
+                field: "tombstones", "\"tombstones\" belongs to \"format\": \"debezium\"")
+        }
         pipeline = scope.pipeline
         sourceType = scope.sourceType
         var routing = try Routing(scope)
@@ -51,6 +64,6 @@ struct LinesConfig: Sendable {
     func makeEncoder() -> LineEncoder {
         LineEncoder(
             format: format, sourceKind: sourceType, sourceName: pipeline, routing: routing,
-            columns: columns, options: options)
+            columns: columns, options: options, tombstones: tombstones)
     }
 }
