@@ -54,11 +54,20 @@ struct SetWriter: ~Copyable {
                 return
             }
             try Self.truncate(&truncated, session)
-            let index = indexes[plan.number] ?? groups.count
-            if index == groups.count {
-                indexes[plan.number] = index
+            if indexes[plan.number] == nil {
+                // Deletes of all groups come before their inserts. Of one target that holds within
+                // a group only, so another shape of its table begins anew.
+                if groups.contains(where: { $0.plan.target.name == plan.target.name }) {
+                    if case .needsOrder = try write(groups, chunk, session) {
+                        outcome = .needsOrder
+                    }
+                    groups = []
+                    indexes = [:]
+                }
+                indexes[plan.number] = groups.count
                 groups.append(Group(plan: plan, isCopied: merged[plan.number] == nil))
             }
+            let index = indexes[plan.number] ?? 0
             groups[index].places.append(place)
             if event.operation != .insert { groups[index].isCopied = false }
         }

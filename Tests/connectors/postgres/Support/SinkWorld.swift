@@ -49,6 +49,8 @@ struct SinkWorld {
     private let cascades: Bool
     private var changes: [Change] = []
     private var count = 0
+    /// How often the shape of `slots` has changed.
+    private var shapes = 0
 
     init(cascades: Bool) { self.cascades = cascades }
 
@@ -178,20 +180,33 @@ struct SinkWorld {
 
     // MARK: Slots
 
+    /// Its shape now: the columns change places, as if one had been dropped and added again.
+    private var slotsNow: TableSchema {
+        shapes % 2 == 0
+            ? .test("slots", version: UInt32(10 + shapes), ["id int4", "rank int4"], key: [0])
+            : .test("slots", version: UInt32(10 + shapes), ["rank int4", "id int4"], key: [1])
+    }
+
+    private func slot(_ id: Int, _ rank: Int?) -> [Field] {
+        let row = [Field("\(id)"), rank.map { Field("\($0)") } ?? .null]
+        return shapes % 2 == 0 ? row : row.reversed()
+    }
+
     private mutating func changeSlot(_ random: inout SeededGenerator) {
+        if random.below(6) == 0 { shapes += 1 }
         let id = 1 + random.below(8)
         let taken = Set(slots.values)
         let free = (1...12).filter { !taken.contains($0) }
         let rank = free[random.below(free.count)]
         if slots[id] == nil {
             slots[id] = rank
-            add(.insert([Field("\(id)"), Field("\(rank)")]), Self.slots)
+            add(.insert(slot(id, rank)), slotsNow)
         } else if random.below(4) == 0 {
             slots[id] = nil
-            add(.delete([Field("\(id)"), .null]), Self.slots)
+            add(.delete(slot(id, nil)), slotsNow)
         } else {
             slots[id] = rank
-            add(.update([Field("\(id)"), Field("\(rank)")]), Self.slots)
+            add(.update(slot(id, rank)), slotsNow)
         }
     }
 
@@ -201,7 +216,7 @@ struct SinkWorld {
         let ranks = ids.compactMap { slots[$0] }.shuffled(using: &random)
         for (id, rank) in zip(ids, ranks) where slots[id] != rank {
             slots[id] = rank
-            add(.update([Field("\(id)"), Field("\(rank)")]), Self.slots)
+            add(.update(slot(id, rank)), slotsNow)
         }
     }
 
