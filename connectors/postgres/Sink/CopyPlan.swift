@@ -28,6 +28,8 @@ final class CopyPlan: Sendable {
     /// The sources of the outputs, and of the key's.
     let references: [FieldReference]
     let keyReferences: [FieldReference]
+    /// How the key's columns are compared, in the order of `key`.
+    private let keyMatches: [KeyMatch]
     private let taken: [Bool]
 
     /// The names of the prepared statements.
@@ -49,7 +51,7 @@ final class CopyPlan: Sendable {
 
     init(
         schema: TableSchema, target: TargetTable, outputs: [Output], key: [Int], isKeyed: Bool,
-        number: Int, takes taken: [Bool]
+        number: Int, takes taken: [Bool], matching keyMatches: [KeyMatch] = []
     ) {
         self.schema = schema
         self.target = target
@@ -60,6 +62,9 @@ final class CopyPlan: Sendable {
         self.taken = taken
         references = outputs.map(\.source)
         keyReferences = key.map { outputs[$0].source }
+        self.keyMatches = key.map { index in
+            keyMatches.first { $0.column == outputs[index].name } ?? .plain(outputs[index].name)
+        }
         upsertName = "u\(number)"
         moveName = "m\(number)"
         deleteName = "d\(number)"
@@ -116,6 +121,8 @@ final class CopyPlan: Sendable {
 
     /// One row whose columns are all there.
     var upsert: String {
+        // No list of values may be empty.
+        if outputs.isEmpty { return "INSERT INTO \(target.name.sql) DEFAULT VALUES" }
         let values = outputs.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
         return "\(insertInto)VALUES (\(values))\(onConflict)"
     }
@@ -174,15 +181,17 @@ final class CopyPlan: Sendable {
     }
 
     private var matchKey: String {
-        key.enumerated().map { place, index in
-            "\(PostgresConnection.identifier(outputs[index].name)) = $\(place + 1)"
+        keyMatches.enumerated().map { place, match in
+            match.matches(PostgresConnection.identifier(match.column), parameter: place + 1)
         }.joined(separator: " AND ")
     }
 
     /// Text is compared: some types know no equality, others one of their own. The parameter goes
     /// through the column's type, so that it is written as the column's values are.
     private var matchRow: String {
-        key.enumerated().map { place, index in
+        // Rows of no columns are all equal.
+        if outputs.isEmpty { return "true" }
+        return key.enumerated().map { place, index in
             let name = outputs[index].name
             let type = target.column(name)?.sqlType ?? "text"
             return "\(PostgresConnection.identifier(name))::text IS NOT DISTINCT FROM "
@@ -235,9 +244,9 @@ final class CopyPlan: Sendable {
     }
 
     private func matchStage(_ name: String) -> String {
-        key.map { index in
-            let name = PostgresConnection.identifier(outputs[index].name)
-            return "t.\(name) = s.\(name)"
+        keyMatches.map { match in
+            let name = PostgresConnection.identifier(match.column)
+            return match.matches("t.\(name)", "s.\(name)")
         }.joined(separator: " AND ")
     }
 }

@@ -72,9 +72,14 @@ struct PlanMaker {
                         + "told apart",
                     hint: "ALTER TABLE \(name.sql) ADD PRIMARY KEY (\(list));"))
         }
+        let matches: [KeyMatch]
+        do { matches = try isKeyed ? KeyMatch.find(keyNames, of: complete, connection) : [] } catch
+        {
+            throw .server(error)
+        }
         return CopyPlan(
             schema: schema, target: complete, outputs: outputs, key: places, isKeyed: isKeyed,
-            number: number, takes: takes)
+            number: number, takes: takes, matching: matches)
     }
 
     /// What the configuration could not check, because the source does not list its tables.
