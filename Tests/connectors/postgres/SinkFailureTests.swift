@@ -19,12 +19,12 @@ struct SinkFailureTests {
         ("40001", .conflict), ("40P01", .conflict), ("55P03", .conflict), ("57014", .conflict),
         // The target is not what it was.
         ("42P01", .definition), ("42703", .definition), ("42P10", .definition),
-        ("26000", .definition), ("3F000", .definition), ("42704", .definition),
+        ("3F000", .definition), ("42704", .definition),
         // Neither rows nor definitions.
         ("42501", .environment), ("25006", .environment), ("53100", .environment),
         ("53200", .environment), ("53300", .environment), ("57P01", .environment),
         ("08006", .environment), ("28000", .environment), ("58030", .environment),
-        ("25P02", .environment), ("", .environment),
+        ("25P02", .environment), ("26000", .environment), ("", .environment),
     ]
 
     @Test func aStateSaysWhatToTryNext() {
@@ -57,8 +57,43 @@ struct SinkFailureTests {
         ("42501", .permission), ("25006", .readOnly), ("53100", .diskFull), ("53200", .diskFull),
         ("55P03", .timeout), ("57014", .timeout), ("53300", .limitReached),
         ("57P01", .connectionFailed), ("08006", .connectionFailed), ("28P01", .connectionFailed),
-        ("3D000", .connectionFailed), ("42P01", .commandFailed), ("XX000", .commandFailed),
+        ("3D000", .connectionFailed), ("XX000", .commandFailed), ("55000", .commandFailed),
+        ("40001", .commandFailed), ("58030", .commandFailed),
     ]
+
+    /// What no waiting helps, by class.
+    private static let lasting = [
+        "0A000", "21000", "22003", "23505", "2F005", "38001", "42601", "42P01", "42883", "44000",
+        "54000", "P0001", "XX001", "XX002", "ZZ999",
+    ]
+
+    @Test func whatComesAgainForEverStopsTheSecondTime() throws {
+        let map = SinkFailureMap(
+            server: ServerFailureMap(try ConnectionString("postgres://db.internal/orders")))
+        for state in Self.lasting {
+            #expect(!ServerFailureMap.passes(state), "\(state)")
+            let failure = PostgresFailure(.statement, "the server's words", sqlState: state)
+            let first = map.error(failure, doing: "write", isRepeated: false)
+            #expect(first.code == .commandFailed && first.disposition == .transient, "\(state)")
+            let second = map.error(failure, doing: "write")
+            #expect(second.code == .commandFailed && second.disposition == .blocked, "\(state)")
+            #expect(second.hint?.isEmpty == false && second.detail?.contains(state) == true)
+            // While it connects, a server says what it likes.
+            let lost = PostgresFailure(.connection, "the server's words", sqlState: state)
+            #expect(map.error(lost, doing: "connect").disposition == .transient, "\(state)")
+        }
+        for (state, _) in Self.mapped where state != "42501" {
+            #expect(ServerFailureMap.passes(state), "\(state)")
+        }
+    }
+
+    @Test func namesThatAFunctionLooksForAreNotTheTargets() {
+        for state in ["42P01", "42703", "42704"] {
+            let failure = PostgresFailure(
+                .statement, "no such thing", sqlState: state, isInFunction: true)
+            #expect(FailureClass(failure) == .data, "\(state)")
+        }
+    }
 
     @Test func aStateSaysWhatTheOperatorReads() throws {
         let string = try ConnectionString("postgres://weir:secret@db.internal:5433/orders")

@@ -137,4 +137,44 @@ struct SinkKeyTests {
         #expect(try database.run("SELECT id FROM items") == "abc")
         await sink.close()
     }
+
+    // MARK: No columns
+
+    /// A table without columns, and one whose columns the target has none of.
+    @Test(arguments: [[], ["other"]])
+    func rowsOfNoColumnsAreCounted(columns: [String]) async throws {
+        let database = try await TestDatabase(
+            "CREATE TABLE items (\(columns.isEmpty ? "" : "n int DEFAULT 7"))")
+        let sink = try SinkHarness(database).sink()
+        _ = try await sink.open(at: nil)
+        let schema = TableSchema.test(
+            "items", version: 3, columns, key: Array(columns.indices), isKeyUnique: false)
+        let row = columns.map { _ in Field("x") }
+        try await sink.write([.insert(row)], of: schema, commit: 16)
+        try await sink.write(
+            [RowChange](repeating: .insert(row), count: 100), of: schema, commit: 32)
+        #expect(try database.run("SELECT count(*) FROM items") == "101")
+        try await sink.write(
+            [RowChange](repeating: .delete(row), count: 60), of: schema, commit: 48)
+        #expect(try database.run("SELECT count(*) FROM items") == "41")
+        await sink.close()
+    }
+
+    /// A source that names no key sends no change of a row; one that does is refused, and no row of
+    /// the target is touched.
+    @Test func aChangeWithoutAKeyIsRefused() async throws {
+        let database = try await TestDatabase()
+        let sink = try SinkHarness(database).sink()
+        _ = try await sink.open(at: nil)
+        let schema = TableSchema.test(
+            "items", version: 4, ["id int4"], key: [], isKeyUnique: false)
+        try await sink.write([.insert([1]), .insert([2])], of: schema, commit: 16)
+        let error = await #expect(throws: WeirError.self) {
+            try await sink.write([.delete([1])], of: schema, commit: 32)
+        }
+        #expect(error?.code == .rowRefused && error?.disposition == .rejected)
+        #expect(error?.message.contains("nothing tells the table's rows apart") == true)
+        #expect(try database.run("SELECT count(*) FROM items") == "2")
+        await sink.close()
+    }
 }

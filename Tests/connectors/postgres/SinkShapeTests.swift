@@ -5,7 +5,7 @@ import WeirTesting
 
 @testable import WeirPostgresSink
 
-/// One write may hold changes of several shapes of a table.
+/// One write may hold changes of several shapes of a table, and rows that go and come back.
 struct SinkShapeTests {
     private static let old = TableSchema.test("items", version: 21, ["id int4", "v"], key: [0])
     private static let new = TableSchema.test(
@@ -63,5 +63,107 @@ struct SinkShapeTests {
             try database.run("SELECT count(*), count(w), min(id) > 9999 FROM items")
                 == "\(count)|\(count)|t")
         await sink.close()
+    }
+
+    /// Of two shapes of a row that are read beside the stream the later one has all its columns.
+    @Test func aRowThatIsReadComesInItsLastShape() async throws {
+        let database = try await TestDatabase()
+        let sink = try SinkHarness(
+            database, rows: [(Self.old, [[1, "v"]]), (Self.new, [[1, "w", "v"]])]
+        ).sink(["on_new_column": .string("add")])
+        _ = try await sink.open(at: nil)
+        let outcome = try await sink.write(
+            Self.batches(
+                [.update([1, .unchanged])], [.update([1, "w", .unchanged])], isOne: false))
+        #expect(outcome.late == 2)
+        #expect(try database.run("SELECT id, v, w FROM items") == "1|v|w")
+        await sink.close()
+    }
+
+    // MARK: Rows that come back
+
+    private static let accounts = TableSchema.test(
+        "items", version: 23, ["id int4", "region", "v"], key: [0, 1])
+
+    private func accounts(
+        _ count: Int
+    ) async throws -> (TestDatabase, SinkHarness, PostgresSink) {
+        let database = try await TestDatabase(
+            """
+            CREATE TABLE items (id int, region text, v text, PRIMARY KEY (id, region));
+            CREATE TABLE notes (account int, region text,
+                FOREIGN KEY (account, region) REFERENCES items ON UPDATE CASCADE ON DELETE CASCADE);
+            """)
+        let harness = SinkHarness(database)
+        let sink = try harness.sink()
+        _ = try await sink.open(at: nil)
+        try await sink.write(
+            Self.rows(count).map { .insert([$0, "us", "a"]) }, of: Self.accounts, commit: 16)
+        try database.run("INSERT INTO notes SELECT id, region FROM items")
+        return (database, harness, sink)
+    }
+
+    @Test(arguments: [1, 60])
+    func aRowThatIsDeletedAndInsertedAgainTakesNothingAlong(count: Int) async throws {
+        let (database, harness, sink) = try await accounts(count)
+        let changes = Self.rows(count).flatMap { id -> [RowChange] in
+            [.delete([id, "us", nil]), .insert([id, "us", "b"])]
+        }
+        try await sink.write(changes, of: Self.accounts, commit: 32)
+        #expect(
+            try database.run(
+                "SELECT count(*), (SELECT count(*) FROM notes) FROM items WHERE v = 'b'")
+                == "\(count)|\(count)")
+        #expect(harness.reports.findings == [])
+        // In two transactions it was gone for a while.
+        _ = try await sink.write([
+            RowBatch.transaction([.delete([1, "us", nil])], of: Self.accounts, commit: 48),
+            RowBatch.transaction([.insert([1, "us", "c"])], of: Self.accounts, commit: 64),
+        ])
+        #expect(try database.run("SELECT count(*) FROM notes") == "\(count - 1)")
+        await sink.close()
+    }
+
+    /// CORRECTNESS 82: an UPDATE that moves a row to another partition arrives as a delete and an
+    /// insert. What referred to the row goes with it, and the operator reads so.
+    @Test(arguments: [1, 60])
+    func aMoveBetweenPartitionsThatTakesRowsAlongIsSaid(count: Int) async throws {
+        let (database, harness, sink) = try await accounts(count)
+        let changes = Self.rows(count).flatMap { id -> [RowChange] in
+            [.delete([id, "us", nil]), .insert([id, "eu", "a"])]
+        }
+        try await sink.write(changes, of: Self.accounts, commit: 32)
+        #expect(try database.run("SELECT count(*) FROM items WHERE region = 'eu'") == "\(count)")
+        #expect(try database.run("SELECT count(*) FROM notes") == "0")
+        let finding = try #require(harness.reports.findings.first)
+        #expect(finding.code == .cascaded && finding.severity == .warning)
+        #expect(finding.subject == "public.items" && harness.reports.findings.count == 1)
+        // As the hint says.
+        try database.run(try #require(finding.hint?.sqlStatements.first))
+        try database.run("INSERT INTO notes SELECT id, region FROM items")
+        let back = Self.rows(count).flatMap { id -> [RowChange] in
+            [.delete([id, "eu", nil]), .insert([id, "us", "a"])]
+        }
+        try await sink.write(back, of: Self.accounts, commit: 48)
+        #expect(try database.run("SELECT count(*) FROM notes") == "\(count)")
+        await sink.close()
+    }
+
+    /// A delete of its own is one, whatever is inserted beside it.
+    @Test func aDeleteIsNoMove() async throws {
+        let (database, harness, sink) = try await accounts(3)
+        try await sink.write(
+            [.delete([1, "us", nil]), .insert([4, "eu", "a"]), .delete([2, "us", nil])],
+            of: Self.accounts, commit: 32)
+        #expect(try database.run("SELECT string_agg(account::text, ' ') FROM notes") == "3")
+        #expect(harness.reports.findings == [])
+        await sink.close()
+    }
+}
+
+extension String {
+    /// The statements of a hint: from ALTER to its semicolon.
+    var sqlStatements: [String] {
+        matches(of: #/ALTER [^;]*;/#).map { String($0.output) }
     }
 }

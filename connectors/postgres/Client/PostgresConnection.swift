@@ -331,9 +331,13 @@ import Glibc
         let state = field(Int32(UInt8(ascii: "C"))) ?? ""
         guard let message = field(Int32(UInt8(ascii: "M"))) else { return lastFailure() }
         let isGone = unsafe PQstatus(connection) != CONNECTION_OK || state.hasPrefix("57P")
+        let context = field(Int32(UInt8(ascii: "W"))).map { text in
+            String(decoding: text.utf8.suffix(PostgresFailure.contextBytesMax), as: UTF8.self)
+        }
         return PostgresFailure(
             isGone ? .connection : .statement, message, sqlState: state,
-            hint: field(Int32(UInt8(ascii: "H"))))
+            hint: field(Int32(UInt8(ascii: "H"))), context: context,
+            isInFunction: field(Int32(UInt8(ascii: "q"))) != nil)
     }
 
     func lastFailure() -> PostgresFailure {

@@ -6,6 +6,11 @@ package struct PostgresFailure: Error, Sendable {
     package let message: String
     package let hint: String?
     package let kind: Kind
+    /// Where in functions of the server it happened, in words of the server's language. It may
+    /// hold row values: to be searched for names, never shown.
+    package let context: String?
+    /// It happened in a statement of a function, not in one of ours.
+    package let isInFunction: Bool
 
     package enum Kind: Sendable {
         /// The server refused a command; the connection still works.
@@ -17,12 +22,20 @@ package struct PostgresFailure: Error, Sendable {
         case cancelled
     }
 
-    package init(_ kind: Kind, _ message: String, sqlState: String = "", hint: String? = nil) {
+    package init(
+        _ kind: Kind, _ message: String, sqlState: String = "", hint: String? = nil,
+        context: String? = nil, isInFunction: Bool = false
+    ) {
         self.kind = kind
         self.message = message
         self.sqlState = sqlState
         self.hint = hint
+        self.context = context
+        self.isInFunction = isInFunction
     }
+
+    /// How much of a context is kept; its end has the outermost call.
+    static let contextBytesMax = 8 << 10
 
     /// What libpq says of a connection, also in its verbose form, which has the server's SQLSTATE
     /// and source line in it:

@@ -25,7 +25,8 @@ extension ErrorCode {
     package static let commandFailed = ErrorCode(
         "postgres.command_failed",
         meaning: "PostgreSQL refused a command for a reason Weir has no rule for.",
-        remedy: "Read the server's message. Weir retries by itself.")
+        remedy: "Read the server's message. Where waiting may help, Weir retries by itself; "
+            + "otherwise it stops, and goes on when the pipeline is started again.")
 
     /// What may happen to any connection.
     package static let postgresClient: [ErrorCode] = [
@@ -72,7 +73,38 @@ package struct ServerFailureMap: Sendable {
             return make(.connectionFailed, .transient, failure, work)
         case let state where state.hasPrefix("28") || state == "3D000":
             return make(.connectionFailed, .transient, failure, work, hint: connectHint(failure))
-        default: return make(.commandFailed, .transient, failure, work)
+        default:
+            let isPassing = failure.kind != .statement || Self.passes(failure.sqlState)
+            return make(
+                .commandFailed, isPassing ? .transient : .blocked, failure, work,
+                hint: failure.hint ?? ErrorCode.commandFailed.remedy)
+        }
+    }
+
+    /// Whether the same command may succeed later, though nobody changes anything: the server, its
+    /// machine, or other sessions are to blame.
+    ///
+    /// All other states blame what was asked, the data, or the schema, and come again for ever:
+    /// data (22, 23), syntax, names and rights (42), limits of the program (54), what a function
+    /// raises (P0, 2F, 38, 39), what the server does not do (0A), damaged files (XX001, XX002).
+    /// https://www.postgresql.org/docs/current/errcodes-appendix.html
+    package static func passes(_ sqlState: String) -> Bool {
+        switch sqlState.prefix(2) {
+        // No code at all: libpq's own words.
+        case "": true
+        // Connection, authorization, which a reload may change, and a database that is not there.
+        case "08", "0L", "0P", "28", "3D": true
+        // A transaction's state, which ends with the connection; so do cursors and statements.
+        case "24", "25", "26", "2D", "34", "3B": true
+        // Serialization and deadlock.
+        case "40": true
+        // Resources, object state (a slot in use, a lock, recovery), operators, the machine.
+        case "53", "55", "57", "58": true
+        // A snapshot too old, and the server's configuration file.
+        case "72", "F0": true
+        // Mostly a race with somebody's DDL.
+        case "XX": sqlState == "XX000"
+        default: false
         }
     }
 

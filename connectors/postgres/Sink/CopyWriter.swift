@@ -65,7 +65,10 @@ struct CopyWriter: ~Copyable {
         switch found.form {
         case .null, .unchanged: bytes.append("\\N")
         case .text where source.isWholeColumn, .binary where source.isWholeColumn:
-            unsafe bytes.append(copyText: batch.bytes(of: found))
+            let text = unsafe batch.bytes(of: found)
+            // With room for what follows: the buffer would else be doubled for a line end.
+            if text.count > Self.keptBytes { bytes.reserve(text.count + Self.chunkBytes) }
+            unsafe bytes.append(copyText: text)
         case .text, .binary, .bson, .bsonKey:
             if texts.render(source, value, in: batch) {
                 texts.append(to: &bytes)

@@ -17,7 +17,8 @@ extension PostgresSink {
         _ session: TargetSession
     ) async throws(TargetFailure) -> Int {
         let move = next.map { PositionMove(from: old, to: $0, source: source) }
-        let isFew = chunk.taken <= Self.fewMax
+        // A copy sends a huge value in slices; a parameter is in memory twice more at once.
+        let isFew = chunk.taken <= Self.fewMax && !chunk.isHuge
         if isFew, !isInside, !isDurable, !chunk.hasParts, !chunk.truncates, let move {
             if try writeAtOnce(chunk, moving: move, session) { return 0 }
             return try await writeCarefully(chunk, move, isDurable, session)
@@ -34,14 +35,14 @@ extension PostgresSink {
         }
         // All in order, as if nothing could go wrong.
         let all = chunk.transactions.flatMap(\.self)
-        let outcome = try server { () throws(PostgresFailure) in
+        var outcome = try server { () throws(PostgresFailure) in
             try rows.writeInOrder(all, of: chunk, .moving, session)
         }
         if outcome.refusal == nil {
-            let late = try await complete(outcome.missing, of: chunk, session)
-            if try constraintsHold(chunk, session) {
+            outcome.refusal = try await complete(outcome.missing, of: chunk, session)
+            if outcome.refusal == nil, try constraintsHold(chunk, session) {
                 if let move { try commit(move, isDurable, session) }
-                return late
+                return outcome.missing.count
             }
         }
         try check(outcome.refusal)
@@ -74,7 +75,7 @@ extension PostgresSink {
             do throws(PostgresFailure) {
                 return try sets.write(chunk, session) == .written
             } catch {
-                guard FailureClass(error) == .data else { throw .server(error) }
+                guard kind(of: error) == .data else { throw .server(error) }
                 guard error.sqlState == "23505", sets.mergeFromNowOn(chunk) else { return false }
             }
             try again(isPart: isPart, session)
@@ -94,12 +95,35 @@ extension PostgresSink {
         _ chunk: WriteChunk, _ move: PositionMove?, _ isDurable: Bool, _ session: TargetSession
     ) async throws(TargetFailure) -> Int {
         var late = 0
-        for places in chunk.transactions {
-            late += try await writeTransaction(places, of: chunk, session)
+        for (index, places) in chunk.transactions.enumerated() {
+            do throws(TargetFailure) {
+                late += try await writeTransaction(places, of: chunk, session)
+            } catch {
+                if index > 0, let move, let first = places.first, error.isOfRows {
+                    try keep(before: chunk.start(of: first), of: chunk, move, session)
+                }
+                throw error
+            }
         }
         if let move { try commit(move, isDurable, session) }
         return late
     }
+
+    /// Commits what lies before a transaction that cannot be written, so that whatever mends that
+    /// one finds the target as the source was just before it.
+    private func keep(
+        before place: EventPlace, of chunk: WriteChunk, _ move: PositionMove,
+        _ session: TargetSession
+    ) throws(TargetFailure) {
+        let position = chunk.batches[place.batch].position(of: chunk.event(place))
+        let next = SinkPosition(epoch: move.to.epoch, position: position)
+        try control("ROLLBACK TO SAVEPOINT \(Self.savepoint)", session)
+        try commit(
+            PositionMove(from: move.from, to: next, source: move.source), true, session)
+        kept(next)
+    }
+
+    private static let savepoint = "weir_transaction"
 
     /// Looks at the constraints that wait for the commit, where there are any: a commit that fails
     /// would not tell which row is to blame.
@@ -121,7 +145,7 @@ extension PostgresSink {
                 within: TargetSession.statementLimit)
             return nil
         } catch {
-            guard FailureClass(error) == .data else { throw .server(error) }
+            guard kind(of: error) == .data else { throw .server(error) }
             return error
         }
     }
@@ -129,8 +153,10 @@ extension PostgresSink {
     private func writeTransaction(
         _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
     ) async throws(TargetFailure) -> Int {
-        let savepoint = "weir_transaction"
-        try control("SAVEPOINT \(savepoint)", session)
+        try control("SAVEPOINT \(Self.savepoint)", session)
+        if let place = places.first(where: chunk.isUnfindable) {
+            throw .weir(unfindable(place, of: chunk))
+        }
         var refusal: RowWriter.Refusal?
         for way in RowWriter.Way.allCases where isOpen(way, places, of: chunk, after: refusal) {
             let tried = try server { () throws(PostgresFailure) in
@@ -138,20 +164,22 @@ extension PostgresSink {
             }
             guard var outcome = tried else { continue }
             if outcome.refusal == nil {
-                let late = try await complete(outcome.missing, of: chunk, session)
+                outcome.refusal = try await complete(outcome.missing, of: chunk, session)
+            }
+            if outcome.refusal == nil {
                 guard let failure = try violation(in: chunk, session), let last = places.last else {
-                    try control("RELEASE SAVEPOINT \(savepoint)", session)
-                    return late
+                    try control("RELEASE SAVEPOINT \(Self.savepoint)", session)
+                    return outcome.missing.count
                 }
                 outcome.refusal = RowWriter.Refusal(place: last, failure: failure)
             }
             try check(outcome.refusal)
             refusal = refusal ?? outcome.refusal
-            try control("ROLLBACK TO SAVEPOINT \(savepoint)", session)
+            try control("ROLLBACK TO SAVEPOINT \(Self.savepoint)", session)
             session.forgetPrepared()
         }
         guard let refusal else { return 0 }
-        let error = refused(refusal, of: chunk)
+        let error = refused(refusal, of: chunk, session)
         // The row it refers to may come with another sink, a moment later.
         let position = chunk.batches[refusal.place.batch].position(of: chunk.event(refusal.place))
         if refusal.failure.sqlState == "23503", !isInside, waitsForParent(of: position) {
@@ -178,72 +206,39 @@ extension PostgresSink {
             || !places.contains { chunk.plan($0)?.target.isCascading ?? false }
     }
 
-    private func refused(_ refusal: RowWriter.Refusal, of chunk: WriteChunk) -> WeirError {
-        let event = chunk.event(refusal.place)
-        let batch = chunk.batches[refusal.place.batch]
-        let schema = batch.tables[Int(event.table)]
-        let target = chunk.plan(refusal.place)?.target.name
-        let keys = Self.keyWords(of: event, schema, batch)
-        let position = batch.position(of: event)
-        let table = TableName(schema: schema.schema, name: schema.name)
-        // As the first part of the identity in a line of the format `weir`.
-        let kind = schema.isCollection ? "mg" : "pg"
-        return WeirError(
-            .rowRefused, .rejected,
-            "\(place) refuses \(event.operation.name) of \"\(table)\" (\(keys)) in "
-                + "\"\(target?.description ?? "")\": \(refusal.failure.words)",
-            detail: "Event \(kind):\(context.pipeline):\(position.token), SQLSTATE "
-                + "\(refusal.failure.sqlState).",
-            hint: ErrorCode.rowRefused.remedy)
-    }
-
-    /// The key for people, as `a=1, b=2`.
-    private static func keyWords(
-        of event: Event, _ schema: TableSchema, _ batch: EventBatch
-    ) -> String {
-        var parts: [(name: String, value: [UInt8])] = []
-        if schema.isCollection {
-            guard !event.key.isEmpty, let id = schema.keyReferences.first else { return "" }
-            var text = OutputText()
-            var value = Array("null".utf8)
-            if batch.withView({ text.render(id, Int(event.key.start), in: $0) }) {
-                value = []
-                text.append(to: &value)
-            }
-            parts = [("_id", value)]
-        } else {
-            parts = zip(schema.key, batch.keyBytes(of: event)).map { (schema.columns[$0].name, $1) }
-        }
-        return parts.map { "\($0.name)=\(String(decoding: $0.value.prefix(200), as: UTF8.self))" }
-            .joined(separator: ", ")
-    }
-
     // MARK: Rows beside the stream
 
     /// Inserts the rows the target lacks and of which the stream brought only a part.
     ///
     /// Of several changes of one row the last counts: what it did not send is read.
+    ///
+    /// - Returns: what the target refuses of it.
     private func complete(
         _ missing: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
-    ) async throws(TargetFailure) -> Int {
-        if missing.isEmpty { return 0 }
+    ) async throws(TargetFailure) -> RowWriter.Refusal? {
+        if missing.isEmpty { return nil }
         var last: [RowName: Int] = [:]
         for (index, place) in missing.enumerated() { last[RowName(place, of: chunk)] = index }
         let places = last.values.sorted().map { missing[$0] }
         var start = 0
         while start < places.count {
             let end = min(start + Self.lateMax, places.count)
-            try await completeSome(Array(places[start..<end]), of: chunk, session)
+            if let refusal = try await completeSome(Array(places[start..<end]), of: chunk, session)
+            {
+                return refusal
+            }
             start = end
         }
-        return missing.count
+        return nil
     }
 
     private func completeSome(
         _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
-    ) async throws(TargetFailure) {
+    ) async throws(TargetFailure) -> RowWriter.Refusal? {
         var whole: [EventBatch] = []
         var plans: [[CopyPlan?]] = []
+        /// The change that each of `whole` completes.
+        var changes: [EventPlace] = []
         var rest = places[...]
         while let first = rest.first {
             let batch = chunk.batches[first.batch]
@@ -260,20 +255,20 @@ extension PostgresSink {
                 throw .weir(error)
             }
             let completion = RowCompletion(read)
-            for event in events {
+            for (place, event) in zip(same, events) {
                 // When it is gone, what became of it comes through the stream.
                 guard let complete = completion.complete(event, of: batch) else { continue }
                 whole.append(complete)
                 plans.append([chunk.plan(first)])
+                changes.append(place)
             }
         }
         let late = WriteChunk(whole, plans)
         let outcome = try server { () throws(PostgresFailure) in
             try rows.insertMissing(late, session)
         }
-        if let refusal = outcome.refusal {
-            try check(refusal)
-            throw .weir(refused(refusal, of: late))
+        return outcome.refusal.map { refusal in
+            RowWriter.Refusal(place: changes[refusal.place.batch], failure: refusal.failure)
         }
     }
 
@@ -300,7 +295,7 @@ extension PostgresSink {
 
     /// Throws what no other way of writing can mend.
     private func check(_ refusal: RowWriter.Refusal?) throws(TargetFailure) {
-        guard let refusal, FailureClass(refusal.failure) != .data else { return }
+        guard let refusal, kind(of: refusal.failure) != .data else { return }
         throw .server(refusal.failure)
     }
 
@@ -313,11 +308,12 @@ extension PostgresSink {
 
 /// A row of a target by its key.
 private struct RowName: Hashable {
-    let plan: Int
+    /// Of whatever shape its table is: a later shape of a row replaces an earlier one.
+    let target: TableName?
     let key: [[UInt8]]
 
     init(_ place: EventPlace, of chunk: WriteChunk) {
-        plan = chunk.plan(place)?.number ?? 0
+        target = chunk.plan(place)?.target.name
         key = chunk.batches[place.batch].keyBytes(of: chunk.event(place))
     }
 }

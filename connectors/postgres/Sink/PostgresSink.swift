@@ -37,9 +37,14 @@ package actor PostgresSink: SinkConnector {
     private let turn = Turn()
     /// The row that waits for one it refers to, and how often it was tried.
     private var orphan: (position: Position, attempts: Int)?
+    /// Where the target did not fit what was compiled, and was looked at again.
+    private var lookedAgain: SinkPosition?
     private static let orphanAttempts = 6
 
-    private static let hugeBytes = 32 << 20
+    static let hugeBytes = 32 << 20
+    /// The connection has written a huge row: the client library keeps the memory it took for as
+    /// long as the connection lives.
+    private var hasWrittenHuge = false
 
     package init(_ config: PostgresSinkConfig, _ context: ConnectorContext) {
         self.config = config
@@ -92,8 +97,10 @@ package actor PostgresSink: SinkConnector {
         session = nil
         plans = SchemaCache()
         rows = RowWriter()
+        sets = SetWriter()
         held = []
         isInside = false
+        hasWrittenHuge = false
     }
 
     private static let tooOld = "weir: too old"
@@ -266,7 +273,28 @@ package actor PostgresSink: SinkConnector {
             abandon()
             return otherWriter()
         }
-        return ended(failures.error(failure, doing: work))
+        let isRepeated = lookedAgain != nil && lookedAgain == committed
+        if failure.kind == .statement, !ServerFailureMap.passes(failure.sqlState),
+            failure.sqlState != "42501"
+        {
+            lookedAgain = committed
+        }
+        return ended(failures.error(failure, doing: work, isRepeated: isRepeated))
+    }
+
+    /// What a failed statement asks for. A target that has been looked at anew and does not fit
+    /// still is no matter of definitions: a value names what is not there.
+    func kind(of failure: PostgresFailure) -> FailureClass {
+        let kind = FailureClass(failure)
+        guard kind == .definition, let lookedAgain, lookedAgain == committed else { return kind }
+        return .data
+    }
+
+    /// The target holds everything before this position, on disk.
+    func kept(_ position: SinkPosition) {
+        committed = position
+        durable = position
+        isInside = false
     }
 
     /// Ends the session. Events that the open transaction had taken before are then lost.
@@ -314,8 +342,8 @@ package actor PostgresSink: SinkConnector {
                 Array(batches[rest...]), to: nil, isContinued: true, self.committed ?? committed,
                 &counts, session)
         }
-        // The client library keeps what a huge row took for as long as its connection lives.
-        if !isInside, batches.contains(where: { $0.arena.count > Self.hugeBytes }) { abandon() }
+        if batches.contains(where: { $0.arena.count > Self.hugeBytes }) { hasWrittenHuge = true }
+        if !isInside, hasWrittenHuge { abandon() }
         return WriteOutcome(
             .accepted, delivered: counts.delivered, filtered: counts.filtered, late: counts.late,
             bytes: bytes, mark: boundary == nil ? nil : self.committed?.mark)
@@ -343,7 +371,27 @@ package actor PostgresSink: SinkConnector {
                 counts.filtered += before - batches[index].events.count
             }
         }
-        let chunk = WriteChunk(batches, try compile(batches, session))
+        let compiled = try compile(batches, session)
+        // Whole transactions never wait with the beginning of another for its end.
+        if boundary == nil, let place = WriteChunk.lastTransaction(of: batches) {
+            let batch = batches[place.batch]
+            try await write(
+                WriteChunk(batches, compiled, before: place),
+                to: batch.position(of: batch.events[place.event]), isContinued: true, committed,
+                &counts, session)
+            return try await write(
+                WriteChunk(batches, compiled, from: place), to: nil, isContinued: true,
+                self.committed ?? committed, &counts, session)
+        }
+        try await write(
+            WriteChunk(batches, compiled), to: boundary, isContinued: isContinued, committed,
+            &counts, session)
+    }
+
+    private func write(
+        _ chunk: WriteChunk, to boundary: Position?, isContinued: Bool, _ committed: SinkPosition,
+        _ counts: inout Counts, _ session: TargetSession
+    ) async throws(WeirError) {
         counts.filtered += chunk.filtered
         counts.delivered += chunk.taken
         guard chunk.taken > 0 || isInside && boundary != nil else { return }
@@ -363,13 +411,14 @@ package actor PostgresSink: SinkConnector {
                 guard boundary == nil else { throw ended(error) }
                 counts.filtered -= chunk.filtered
                 counts.delivered -= chunk.taken
-                return try hold(batches, error, session)
+                return try hold(chunk, error, session)
             }
         }
         if let next {
             self.committed = next
             if isContinued { durable = next }
             isInside = false
+            reportCascades(session)
         } else {
             isInside = true
         }
@@ -378,8 +427,9 @@ package actor PostgresSink: SinkConnector {
     /// Keeps the beginning of a transaction back until more of it is there, since its end may hold
     /// what makes it fit.
     private func hold(
-        _ batches: [EventBatch], _ error: WeirError, _ session: TargetSession
+        _ chunk: WriteChunk, _ error: WeirError, _ session: TargetSession
     ) throws(WeirError) {
+        let batches = chunk.ownBatches
         guard batches.reduce(0, { $0 + $1.byteCount }) < Self.heldBytesMax else {
             throw ended(error)
         }

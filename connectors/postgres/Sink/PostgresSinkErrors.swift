@@ -45,8 +45,16 @@ extension ErrorCode {
         "postgres.row_refused",
         meaning: "The target refuses a row even alone: a constraint, a type or a trigger of the "
             + "target does not take it.",
-        remedy: "Mend the constraint, the column or the row in the target, then weir start. "
-            + "Nothing behind it was delivered; the source keeps it.")
+        remedy: "Change the constraint, the column or the row in the target, then start the "
+            + "pipeline again. What lies before it was delivered, nothing behind it; the source "
+            + "keeps it.")
+    static let cascaded = ErrorCode(
+        "postgres.cascaded",
+        meaning: "Rows were deleted and inserted under another key, as PostgreSQL writes an UPDATE "
+            + "that moves a row to another partition. Foreign keys of the target with ON DELETE "
+            + "CASCADE, SET NULL or SET DEFAULT reached the rows that referred to them.",
+        remedy: "Bring those rows of the target back, and drop the foreign key if they are to stay "
+            + "in future.")
     static let readOnly = ErrorCode(
         "postgres.read_only",
         meaning: "The target takes no writes: it is a standby, or fenced off.",
@@ -64,7 +72,7 @@ extension ErrorCode {
 
     package static let postgresSink: [ErrorCode] = [
         otherWriter, targetRestored, targetForgotten, keyNotChosen, noUniqueIndex, newColumn,
-        targetUnfit, rowRefused, readOnly, diskFull, acceptedLost,
+        targetUnfit, rowRefused, cascaded, readOnly, diskFull, acceptedLost,
     ]
 }
 
@@ -94,8 +102,10 @@ enum FailureClass: Equatable {
         }
         switch failure.sqlState {
         case "40001", "40P01", "55P03", "57014": self = .conflict
-        case "42P01", "42703", "42P10", "26000", "3F000", "42704": self = .definition
-        case "42501", "": self = .environment
+        // In a function of the target's it is the function that names what is not there.
+        case "42P01", "42703", "42P10", "3F000", "42704":
+            self = failure.isInFunction ? .data : .definition
+        case "42501", "26000", "": self = .environment
         case let state
         where ["08", "0L", "0P", "25", "28", "53", "57", "58"].contains {
             state.hasPrefix($0)
@@ -116,7 +126,9 @@ extension PostgresFailure {
     }
 
     var withoutValues: PostgresFailure {
-        PostgresFailure(kind, words, sqlState: sqlState, hint: hint)
+        PostgresFailure(
+            kind, words, sqlState: sqlState, hint: hint, context: context,
+            isInFunction: isInFunction)
     }
 }
 
@@ -124,15 +136,25 @@ extension PostgresFailure {
 struct SinkFailureMap: Sendable {
     let server: ServerFailureMap
 
-    func error(_ failure: PostgresFailure, doing work: String) -> WeirError {
+    /// - Parameter isRepeated: it failed in the same way at the same place before. The first time
+    ///   a target may just be changing: it is looked at again.
+    func error(
+        _ failure: PostgresFailure, doing work: String, isRepeated: Bool = true
+    ) -> WeirError {
         let failure = failure.withoutValues
+        if !isRepeated, failure.kind == .statement, !ServerFailureMap.passes(failure.sqlState),
+            failure.sqlState != "42501"
+        {
+            return server.make(.commandFailed, .transient, failure, work)
+        }
         switch failure.sqlState {
         case "42501":
             return server.make(
                 .permission, .transient, failure, work,
                 hint:
                     "Let \(server.role) own the target tables, or grant it SELECT, INSERT, UPDATE "
-                    + "and DELETE on them and on the position table, and TEMPORARY on the database."
+                    + "and DELETE on them and on the position table, USAGE on their schemas and "
+                    + "on those of their columns' types, and TEMPORARY on the database."
             )
         case "25006": return server.make(.readOnly, .transient, failure, work)
         case "53100", "53200": return server.make(.diskFull, .transient, failure, work)

@@ -10,6 +10,11 @@ struct RowWriter: ~Copyable {
     private var partColumns: [PartColumns: Int] = [:]
     /// What was sent and is not yet answered: the event each command belongs to.
     private var pending: [Pending] = []
+    /// Targets whose rows went and came back under another key, which may have taken along what
+    /// referred to them.
+    private var cascaded: [TargetTable] = []
+    /// Those that were said already.
+    private var said: Set<TableName> = []
 
     private struct PartColumns: Hashable {
         let plan: Int
@@ -133,9 +138,15 @@ struct RowWriter: ~Copyable {
         _ places: [EventPlace], of chunk: WriteChunk, _ session: TargetSession
     ) throws(PostgresFailure) -> Outcome? {
         var swaps: [Swap] = []
+        var plans: [CopyPlan] = []
         for place in places {
             guard let plan = chunk.plan(place) else { continue }
             if chunk.event(place).operation == .truncate { return nil }
+            if !plans.contains(where: { $0 === plan }) {
+                // Two shapes of one table: what becomes of a row is in neither set alone.
+                if plans.contains(where: { $0.target.name == plan.target.name }) { return nil }
+                plans.append(plan)
+            }
             guard plan.canSwap else { continue }
             if let index = swaps.firstIndex(where: { $0.plan === plan }) {
                 swaps[index].set.add(place, in: chunk.batches)
@@ -222,10 +233,30 @@ struct RowWriter: ~Copyable {
         let batch = chunk.batches[place.batch]
         switch event.operation {
         case .insert, .read: try upsert(event.after, place, plan, batch, session)
-        case .delete: try delete(event.before, place, plan, batch, session)
+        case .delete:
+            guard plan.target.isWatched else {
+                return try delete(event.before, place, plan, batch, session)
+            }
+            switch chunk.whatFollows(place) {
+            // The row comes back at once: nothing that refers to it may go with it.
+            case .sameKey: return
+            case .partOfKey where plan.target.isCascading: note(plan)
+            case .partOfKey, .gone: break
+            }
+            try delete(event.before, place, plan, batch, session)
         case .update: try update(event, place, plan, batch, way, session)
         case .truncate, .message: break
         }
+    }
+
+    private mutating func note(_ plan: CopyPlan) {
+        if said.insert(plan.target.name).inserted { cascaded.append(plan.target) }
+    }
+
+    /// The targets that are to be spoken of, each once.
+    mutating func takeCascaded() -> [TargetTable] {
+        defer { cascaded = [] }
+        return cascaded
     }
 
     private mutating func update(

@@ -163,4 +163,12 @@ enum TargetFailure: Error {
     /// A row is refused because another has its value, which it may give up later in the
     /// transaction.
     case taken(WeirError)
+
+    /// Some row is the reason, and the session still works.
+    var isOfRows: Bool {
+        switch self {
+        case .server: false
+        case .weir, .taken: true
+        }
+    }
 }

@@ -1,4 +1,5 @@
 import WeirCore
+import WeirValues
 
 /// What one target transaction, or a part of it, is made of: batches and how each of their tables
 /// is written. Pure.
@@ -6,6 +7,8 @@ struct WriteChunk {
     let batches: [EventBatch]
     /// By batch and table; nil for a table that is not taken.
     let plans: [[CopyPlan?]]
+    /// Which events of each batch belong to it.
+    private let ranges: [Range<Int>]
     private(set) var taken = 0
     private(set) var filtered = 0
     /// Events whose rows the source read later than they changed.
@@ -16,12 +19,70 @@ struct WriteChunk {
     private(set) var needsOrder = false
     private(set) var truncates = false
 
-    init(_ batches: [EventBatch], _ plans: [[CopyPlan?]]) {
+    /// - Parameters:
+    ///   - start: the first event that belongs to it; nil for the first there is.
+    ///   - end: the first event that does not belong to it; nil when all do.
+    init(
+        _ batches: [EventBatch], _ plans: [[CopyPlan?]], from start: EventPlace? = nil,
+        before end: EventPlace? = nil
+    ) {
         self.batches = batches
         self.plans = plans
-        for (index, batch) in batches.enumerated() {
-            for event in batch.events { count(event, of: batch, plans[index]) }
+        ranges = batches.indices.map { index in
+            let count = batches[index].events.count
+            let first =
+                start.map { index < $0.batch ? count : index == $0.batch ? $0.event : 0 } ?? 0
+            let last =
+                end.map { index < $0.batch ? count : index == $0.batch ? $0.event : 0 } ?? count
+            return min(first, last)..<last
         }
+        for (index, batch) in batches.enumerated() {
+            for event in batch.events[ranges[index]] { count(event, of: batch, plans[index]) }
+        }
+    }
+
+    /// Whether some batch is so large that its values should be sent in slices.
+    var isHuge: Bool { batches.contains { $0.arena.count > PostgresSink.hugeBytes } }
+
+    /// The batches without the events that lie before it.
+    var ownBatches: [EventBatch] {
+        guard let first = batches.indices.first(where: { !ranges[$0].isEmpty }) else { return [] }
+        let position = batches[first].position(of: batches[first].events[ranges[first].lowerBound])
+        return batches.map { batch in
+            var batch = batch
+            batch.drop(through: position)
+            return batch
+        }
+    }
+
+    /// Where the last transaction of some batches begins; nil when there is no other before it.
+    static func lastTransaction(of batches: [EventBatch]) -> EventPlace? {
+        var start: EventPlace?
+        var commit: UInt64?
+        for batch in batches.indices.reversed() {
+            let events = batches[batch].events
+            for event in events.indices.reversed() {
+                if let commit, events[event].commit != commit { return start }
+                commit = events[event].commit
+                start = EventPlace(batch: batch, event: event)
+            }
+        }
+        return nil
+    }
+
+    /// The first event of the transaction that an event belongs to, as far as it is here.
+    func start(of place: EventPlace) -> EventPlace {
+        let commit = event(place).commit
+        var start = place
+        for batch in (0...place.batch).reversed() {
+            let events = batches[batch].events
+            let end = batch == place.batch ? place.event : events.count
+            for event in (0..<end).reversed() {
+                if events[event].commit != commit { return start }
+                start = EventPlace(batch: batch, event: event)
+            }
+        }
+        return start
     }
 
     private mutating func count(_ event: Event, of batch: EventBatch, _ plans: [CopyPlan?]) {
@@ -31,6 +92,8 @@ struct WriteChunk {
         }
         taken += 1
         if event.has(Event.late) { late += 1 }
+        // A row of no columns can be inserted, but not copied.
+        if plan.outputs.isEmpty { needsOrder = true }
         switch event.operation {
         case .update:
             if !plan.isKeyed { needsOrder = true }
@@ -43,6 +106,12 @@ struct WriteChunk {
     }
 
     func event(_ place: EventPlace) -> Event { batches[place.batch].events[place.event] }
+
+    /// It changes a row that no condition finds.
+    func isUnfindable(_ place: EventPlace) -> Bool {
+        guard let plan = plan(place), plan.key.isEmpty, !plan.outputs.isEmpty else { return false }
+        return [.update, .delete].contains(event(place).operation)
+    }
 
     /// The plan of an event that is taken.
     func plan(_ place: EventPlace) -> CopyPlan? {
@@ -58,7 +127,7 @@ struct WriteChunk {
         _ body: (EventPlace, Event, CopyPlan) throws(Failure) -> Void
     ) throws(Failure) {
         for batch in batches.indices {
-            for index in batches[batch].events.indices {
+            for index in ranges[batch] {
                 let event = batches[batch].events[index]
                 if let plan = plans[batch][Int(event.table)], plan.takes(event) {
                     try body(EventPlace(batch: batch, event: index), event, plan)
@@ -77,5 +146,53 @@ struct WriteChunk {
             all[all.count - 1].append(place)
         }
         return all
+    }
+
+    // MARK: Rows that come back
+
+    /// What becomes of a row that was deleted, by the next change of its table in the transaction.
+    enum Return {
+        case gone
+        /// It is inserted again.
+        case sameKey
+        /// A row is inserted whose key is the same in a part of its columns. So does PostgreSQL
+        /// write an UPDATE that moves a row to another partition.
+        case partOfKey
+    }
+
+    /// - Complexity: O(events up to the next of the same table).
+    func whatFollows(_ place: EventPlace) -> Return {
+        guard let plan = plan(place), plan.isKeyed, !plan.schema.isCollection else { return .gone }
+        let deleted = event(place)
+        var next = place.event + 1
+        for batch in place.batch..<batches.count {
+            while next < ranges[batch].upperBound {
+                let event = batches[batch].events[next]
+                if event.commit != deleted.commit { return .gone }
+                if let other = plans[batch][Int(event.table)],
+                    other.target.name == plan.target.name
+                {
+                    guard event.operation == .insert, other === plan else { return .gone }
+                    return compare(
+                        deleted.before, batches[place.batch], event.after, batches[batch], plan)
+                }
+                next += 1
+            }
+            next = 0
+        }
+        return .gone
+    }
+
+    private func compare(
+        _ old: Slice, _ oldBatch: EventBatch, _ new: Slice, _ newBatch: EventBatch, _ plan: CopyPlan
+    ) -> Return {
+        let same = plan.keyReferences.count { reference in
+            let left = oldBatch.values[Int(old.start) + reference.column]
+            let right = newBatch.values[Int(new.start) + reference.column]
+            return left.form == right.form
+                && oldBatch.arena[left.bytes.range] == newBatch.arena[right.bytes.range]
+        }
+        if same == plan.keyReferences.count { return .sameKey }
+        return same > 0 ? .partOfKey : .gone
     }
 }

@@ -10,6 +10,7 @@ final class SinkHarness: Sendable {
     let database: TestDatabase
     let log = LogLines()
     let notes = MemoryNotes()
+    let reports = CollectedReports()
     private let epochBox = Mutex<UInt32>(100)
     private let reader: ScriptedReader?
 
@@ -57,7 +58,7 @@ final class SinkHarness: Sendable {
         return PostgresSink(
             try Self.config(url: url, write: write, more, tables: tables),
             .test(
-                "copy", notes: notes, epoch: { [self] in epoch },
+                "copy", notes: notes, reports: reports, epoch: { [self] in epoch },
                 source: { SourceIdentity([("system", "1"), ("database", "shop")]) },
                 rows: reader, log: log))
     }

@@ -54,6 +54,8 @@ struct SinkReplay {
         for index in 0..<count {
             transactions.append(world.transaction(&random))
             states[Self.end(of: index).token] = world.description
+            // The beginning of the next, before which a target may stand as well.
+            states[Position(commit: Self.firstCommit * UInt64(index + 2)).token] = world.description
         }
         sink = try harness.sink(tables: SinkWorld.tables.map { "public.\($0.name)" })
         storedMark = try await sink.open(at: nil)
@@ -202,7 +204,7 @@ struct SinkReplay {
         guard let commit = Position(token: token).commitAndOrdinal?.commit else {
             throw TestingError(token)
         }
-        return Int(commit / Self.firstCommit)
+        return Int((commit - 1) / Self.firstCommit)
     }
 
     /// The target is what its position says, whole transactions each once. Returns the position.

@@ -1,0 +1,107 @@
+import WeirCore
+import WeirPostgresClient
+import WeirValues
+
+/// What is said of a row that the target refuses.
+extension PostgresSink {
+    func refused(
+        _ refusal: RowWriter.Refusal, of chunk: WriteChunk, _ session: TargetSession
+    ) -> WeirError {
+        let reason = reason(of: refusal, in: chunk, session)
+        return refused(
+            refusal.place, of: chunk, refusal.failure.words, state: refusal.failure.sqlState,
+            reason)
+    }
+
+    /// A change that no condition finds the row of.
+    func unfindable(_ place: EventPlace, of chunk: WriteChunk) -> WeirError {
+        refused(
+            place, of: chunk, "nothing tells the table's rows apart", state: nil,
+            TargetRefusal(
+                hint: "Give the source's table a primary key or a replica identity. Weir goes on "
+                    + "behind this change after weir position set."))
+    }
+
+    private func refused(
+        _ event: EventPlace, of chunk: WriteChunk, _ words: String, state: String?,
+        _ reason: TargetRefusal?
+    ) -> WeirError {
+        let target = chunk.plan(event)?.target.name
+        let batch = chunk.batches[event.batch]
+        let event = chunk.event(event)
+        let schema = batch.tables[Int(event.table)]
+        let keys =
+            event.operation == .truncate ? "" : " (\(Self.keyWords(of: event, schema, batch)))"
+        let position = batch.position(of: event)
+        let table = TableName(schema: schema.schema, name: schema.name)
+        // As the first part of the identity in a line of the format `weir`.
+        let kind = schema.isCollection ? "mg" : "pg"
+        let details = [
+            "Event \(kind):\(context.pipeline):\(position.token)"
+                + (state.map { ", SQLSTATE \($0)." } ?? "."), reason?.detail,
+        ]
+        return WeirError(
+            .rowRefused, .rejected,
+            "\(place) refuses \(event.operation.name) of \"\(table)\"\(keys) in "
+                + "\"\(target?.description ?? "")\": \(words)",
+            detail: details.compactMap(\.self).joined(separator: " "),
+            hint: reason?.hint ?? ErrorCode.rowRefused.remedy)
+    }
+
+    private func reason(
+        of refusal: RowWriter.Refusal, in chunk: WriteChunk, _ session: TargetSession
+    ) -> TargetRefusal? {
+        guard let target = chunk.plan(refusal.place)?.target else { return nil }
+        if chunk.event(refusal.place).operation == .truncate {
+            let commit = chunk.event(refusal.place).commit
+            var tables: [TargetTable] = []
+            chunk.visit { _, event, plan in
+                if event.operation == .truncate, event.commit == commit {
+                    tables.append(plan.target)
+                }
+            }
+            return TargetRefusal.ofTruncate(tables, session.connection)
+        }
+        return TargetRefusal.inFunction(refusal.failure, writing: target, session.connection)
+    }
+
+    /// Says what went along with rows that came back under another key.
+    func reportCascades(_ session: TargetSession) {
+        for target in rows.takeCascaded() {
+            let children = TargetRefusal.cascades(to: target, session.connection)
+            context.reports.raise(
+                Finding(
+                    .cascaded, .warning, target.name.description,
+                    "rows of \"\(target.name)\" were deleted and inserted under another key in "
+                        + "one transaction, and rows of the target that referred to them were "
+                        + "deleted or changed along with them",
+                    detail: "So PostgreSQL writes an UPDATE that moves a row of the source to "
+                        + "another partition.",
+                    hint: children.isEmpty
+                        ? ErrorCode.cascaded.remedy
+                        : "Bring those rows back. To keep them from now on: "
+                            + children.joined(separator: " ")))
+        }
+    }
+
+    /// The key for people, as `a=1, b=2`.
+    private static func keyWords(
+        of event: Event, _ schema: TableSchema, _ batch: EventBatch
+    ) -> String {
+        var parts: [(name: String, value: [UInt8])] = []
+        if schema.isCollection {
+            guard !event.key.isEmpty, let id = schema.keyReferences.first else { return "" }
+            var text = OutputText()
+            var value = Array("null".utf8)
+            if batch.withView({ text.render(id, Int(event.key.start), in: $0) }) {
+                value = []
+                text.append(to: &value)
+            }
+            parts = [("_id", value)]
+        } else {
+            parts = zip(schema.key, batch.keyBytes(of: event)).map { (schema.columns[$0].name, $1) }
+        }
+        return parts.map { "\($0.name)=\(String(decoding: $0.value.prefix(200), as: UTF8.self))" }
+            .joined(separator: ", ")
+    }
+}
