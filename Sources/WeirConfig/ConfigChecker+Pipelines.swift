@@ -88,6 +88,7 @@ extension ConfigChecker {
             scope, resolved, configScope, failed: checked.failed, by: role.check)
         guard let config = made else { return outcome }
         if !hasKey { outcome.facts = SourceFacts(type: type, tables: config.tables) }
+        note(config.reach, of: pipeline, outcome.facts?.tables ?? [], scope)
         outcome.configuration = SourceConfiguration(
             role: role, type: type, connectionName: resolved.connectionName, config: config,
             tables: outcome.facts?.tables ?? [])
@@ -140,6 +141,7 @@ extension ConfigChecker {
             let queue = laneValues.integer(LaneFields.queue.name),
             let spill = laneValues.integer(LaneFields.spill.name)
         else { return nil }
+        note(config.reach, of: pipeline, sink: member.key, scope)
         return SinkConfiguration(
             name: member.key, type: resolved.descriptor.type, role: role,
             connectionName: resolved.connectionName, config: config, queueBytes: queue,

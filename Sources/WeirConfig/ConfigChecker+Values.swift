@@ -21,6 +21,7 @@ extension ConfigChecker {
         case .duration(let range): duration(node, range, label)
         case .size(let range): size(node, range, label)
         case .choice(let choices): choice(node, choices, label)
+        case .choiceOrNames(let choices): choiceOrNames(node, choices, label, key, path)
         case .list(let element): list(node, element, label, key, path)
         case .table: table(node, label)
         case .columns: columns(node, label)
@@ -65,15 +66,29 @@ extension ConfigChecker {
     }
 
     private mutating func choice(
-        _ node: JSONNode, _ choices: [String], _ label: String
+        _ node: JSONNode, _ choices: [String], _ label: String, or other: String? = nil
     ) -> ConfigValue? {
-        let list = choices.map { "\"\($0)\"" }.joined(separator: ", ")
+        let list =
+            choices.map { "\"\($0)\"" }.joined(separator: ", ") + (other.map { ", or \($0)" } ?? "")
         guard let text = text(node, label, expected: "one of \(list)") else { return nil }
         if choices.contains(text) { return .string(text) }
         log.error(
             ConfigErrorCode.invalidValue, "\(label) cannot be \(quoted(text))", at: node.span,
             note: didYouMean(text, among: choices) ?? "one of \(list)")
         return nil
+    }
+
+    private mutating func choiceOrNames(
+        _ node: JSONNode, _ choices: [String], _ label: String, _ key: String, _ path: String
+    ) -> ConfigValue? {
+        switch node.value {
+        case .string: return choice(node, choices, label, or: "a list of names")
+        case .array: return list(node, .string, label, key, path)
+        default:
+            let words = choices.map { "\"\($0)\"" }.joined(separator: ", ")
+            wrongType(node, label: label, expected: "\(words) or a list of names")
+            return nil
+        }
     }
 
     private mutating func table(_ node: JSONNode, _ label: String) -> ConfigValue? {

@@ -16,6 +16,9 @@ struct ConfigChecker {
     var usedConnections: Set<String> = []
     /// Who has claimed a thing that only one may use.
     var claims: [String: ClaimHolder] = [:]
+    /// What sources read and sinks write, in the order of the file.
+    var readers: [TableReader] = []
+    var writers: [TableWriter] = []
 
     struct ClaimHolder {
         let title: String
@@ -51,6 +54,7 @@ struct ConfigChecker {
         } else if !meant.contains("pipelines") {
             missing("pipelines", in: file)
         }
+        checkLoops()
         warnOfUnusedConnections()
         return daemon.map { Configuration(daemon: $0, pipelines: pipelines) }
     }

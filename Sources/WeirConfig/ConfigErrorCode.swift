@@ -80,6 +80,12 @@ package enum ConfigErrorCode {
         meaning: "Two pipelines or sinks need the same thing, which only one may use: a slot, a "
             + "file.",
         remedy: "Give one of the two another name or path.")
+    package static let loop = ErrorCode(
+        "config.loop",
+        meaning: "Pipelines write each other's tables: what one of them writes would be read by "
+            + "the other, sent back, and undo what the application wrote meanwhile.",
+        remedy: "Give each sink an \"origin\", and name it in the \"origin\" of the source that "
+            + "reads its tables.")
     package static let secretUnavailable = ErrorCode(
         "config.secret_unavailable",
         meaning: "A secret is not where the file says: the environment variable is not set, or the "
@@ -108,7 +114,8 @@ package enum ConfigErrorCode {
     package static let all: [ErrorCode] = [
         unreadable, tooLarge, encoding, syntax, unknownField, duplicateKey, missingField, wrongType,
         outOfRange, badDuration, badSize, badName, invalidValue, empty, unknownConnection,
-        unknownType, roleNotOffered, conflict, secretUnavailable, unusedConnection, literalPassword,
+        unknownType, roleNotOffered, conflict, loop, secretUnavailable, unusedConnection,
+        literalPassword,
         readableByOthers, advice,
     ]
 }

@@ -223,6 +223,8 @@ extension ConfigType {
         case .size(let range): range.limits("size") { SizeNotation.text($0) }
         case .choice(let choices):
             choices.map { "\"\($0)\"" }.joined(separator: ", ")
+        case .choiceOrNames(let choices):
+            choices.map { "\"\($0)\"" }.joined(separator: ", ") + " or list of texts"
         case .list(.choice(let choices)):
             "list of " + choices.map { "\"\($0)\"" }.joined(separator: ", ")
         case .list(let element): "list of \(element.pluralWords)"

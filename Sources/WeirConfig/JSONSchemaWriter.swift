@@ -217,6 +217,11 @@ extension ConfigType {
             return [("type", .text("string")), ("pattern", .text(DurationNotation.pattern))]
         case .size: return [("type", .text("string")), ("pattern", .text(SizeNotation.pattern))]
         case .choice(let choices): return [("enum", .list(choices.map { .text($0) }))]
+        case .choiceOrNames(let choices):
+            let list = ConfigType.list(of: .string).schema
+            return [
+                ("anyOf", .list([.object(ConfigType.choice(choices).schema), .object(list)]))
+            ]
         case .list(let element):
             return [
                 ("type", .text("array")), ("minItems", .number(1)),

@@ -28,7 +28,8 @@ public struct ConfigField: Sendable {
     }
 }
 
-/// The shapes a configuration value can have: one per key, but for `secret` and `columns`.
+/// The shapes a configuration value can have: one per key, but for `secret`, `columns` and
+/// `choiceOrNames`.
 public indirect enum ConfigType: Sendable {
     case string
     /// Text, or `{"env": …}`, `{"file": …}`, `{"credential": …}`; redacted wherever it is shown.
@@ -40,6 +41,8 @@ public indirect enum ConfigType: Sendable {
     /// `"64KiB"`, `"8MiB"`, `"1GiB"`, or a plain number of bytes as text.
     case size(ClosedRange<Int>)
     case choice([String])
+    /// One of these words, or a list of names.
+    case choiceOrNames([String])
     case list(of: ConfigType)
     /// `schema.table`.
     case table
@@ -207,10 +210,14 @@ public protocol ConnectorConfig: Sendable {
     /// For a source without the key `tables`: what it reads; nil when only the server knows. The
     /// value of the key `tables` counts without it.
     var tables: [TableName]? { get }
+    /// Which tables of which database it reads or writes; nil where no pipeline could read them
+    /// back.
+    var reach: TableReach? { get }
 }
 
 extension ConnectorConfig {
     public var claims: [String] { [] }
     public var warnings: [String] { [] }
     public var tables: [TableName]? { nil }
+    public var reach: TableReach? { nil }
 }
