@@ -81,6 +81,39 @@ package final class PostgresServer: Sendable {
         return server
     }
 
+    /// Starts a physical copy of this server, as `pg_basebackup` makes one, on a port of its own.
+    /// It is a server of its own from then on, with the same system identifier.
+    package func clone() async throws -> PostgresServer {
+        let home = try TemporaryDirectory()
+        try account?.own(home.path)
+        let command = Command(
+            path: programs.path("pg_basebackup"),
+            arguments: [
+                "-h", directory, "-p", "\(port)", "-U", "postgres", "-D", home.file("data"),
+                "--checkpoint=fast", "--no-sync",
+            ],
+            environment: Self.environment,
+            directory: home.path
+        )
+        let backup = try ChildProcess(
+            account?.running(command) ?? command,
+            orphanSignal: "KILL"
+        )
+        let status = try await backup.wait(within: .seconds(60))
+        guard status == .exited(0) else {
+            throw TestingError("pg_basebackup failed with \(status): \(try backup.standardError())")
+        }
+        let server = PostgresServer(
+            programs: programs,
+            account: account,
+            home: home,
+            settings: state.withLock { $0.settings },
+            port: try freePort()
+        )
+        try await server.launch(mayChangePort: true)
+        return server
+    }
+
     private init(
         programs: PostgresPrograms,
         account: ServerAccount?,
