@@ -92,5 +92,65 @@ extension PostgresSourceTests {
             try await none.open()
             #expect(try await none.drain().isEmpty)
         }
+
+        @Test(
+            "CORRECTNESS 22: what was written under an origin of the list is left out, the rest read",
+            arguments: PostgresVersion.allCases)
+        func namedOrigins(version: PostgresVersion) async throws {
+            let database = try await TestDatabase(
+                "CREATE TABLE t (id int PRIMARY KEY)", version: version)
+            let (ours, theirs) = ("ours_\(database.name)", "theirs_\(database.name)")
+            let source = try await SourceHarness.open(
+                database, tables: ["t"],
+                config: ["origin": .list([.string("absent"), .string(ours)])])
+            try database.run(
+                """
+                SELECT pg_replication_origin_create('\(ours)'),
+                    pg_replication_origin_create('\(theirs)');
+                INSERT INTO t VALUES (1);
+                SELECT pg_replication_origin_session_setup('\(ours)');
+                BEGIN; INSERT INTO t VALUES (2); SAVEPOINT s; INSERT INTO t VALUES (3); COMMIT;
+                UPDATE t SET id = 20 WHERE id = 2; DELETE FROM t WHERE id = 3;
+                SELECT pg_logical_emit_message(true, 'app', 'left out');
+                SELECT pg_replication_origin_session_reset();
+                SELECT pg_replication_origin_session_setup('\(theirs)');
+                INSERT INTO t VALUES (4); UPDATE t SET id = 40 WHERE id = 4;
+                SELECT pg_replication_origin_session_reset();
+                INSERT INTO t VALUES (5);
+                SELECT pg_replication_origin_session_setup('\(ours)'); TRUNCATE t;
+                SELECT pg_replication_origin_session_reset();
+                """)
+            defer {
+                _ = try? database.run(
+                    "SELECT pg_replication_origin_drop('\(ours)'), "
+                        + "pg_replication_origin_drop('\(theirs)')")
+            }
+            let lines = try await source.drain()
+            #expect(lines.map(\.op) == ["insert", "insert", "update", "insert"])
+            #expect(lines.compactMap { $0.after?["id"] } == [1, 4, 40, 5])
+            // What was left out is behind us all the same.
+            try await source.acknowledge()
+            try await source.open()
+            #expect(try await source.drain().isEmpty)
+        }
+
+        @Test("a name that no origin has is reported until there is one")
+        func unknownOrigin() async throws {
+            let database = try await TestDatabase("CREATE TABLE t (id int PRIMARY KEY)")
+            let name = "late_\(database.name)"
+            let source = try await SourceHarness.open(
+                database, tables: ["t"], config: ["origin": .list([.string(name)])])
+            func findings() async throws -> [String] {
+                _ = try await source.mark()
+                return source.reports.findings.map { "\($0.code) \($0.subject)" }
+            }
+            #expect(try await findings().isEmpty, "the other side has had no time to make it")
+            try await eventually("it is reported", poll: .milliseconds(200)) {
+                try await findings() == ["postgres.origin_unknown \(name)"]
+            }
+            try database.run("SELECT pg_replication_origin_create('\(name)')")
+            #expect(try await findings().isEmpty)
+            try database.run("SELECT pg_replication_origin_drop('\(name)')")
+        }
     }
 }

@@ -63,12 +63,12 @@ private struct Feed: ~Copyable {
     var decoder: PgOutputDecoder
     var builder = BatchBuilder(reusing: EventBatch(), eventLimit: 1000, byteLimit: 1 << 20)
 
-    init(from start: (commit: UInt64, ordinal: UInt32) = (0, 0), skipsOrigins: Bool = false) {
+    init(from start: (commit: UInt64, ordinal: UInt32) = (0, 0), origins: OriginFilter = .nothing) {
         decoder = PgOutputDecoder(
             from: start,
             catalogue: RelationCatalogue(
                 database: "d", tables: nil, checksAllText: false, firstVersion: 1),
-            skipsOrigins: skipsOrigins)
+            origins: OriginSieve(origins))
     }
 
     @discardableResult

@@ -31,8 +31,8 @@ enum PgOutputStep {
 struct PgOutputDecoder: ~Copyable {
     /// Changes before this are ones the engine already has (CORRECTNESS 36).
     private let start: (commit: UInt64, ordinal: UInt32)
-    /// Leave out transactions that carry a replication origin (CORRECTNESS 22, servers before 16).
-    private let skipsOrigins: Bool
+    /// Which transactions to leave out by who wrote them (CORRECTNESS 22).
+    private let origins: OriginSieve
     private let messageTable: TableSchema
     private var catalogue: RelationCatalogue
 
@@ -42,6 +42,8 @@ struct PgOutputDecoder: ~Copyable {
     private var xid: UInt32 = 0
     private var commitMicros: Int64 = 0
     private var ordinal: UInt32 = 0
+    /// Somebody wrote the open transaction whose changes are left out.
+    private var isForeign = false
     /// Changes of the open transaction below this ordinal are left out.
     private var firstTaken: UInt32 = 0
 
@@ -64,10 +66,10 @@ struct PgOutputDecoder: ~Copyable {
     init(
         from start: (commit: UInt64, ordinal: UInt32),
         catalogue: consuming RelationCatalogue,
-        skipsOrigins: Bool
+        origins: OriginSieve
     ) {
         self.start = start
-        self.skipsOrigins = skipsOrigins
+        self.origins = origins
         messageTable = .messages(version: 0, database: catalogue.database)
         self.catalogue = catalogue
     }
@@ -123,9 +125,12 @@ struct PgOutputDecoder: ~Copyable {
         case UInt8(ascii: "M"): return try unsafe decodeMessage(&reader, message, change, &batch)
         case UInt8(ascii: "O"):
             _ = try reader.readInteger(UInt64.self)
-            _ = try reader.readCString()
+            let name = try reader.readCString()
             // CORRECTNESS 22: it comes right after B; all of the transaction came from elsewhere.
-            if skipsOrigins { firstTaken = .max }
+            if origins.leavesOut(name) {
+                isForeign = true
+                firstTaken = .max
+            }
         default: throw MalformedBytes("unknown kind of message", at: 0)
         }
         return .nothing
@@ -142,6 +147,7 @@ struct PgOutputDecoder: ~Copyable {
         xid = try reader.readInteger(UInt32.self)
         ordinal = 0
         isInTransaction = true
+        isForeign = false
         // CORRECTNESS 36: a transaction below the start was delivered before a reconnect.
         if commit < start.commit {
             firstTaken = .max
@@ -183,7 +189,7 @@ struct PgOutputDecoder: ~Copyable {
         let relation = try relation(&reader, &batch)
         if isNew && relation.isTaken { return (ordinal, relation) }
         // What was delivered before a reconnect is not filtered, only known.
-        if isNew || skipsOrigins && firstTaken == .max && commit >= start.commit {
+        if isNew || isForeign && commit >= start.commit {
             batch.countFiltered()
         }
         return nil

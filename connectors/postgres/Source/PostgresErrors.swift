@@ -83,6 +83,13 @@ extension ErrorCode {
             + "that.",
         remedy: "See whether every standby in synchronous_standby_names is connected: SELECT * "
             + "FROM pg_stat_replication. Weir retries by itself.")
+    static let originUnknown = ErrorCode(
+        "postgres.origin_unknown",
+        meaning:
+            "The source leaves out a replication origin that its server does not know, so that "
+            + "nothing is left out under that name.",
+        remedy: "Correct \"origin\" of the source. A sink that names an origin makes it when it "
+            + "starts.")
     static let protocolError = ErrorCode(
         "postgres.protocol",
         meaning: "The server sent bytes that do not follow the replication protocol.",
@@ -93,7 +100,7 @@ extension ErrorCode {
         postgresClient + [
             walLevel, tableMissing, noReplicaIdentity, publicationMissing, publicationUnfit,
             publicationChanged, slotMissing, slotInvalidated, slotUnknown, slotUnfit, slotActive,
-            slotAdvanced, identityChanged, positionAhead, notVisible, protocolError,
+            slotAdvanced, identityChanged, positionAhead, notVisible, originUnknown, protocolError,
         ]
 }
 

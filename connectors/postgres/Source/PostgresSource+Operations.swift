@@ -10,6 +10,7 @@ extension PostgresSource: SourceMarker {
         guard let (connection, fingerprint) = ordinary else {
             throw WeirError(.connectionFailed, .transient, "the source is not open")
         }
+        try lookForOrigins(connection)
         let rows: [[String?]]
         do {
             rows = try connection.query(

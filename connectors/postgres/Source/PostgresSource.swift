@@ -39,6 +39,9 @@ package actor PostgresSource: SourceConnector {
     }
     private var stream: Stream?
     private var nextSchemaVersion: UInt32 = 1
+    /// Origins to leave out that the server was not seen to know, and when to ask for them.
+    var awaitedOrigins: [String] = []
+    var originsDue = ContinuousClock.Instant.now
 
     package init(_ config: PostgresSourceConfig, _ context: ConnectorContext) throws(WeirError) {
         self.config = config
@@ -64,6 +67,7 @@ package actor PostgresSource: SourceConnector {
         try checkSettings(sql)
         let (start, warnings) = try await prepare(stored, server, sql, replication)
         let fingerprint = try await rememberFingerprint(sql, isFresh: stored == nil)
+        expectOrigins()
         let interval = try statusInterval(sql)
 
         guard let first = start.commitAndOrdinal else {
@@ -83,7 +87,7 @@ package actor PostgresSource: SourceConnector {
             statusInterval: interval,
             decoder: PgOutputDecoder(
                 from: first, catalogue: catalogue,
-                skipsOrigins: config.skipsOrigins && sql.serverVersion < 160000),
+                origins: OriginSieve(config.origins)),
             // Nothing is durable until `acknowledge` says so: after a lost connection the engine
             // opens where it read to, which may be in memory only. The server ignores a zero.
             resume: lsn, start: first, received: lsn, durable: LSN(0), nextStatus: .now)
@@ -100,7 +104,9 @@ package actor PostgresSource: SourceConnector {
         let names = PostgresConnection.doubled(
             PostgresConnection.identifier(config.publication), [UInt8(ascii: "'")])
         var options = "proto_version '1', messages 'true', publication_names '\(names)'"
-        if config.skipsOrigins && serverVersion >= 160000 { options += ", origin 'none'" }
+        if OriginSieve.serverLeavesOut(config.origins, version: serverVersion) {
+            options += ", origin 'none'"
+        }
         return "START_REPLICATION SLOT \(PostgresConnection.identifier(config.slot)) LOGICAL "
             + "\(lsn) (\(options))"
     }

@@ -9,7 +9,7 @@ package struct PostgresSourceConfig: ConnectorConfig {
     package let publication: String
     /// False: Weir creates and keeps the publication; true: the operator named one.
     package let isPublicationNamed: Bool
-    package let skipsOrigins: Bool
+    package let origins: OriginFilter
     package let warnings: [String]
     private let connectionName: String
 
@@ -34,9 +34,11 @@ package struct PostgresSourceConfig: ConnectorConfig {
                 + "named like the slot and keeps it in step with tables.",
             example: #""shop_changes""#),
         ConfigField(
-            "origin", .choice(["any", "none"]),
-            "Whether to read transactions that replication wrote (any) or leave them out (none).",
-            default: #""any""#),
+            "origin", .choiceOrNames(["any", "none"]),
+            "Whose transactions to read: any; none leaves out whatever replication wrote; a list "
+                + "leaves out what was written under these replication origins, such as the one a "
+                + "sink that writes to these tables names.",
+            default: #""any""#, example: #"["weir_b_to_a"]"#),
     ]
 
     package init(_ scope: ConfigScope) throws(ConfigIssue) {
@@ -69,8 +71,28 @@ package struct PostgresSourceConfig: ConnectorConfig {
         guard (1...63).contains(publication.utf8.count) else {
             throw ConfigIssue(field: "publication", "a publication's name has 1 to 63 bytes")
         }
-        skipsOrigins = scope.values.string("origin") == "none"
+        origins = try Self.origins(scope.values)
         warnings = [connection.tlsWarning(connection: connectionName)].compactMap(\.self)
+    }
+
+    private static func origins(_ values: ConfigValues) throws(ConfigIssue) -> OriginFilter {
+        guard let names = values.strings("origin") else {
+            return values.string("origin") == "none" ? .everyOrigin : .nothing
+        }
+        for (index, name) in names.enumerated() {
+            if names.firstIndex(of: name) != index {
+                throw ConfigIssue(
+                    field: "origin", index: index, "origin \"\(name)\" is listed twice")
+            }
+            if let fault = OriginName.fault(name) {
+                throw ConfigIssue(field: "origin", index: index, fault)
+            }
+        }
+        return .origins(names)
+    }
+
+    package var reach: TableReach? {
+        TableReach(databases: connection.databases, .reads(leavingOut: origins))
     }
 
     package var claims: [String] { ["slot \(slot) of connection \(connectionName)"] }

@@ -9,6 +9,7 @@ final class SourceHarness: SourceDriver<PostgresSource> {
     let database: TestDatabase
     let notes: MemoryNotes
     let log = LogLines()
+    let reports: CollectedReports
     let config: PostgresSourceConfig
 
     private var encoder = LineEncoder(
@@ -36,13 +37,16 @@ final class SourceHarness: SourceDriver<PostgresSource> {
             connectionName: "db")
         let config = try PostgresSourceConfig(scope)
         self.config = config
-        try super.init(PostgresSource(config, Self.context(database, notes, log)))
+        let reports = CollectedReports()
+        self.reports = reports
+        try super.init(PostgresSource(config, Self.context(database, notes, log, reports)))
     }
 
     static func context(
-        _ database: TestDatabase, _ notes: MemoryNotes, _ log: LogLines
+        _ database: TestDatabase, _ notes: MemoryNotes, _ log: LogLines,
+        _ reports: CollectedReports = CollectedReports()
     ) -> ConnectorContext {
-        .test("source", pipeline: database.pipeline, notes: notes, log: log)
+        .test("source", pipeline: database.pipeline, notes: notes, reports: reports, log: log)
     }
 
     /// A reader of rows beside the stream, with the same configuration.
