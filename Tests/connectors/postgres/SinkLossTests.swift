@@ -79,7 +79,8 @@ struct SinkLossTests {
         let harness = SinkHarness(database)
         let one = try harness.sink(tables: ["public.log"])
         let mark = try await one.open(at: nil)
-        let two = try harness.sink(tables: ["public.log"])
+        // Of another state directory: a session of its own it would end.
+        let two = try harness.sink(tables: ["public.log"], notes: MemoryNotes())
         await expectError(.otherWriter, .transient) { _ = try await two.open(at: mark) }
         _ = try await insert(1, one)
         await one.close()

@@ -8,6 +8,8 @@ import Glibc
 /// (invariant 7).
 @safe package final class PostgresConnection {
     let connection: OpaquePointer
+    /// Looks into waits in which nothing comes; nil lets each last up to its own limit.
+    package var silence: SilenceWatch?
 
     /// Settings that change how values are written, forced on every connection: a database or role
     /// setting would silently change pgoutput's text (CORRECTNESS 14; FAULTS, finding 2).
@@ -293,6 +295,9 @@ import Glibc
     func wait(
         for events: Int32, by deadline: ContinuousClock.Instant, heedsCancelling: Bool = true
     ) throws(PostgresFailure) {
+        var start = ContinuousClock.now
+        var silenceLimit = silence?.limit
+        var suspicions = 0
         while true {
             if heedsCancelling && Task.isCancelled {
                 throw PostgresFailure(.cancelled, "cancelled")
@@ -301,15 +306,29 @@ import Glibc
             guard left > .zero else {
                 throw PostgresFailure(.timeout, "the server did not answer in time")
             }
-            let slice = Int32(min(100, left.milliseconds + 1))
-            var item = pollfd(fd: descriptor, events: Int16(events), revents: 0)
-            let ready = unsafe poll(&item, 1, slice)
-            if ready > 0 { return }
-            if ready < 0 && errno != EINTR {
-                let reason = unsafe String(cString: strerror(errno))
-                throw PostgresFailure(.connection, "could not wait for the socket: \(reason)")
+            if try isReady(for: events, within: Int32(min(100, left.milliseconds + 1))) { return }
+            guard let limit = silenceLimit, start.duration(to: .now) >= limit else { continue }
+            do {
+                silenceLimit = try silence?.check(&suspicions)
+                start = .now
+            } catch {
+                // What came while we looked is the answer after all.
+                guard try isReady(for: events, within: 0) else { throw error }
+                return
             }
         }
+    }
+
+    private func isReady(
+        for events: Int32, within milliseconds: Int32
+    ) throws(PostgresFailure) -> Bool {
+        var item = pollfd(fd: descriptor, events: Int16(events), revents: 0)
+        let ready = unsafe poll(&item, 1, milliseconds)
+        if ready < 0 && errno != EINTR {
+            let reason = unsafe String(cString: strerror(errno))
+            throw PostgresFailure(.connection, "could not wait for the socket: \(reason)")
+        }
+        return ready > 0
     }
 
     // MARK: Results

@@ -46,13 +46,21 @@ package actor PostgresSink: SinkConnector {
     /// long as the connection lives.
     private var hasWrittenHuge = false
 
+    /// How long the target may be silent in a wait before a look shows whether it still works.
+    let silenceLimit: Duration
+
     package init(_ config: PostgresSinkConfig, _ context: ConnectorContext) {
+        self.init(config, context, silenceLimit: .seconds(20))
+    }
+
+    init(_ config: PostgresSinkConfig, _ context: ConnectorContext, silenceLimit: Duration) {
         self.config = config
         self.context = context
+        self.silenceLimit = silenceLimit
         executor = context.executor
     }
 
-    private var failures: SinkFailureMap {
+    var failures: SinkFailureMap {
         SinkFailureMap(server: ServerFailureMap(config.connection))
     }
     var place: String { config.connection.place }
@@ -74,7 +82,7 @@ package actor PostgresSink: SinkConnector {
             known = parsed
         }
         durable = known
-        let session = try connect()
+        let session = try await connect()
         do throws(WeirError) {
             self.session = session
             try await begin(session, mark: known)
@@ -103,45 +111,10 @@ package actor PostgresSink: SinkConnector {
         hasWrittenHuge = false
     }
 
-    private static let tooOld = "weir: too old"
-
-    private func connect() throws(WeirError) -> TargetSession {
-        do throws(PostgresFailure) {
-            let connection = try PostgresConnection(
-                config.connection, mode: .sink, name: "weir \(context.pipeline)/\(context.name)")
-            guard connection.serverVersion >= 140000 else {
-                throw PostgresFailure(.statement, "", sqlState: Self.tooOld)
-            }
-            let session = TargetSession(
-                connection,
-                PositionSQL(
-                    table: config.positionTable, pipeline: context.pipeline, sink: context.name))
-            guard try session.lock() else {
-                throw PostgresFailure(.statement, "", sqlState: "55P03")
-            }
-            return session
-        } catch {
-            if error.sqlState == Self.tooOld {
-                throw WeirError(
-                    .serverVersion, .blocked, "\(place) is older than PostgreSQL 14",
-                    hint: ErrorCode.serverVersion.remedy)
-            }
-            guard error.sqlState == "55P03" else {
-                throw failures.error(error, doing: "connect")
-            }
-            throw WeirError(
-                .otherWriter, .transient,
-                "another session writes to \(place) as \(context.pipeline)/\(context.name)",
-                hint: "Two daemons with one pipeline? It is named \"weir \(context.pipeline)/"
-                    + "\(context.name)\" in pg_stat_activity. Weir goes on when it ends.")
-        }
-    }
-
     /// Reads the target's position and decides what it means at a start.
     private func begin(
         _ session: TargetSession, mark: SinkPosition?
     ) async throws(WeirError) {
-        session.lookForSource(context.source())
         let found = try readPosition(session)
         let epoch = context.epoch()
         // Beside the mark, which a moved position clears: whether the state knows this sink at all.
@@ -212,7 +185,7 @@ package actor PostgresSink: SinkConnector {
     }
 
     /// The session, after a lost one a new one that stands where the old one did.
-    private func ready() throws(WeirError) -> TargetSession {
+    private func ready() async throws(WeirError) -> TargetSession {
         if isLost { throw lost("the pipeline has not gone back yet") }
         if let session, session.isUsable { return session }
         // Said before anything else may fail: nobody else remembers it.
@@ -221,7 +194,7 @@ package actor PostgresSink: SinkConnector {
         guard let expected = committed else {
             throw WeirError(.bug, .bug, "the sink is written to before it was opened")
         }
-        let session = try connect()
+        let session = try await connect()
         guard let found = try readPosition(session)?.position else {
             throw restored(nil, durable)
         }
@@ -230,7 +203,6 @@ package actor PostgresSink: SinkConnector {
             if let durable, durable.isAhead(of: found) { throw restored(found, durable) }
             throw lost("the target lost commits that were not durable yet")
         }
-        session.lookForSource(context.source())
         // At or behind it: a commit whose answer was lost was made all the same.
         committed = found
         self.session = session
@@ -253,7 +225,7 @@ package actor PostgresSink: SinkConnector {
         defer { turn.give() }
         // What lies before an open transaction was made durable when that began.
         guard !isInside, isLost || durable != committed else { return }
-        try makeDurable(try ready())
+        try makeDurable(try await ready())
     }
 
     private func makeDurable(_ session: TargetSession) throws(WeirError) {
@@ -320,7 +292,8 @@ package actor PostgresSink: SinkConnector {
     package func write(_ batches: [EventBatch]) async throws(WeirError) -> WriteOutcome {
         await turn.take()
         defer { turn.give() }
-        let session = try ready()
+        let session = try await ready()
+        try await lookForSource(session)
         guard let committed else {
             throw WeirError(.bug, .bug, "the sink is written to before it was opened")
         }

@@ -136,6 +136,21 @@ struct PositionSQL: Sendable {
         return "pg_catalog.hashtextextended(\(Self.literal(name)), 0)"
     }
 
+    /// Who has the lock: its number, the beginning of its session, where it comes from and since
+    /// when. Sessions of other roles show only their number, except to a superuser.
+    var holder: String {
+        """
+        SELECT l.pid, (extract(epoch FROM a.backend_start) * 1000000)::bigint, \
+        host(a.client_addr), to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"') \
+        FROM (SELECT \(lockKey) AS k) AS key, pg_catalog.pg_locks l \
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database \
+        WHERE datname = pg_catalog.current_database()) \
+        AND l.classid::bigint = (key.k >> 32 & 4294967295) AND l.objid::bigint = (key.k & 4294967295)
+        """
+    }
+
     var read: String { "SELECT epoch, position, source FROM \(name) WHERE \(key)" }
 
     /// The tables that were written in this epoch: one that vanishes took rows with it.

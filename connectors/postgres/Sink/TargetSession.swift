@@ -13,8 +13,11 @@ final class TargetSession {
     private var filled: Set<String> = []
     private(set) var isInTransaction = false
     private var hasSavepoint = false
-    /// The target is the very database that is read.
+    /// The backend's number and when it began: no other session ever has the same.
+    let name: String
+    /// The target is the very database that is read, as far as that was looked for.
     private(set) var isSource = false
+    private(set) var isSourceKnown = false
     /// The tables that were written in this epoch.
     private(set) var targets: Set<String> = []
     /// The source's table of each target, where the configuration does not list them.
@@ -27,9 +30,16 @@ final class TargetSession {
     /// A daemon that was killed leaves a session behind, which the server ends a moment later.
     private static let lockLimitMillis = 3000
 
-    init(_ connection: PostgresConnection, _ sql: PositionSQL) {
+    /// `name`, of a row of `pg_stat_activity`.
+    static let nameSQL = "pid || ' ' || (extract(epoch FROM backend_start) * 1000000)::bigint"
+
+    init(_ connection: PostgresConnection, _ sql: PositionSQL) throws(PostgresFailure) {
         self.connection = connection
         self.sql = sql
+        let row = try connection.queryRow(
+            "SELECT \(Self.nameSQL) FROM pg_catalog.pg_stat_activity "
+                + "WHERE pid = pg_catalog.pg_backend_pid()")
+        name = row[0] ?? ""
     }
 
     /// False once the server ended the session: it then says why, and closes behind that.
@@ -55,13 +65,9 @@ final class TargetSession {
         }
     }
 
-    /// Finds out whether the target is the database that is read, where the server tells.
-    func lookForSource(_ source: SourceIdentity?) {
-        let own = try? connection.queryRow(
-            "SELECT system_identifier::text, pg_catalog.current_database() "
-                + "FROM pg_catalog.pg_control_system()")
-        guard let source, let own, let system = source["system"] else { return }
-        isSource = own[0] == system && own[1] == source["database"]
+    func know(isSource: Bool) {
+        self.isSource = isSource
+        isSourceKnown = true
     }
 
     /// The position row, after the table was made if it is missing.

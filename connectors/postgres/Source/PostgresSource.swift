@@ -67,6 +67,7 @@ package actor PostgresSource: SourceConnector {
         try checkSettings(sql)
         let (start, warnings) = try await prepare(stored, server, sql, replication)
         let fingerprint = try await rememberFingerprint(sql, isFresh: stored == nil)
+        try await rememberInstance(sql)
         expectOrigins()
         let interval = try statusInterval(sql)
 

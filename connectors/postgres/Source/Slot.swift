@@ -51,21 +51,9 @@ struct ServerFacts: Sendable, Equatable {
 
     func identity(slot: String) -> SourceIdentity {
         SourceIdentity([
-            ("system", system), ("database", Self.escaped(database)), ("slot", slot),
+            ("system", system), ("database", ServerInstance.escaped(database)), ("slot", slot),
             ("timeline", timeline),
         ])
-    }
-
-    /// Identities are kept as words separated by blanks.
-    private static func escaped(_ name: String) -> String {
-        name.utf8.reduce(into: "") { text, byte in
-            let isPlain = byte > 0x20 && byte < 0x7F && byte != UInt8(ascii: "%")
-            if isPlain {
-                text.unicodeScalars.append(Unicode.Scalar(byte))
-            } else {
-                text += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
-            }
-        }
     }
 }
 

@@ -50,17 +50,22 @@ final class SinkHarness: Sendable {
                 connectionName: "db", sourceTables: names))
     }
 
+    /// - Parameters:
+    ///   - url: another way to the database, or another role's.
+    ///   - notes: those of another state directory.
     func sink(
         write: String = "table", _ more: [String: ConfigValue] = [:],
-        tables: [String]? = ["public.items"]
+        tables: [String]? = ["public.items"], url: String? = nil, notes: MemoryNotes? = nil,
+        silenceLimit: Duration = .seconds(20)
     ) throws -> PostgresSink {
-        let url = database.server.url(database: database.name)
+        let url = url ?? database.server.url(database: database.name)
         return PostgresSink(
             try Self.config(url: url, write: write, more, tables: tables),
             .test(
-                "copy", notes: notes, reports: reports, epoch: { [self] in epoch },
+                "copy", notes: notes ?? self.notes, reports: reports, epoch: { [self] in epoch },
                 source: { SourceIdentity([("system", "1"), ("database", "shop")]) },
-                rows: reader, log: log))
+                rows: reader, log: log),
+            silenceLimit: silenceLimit)
     }
 
     /// Ends the sink's sessions, as a network may, and waits until they are gone.

@@ -1,0 +1,12 @@
+import WeirCore
+import WeirPostgresClient
+
+extension PostgresSource {
+    /// For sinks of this pipeline, which must not write to the tables they follow.
+    func rememberInstance(_ sql: PostgresConnection) async throws(WeirError) {
+        let text = ServerInstance(sql)?.text ?? ""
+        if try await context.notes.get(ServerInstance.noteKey) ?? "" != text {
+            try await context.notes.set(ServerInstance.noteKey, text)
+        }
+    }
+}
