@@ -10,7 +10,9 @@ extension PostgresSink {
     /// The note that keeps the last session's name, so that a later life knows it as its own.
     private var sessionNote: String { "postgres session \(context.name)" }
 
-    func connect() async throws(WeirError) -> TargetSession {
+    /// - Parameter underOrigin: false for what the sink does about its own traces, the origin among
+    ///   them: a session that has it cannot remove it.
+    func connect(underOrigin: Bool = true) async throws(WeirError) -> TargetSession {
         let session: TargetSession
         do throws(PostgresFailure) {
             let connection = try PostgresConnection(
@@ -31,6 +33,7 @@ extension PostgresSink {
             throw failures.error(error, doing: "connect")
         }
         try await takeLock(session)
+        if underOrigin, let origin = config.origin { try setUp(origin, session) }
         watch(session)
         return session
     }

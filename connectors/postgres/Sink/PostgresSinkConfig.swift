@@ -22,6 +22,8 @@ package struct PostgresSinkConfig: ConnectorConfig {
     let truncates: Bool
     let text: SearchText?
     let positionTable: TableName
+    /// The replication origin to write under.
+    let origin: String?
     let routing: Routing
     /// All it takes, as far as they are known. One alone must have every column that is named.
     let tables: [TableName]
@@ -66,6 +68,12 @@ package struct PostgresSinkConfig: ConnectorConfig {
                 "Where the target keeps how far it is, one row per pipeline and sink. It is "
                     + "created if it is missing.",
                 default: #""public.weir_position""#),
+            ConfigField(
+                "origin", .string,
+                "The replication origin to write under, made if it is missing, so that a source of "
+                    + "these tables can leave out what this sink writes. One sink at a time can "
+                    + "use it.",
+                example: #""weir_a_to_b""#),
             ValueOptions.documentsField,
         ] + Routing.fields
 
@@ -88,12 +96,27 @@ package struct PostgresSinkConfig: ConnectorConfig {
         positionTable =
             given.table("position_table") ?? TableName(schema: "public", name: "weir_position")
         options = ValueOptions(given)
+        origin = given.string("origin")
+        if let origin, let fault = OriginName.faultOfNew(origin) {
+            throw ConfigIssue(field: "origin", fault)
+        }
         let place = connection.place
         let target = target
         let targets = knowsTables ? tables.map(target.resolve) : [target.pattern]
-        claims = targets.map { "table \($0) of postgres \(place)" }
+        let servers = connection.servers.sorted()
+        claims =
+            targets.map { "table \($0) of postgres \(place)" }
+            + (origin.map { name in servers.map { "origin \(name) of postgres \($0)" } } ?? [])
         warnings = [connection.tlsWarning(connection: scope.connectionName ?? "")].compactMap(
             \.self)
+    }
+
+    package var reach: TableReach? {
+        // Without a list the source is none that sends changes back.
+        guard knowsTables else { return nil }
+        let targets = Dictionary(
+            tables.map { ($0, target.resolve(for: $0)) }, uniquingKeysWith: { first, _ in first })
+        return TableReach(databases: connection.databases, .writes(targets, origin: origin))
     }
 
     private static func target(

@@ -64,6 +64,11 @@ extension ErrorCode {
         "postgres.disk_full",
         meaning: "The target has no disk space or memory left.",
         remedy: "Make room. Weir retries by itself; nothing is lost.")
+    static let originActive = ErrorCode(
+        "postgres.origin_active",
+        meaning: "Another session writes to the target's server under the replication origin this "
+            + "sink names; a server lets one session at a time do that.",
+        remedy: "Give each sink an \"origin\" of its own.")
     static let acceptedLost = ErrorCode(
         "postgres.accepted_lost",
         meaning: "The connection ended inside a transaction whose first part the target had taken, "
@@ -72,7 +77,7 @@ extension ErrorCode {
 
     package static let postgresSink: [ErrorCode] = [
         otherWriter, targetRestored, targetForgotten, keyNotChosen, noUniqueIndex, newColumn,
-        targetUnfit, rowRefused, cascaded, readOnly, diskFull, acceptedLost,
+        targetUnfit, rowRefused, cascaded, readOnly, diskFull, originActive, acceptedLost,
     ]
 }
 
