@@ -98,6 +98,7 @@ extension PostgresSource.Stream {
     private mutating func handle(
         _ message: borrowing CopyMessage, _ batch: inout BatchBuilder
     ) throws(PostgresFailure) {
+        largestMessage = max(largestMessage, unsafe message.bytes.count)
         let followup: Followup
         do throws(MalformedBytes) {
             followup = try unsafe decode(message.bytes, &batch)

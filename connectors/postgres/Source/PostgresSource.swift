@@ -36,12 +36,16 @@ package actor PostgresSource: SourceConnector {
         var durable: LSN
         var nextStatus: ContinuousClock.Instant
         var pace = GatherPace()
+        /// Bytes of the largest message: the client library keeps that much memory.
+        var largestMessage = 0
     }
     private var stream: Stream?
     private var nextSchemaVersion: UInt32 = 1
     /// Origins to leave out that the server was not seen to know, and when to ask for them.
     var awaitedOrigins: [String] = []
     var originsDue = ContinuousClock.Instant.now
+    /// Where to connect anew before the next read, to get rid of the memory of a huge row.
+    var renewal: StoredPosition?
 
     package init(_ config: PostgresSourceConfig, _ context: ConnectorContext) throws(WeirError) {
         self.config = config
@@ -52,6 +56,7 @@ package actor PostgresSource: SourceConnector {
     var failures: FailureMap { FailureMap(config, pipeline: context.pipeline) }
 
     package func close() {
+        renewal = nil
         guard let stream = stream.take() else { return }
         nextSchemaVersion = stream.decoder.nextSchemaVersion
         stream.replication.endCopy()
@@ -201,15 +206,21 @@ package actor PostgresSource: SourceConnector {
     package func read(
         into batch: consuming BatchBuilder, within limit: Duration
     ) async throws(WeirError) -> EventBatch {
+        try await renewIfHuge()
         var batch: BatchBuilder? = consume batch
         let failures = failures
+        let slot = config.slot
+        var place: StoredPosition?
         let sealed = try withStream { (stream) throws(WeirError) -> EventBatch in
             guard var builder = batch.take() else {
                 throw WeirError(.bug, .bug, "a batch was read into twice")
             }
             try stream.read(into: &builder, within: limit, failures)
-            return stream.seal(builder)
+            let sealed = stream.seal(builder)
+            place = stream.placeToRenew(behind: sealed, slot: slot)
+            return sealed
         }
+        renewal = place
         return sealed
     }
 
@@ -235,5 +246,13 @@ package actor PostgresSource: SourceConnector {
         let parts = (stream.sql, stream.fingerprint)
         self.stream = consume stream
         return parts
+    }
+
+    /// What was acknowledged on the open stream.
+    var acknowledged: Position? {
+        guard let stream = self.stream.take() else { return nil }
+        let durable = stream.durable
+        self.stream = consume stream
+        return durable.value == 0 ? nil : Position(commit: durable.value)
     }
 }
