@@ -45,6 +45,14 @@ public struct Position: Sendable, Hashable, Comparable, CustomStringConvertible 
 
     public var description: String { token }
 
+    /// The token for messages: one of MongoDB holds the whole `_id`, which may have thousands of
+    /// bytes.
+    public var shown: String {
+        token.utf8.count <= Self.shownMax ? token : token.prefix(Self.shownMax) + "…"
+    }
+
+    private static let shownMax = 160
+
     private static func isHexDigit(_ byte: UInt8) -> Bool {
         // Radix parsing alone would take a sign.
         (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)

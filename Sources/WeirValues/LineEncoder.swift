@@ -86,7 +86,7 @@ package struct LineEncoder: ~Copyable {
             throw WeirError(
                 .bug,
                 .bug,
-                "event \(batch.position(of: broken)) does not fit the table it names"
+                "event \(batch.position(of: broken).shown) does not fit the table it names"
             )
         }
         return (delivered, events.count - delivered)

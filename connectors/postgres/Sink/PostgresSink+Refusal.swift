@@ -37,7 +37,7 @@ extension PostgresSink {
         // As the first part of the identity in a line of the format `weir`.
         let kind = schema.isCollection ? "mg" : "pg"
         let details = [
-            "Event \(kind):\(context.pipeline):\(position.token)"
+            "Event \(kind):\(context.pipeline):\(position.shown)"
                 + (state.map { ", SQLSTATE \($0)." } ?? "."), reason?.detail,
         ]
         return WeirError(

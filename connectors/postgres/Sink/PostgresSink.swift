@@ -171,7 +171,7 @@ package actor PostgresSink: SinkConnector {
     private func restored(_ found: SinkPosition?, _ mark: SinkPosition?) -> WeirError {
         WeirError(
             .targetRestored, .positionLost,
-            "\(place) stands at \(found?.position?.token ?? "no position") and had stood at "
+            "\(place) stands at \(found?.position?.shown ?? "no position") and had stood at "
                 + "\(mark?.position?.token ?? "-"): it was restored, or its position removed",
             hint: "Mend the target, then go on with what is there: weir position set "
                 + "\(context.pipeline) confirmed --yes")

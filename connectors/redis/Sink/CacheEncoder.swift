@@ -20,6 +20,12 @@ struct CachedTable: Sendable {
         guard isTaken, !schema.isMessages else { return nil }
         projection = try Projection(
             schema, routing: config.routing, columns: config.columns, options: config.values)
+        // What a sink of one table chooses is there, though only the source lists the table.
+        if config.tables.count == 1 {
+            for choice in config.columns ?? [] {
+                _ = try FieldPath(choice.source)?.find(in: schema, namedUnder: "columns")
+            }
+        }
         key = try config.key.compile(for: schema)
         value = try config.value.flatMap { (path) throws(WeirError) in
             _ = try path.find(in: schema, namedUnder: "value")
@@ -188,7 +194,7 @@ struct CacheEncoder: ~Copyable {
                 guard table.projection.schema.explains(event) else {
                     throw WeirError(
                         .bug, .bug,
-                        "event \(view.position(of: event)) does not fit the table it names")
+                        "event \(view.position(of: event).shown) does not fit the table it names")
                 }
                 if event.operation == .truncate {
                     guard config.truncates else {

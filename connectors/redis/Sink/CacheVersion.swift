@@ -173,6 +173,6 @@ extension JSONWriter {
 
 extension WeirError {
     fileprivate static func unfitToken(_ place: Position) -> WeirError {
-        WeirError(.bug, .bug, "the token of event \(place) does not order it by its commit")
+        WeirError(.bug, .bug, "the token of event \(place.shown) does not order it by its commit")
     }
 }
