@@ -288,6 +288,24 @@ extension MongoSourceTests {
             #expect(error.message.hasSuffix("\" is no collection but a system collection"))
         }
 
+        @Test("CORRECTNESS 56: a collection that does not exist is said, until its first change")
+        func missing() async throws {
+            let database = try await TestDatabase()
+            try await database.insert(#"{"_id": 1}"#)
+            let source = try await SourceHarness.open(database, ["t", "later"])
+            let missing = source.reports.findings
+            #expect(missing.map(\.code.name) == ["mongodb.collection_missing"])
+            #expect(missing.first?.severity == .warning)
+            #expect(missing.first?.subject == "\(database.name).later")
+            let tables = try await source.source.tables()
+            #expect(tables.map(\.name) == ["t", "later"] && tables.allSatisfy(\.isCollection))
+            try await database.insert(#"{"_id": 2}"#, into: "later")
+            #expect(try await source.drain().ids == ["2"])
+            #expect(source.reports.findings.isEmpty)
+            let whole = try await SourceHarness.open(database, nil)
+            #expect(Set(try await whole.source.tables().map(\.name)) == ["t", "later"])
+        }
+
         @Test("CORRECTNESS 56: what changes no document is left out")
         func otherKinds() async throws {
             let database = try await TestDatabase()

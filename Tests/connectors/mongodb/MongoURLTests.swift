@@ -89,4 +89,23 @@ struct MongoURLTests {
             }
         }
     }
+
+    @Test(arguments: [
+        ("mongodb://h", []), ("mongodb://h/?tls=true&replicaSet=rs0", []),
+        (
+            "mongodb://h/d?readPreference=secondary&readPreferenceTags=a:b&w=majority"
+                + "&authMechanism=PLAIN&appName=a&retryWrites=true&maxPoolSize=5&ssl=true"
+                + "&readConcernLevel=local&journal=true&socketTimeoutMS=5&compressors=zlib"
+                + "&tlsCAFile=/ca&zlibCompressionLevel=3&maxStalenessSeconds=90", []
+        ),
+        ("mongodb://h/?tsl=true", [#""tsl""#]),
+        ("mongodb://h/?tls=true&uuidRepresentation=standard", [#""uuidRepresentation""#]),
+    ])
+    func optionsTheDriverDoesNotKnowAreNamed(text: String, names: [String]) throws {
+        let url = try MongoURL(text)
+        #expect(url.unknownOptions == names)
+        let warning = url.optionsWarning(connection: "cms")
+        #expect((warning == nil) == names.isEmpty)
+        for name in names { #expect(warning?.contains("have no effect: \(name)") == true) }
+    }
 }

@@ -82,7 +82,7 @@ extension MongoSourceTests {
             _ = try await set.shell().run(#"{"setFeatureCompatibilityVersion": "5.0"}"#)
             let database = try await TestDatabase(on: set)
             let source = try await SourceHarness.open(database)
-            let warning = try #require(source.start?.warnings.first)
+            let warning = try #require(source.warnings.first)
             #expect(warning.contains("whose feature compatibility version is below 6.0"))
             try await database.insert(#"{"_id": 1}"#)
             try await database.update(#"{"_id": 1}"#, #"{"$set": {"a": 1}}"#)

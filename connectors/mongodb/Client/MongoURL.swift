@@ -19,6 +19,8 @@ package struct MongoURL: Sendable {
     package let isTLS: Bool
     /// TLS whose certificate or host name is not checked.
     package let isTLSWeak: Bool
+    /// Options that libmongoc does not know, and leaves out without a word.
+    package let unknownOptions: [String]
 
     /// - Throws: libmongoc's own words; never the URL, which may hold a password.
     package init(_ text: String) throws(ConfigIssue) {
@@ -30,6 +32,7 @@ package struct MongoURL: Sendable {
         }
         defer { unsafe mongoc_uri_destroy(uri) }
         self.text = text
+        unknownOptions = Self.unknownOptions(text)
         var hosts: [String] = []
         if let record = unsafe mongoc_uri_get_srv_hostname(uri) {
             unsafe hosts.append(String(cString: record))
@@ -68,6 +71,39 @@ package struct MongoURL: Sendable {
                 + "tlsAllowInvalid… and tlsInsecure options out of its url"
             : "connection \"\(name)\" uses no TLS: documents and password cross the network in the "
                 + "clear; add tls=true to its url"
+    }
+
+    private static func unknownOptions(_ text: String) -> [String] {
+        guard let start = text.lastIndex(of: "?") else { return [] }
+        let options = text[start...].dropFirst().split { $0 == "&" || $0 == ";" }
+        return options.compactMap { option in
+            let name = String(option.prefix { $0 != "=" })
+            if isOption(name.lowercased()) { return nil }
+            // It may be the rest of a password in the wrong place.
+            let isName = name.utf8.count <= 40 && name.allSatisfy { $0.isASCII && $0.isLetter }
+            return isName && option.contains("=") ? "\"\(name)\"" : "one that is no name"
+        }
+    }
+
+    private static func isOption(_ name: String) -> Bool {
+        unsafe mongoc_uri_option_is_int32(name) || mongoc_uri_option_is_int64(name)
+            || mongoc_uri_option_is_bool(name) || mongoc_uri_option_is_utf8(name)
+            || otherOptions.contains(name)
+    }
+
+    /// Those that are none of the four types to libmongoc, as they are set elsewhere in it.
+    private static let otherOptions: Set<String> = [
+        "authmechanism", "authmechanismproperties", "authsource", "compressors",
+        "gssapiservicename", "readconcernlevel", "readpreference", "readpreferencetags",
+        "replicaset", "appname", "safe", "slaveok", "w", "wtimeoutms",
+        "tlscertificatekeyfilepassword",
+    ]
+
+    /// What a connection of this name should be warned of, if the url has options without effect.
+    package func optionsWarning(connection name: String) -> String? {
+        if unknownOptions.isEmpty { return nil }
+        return "connection \"\(name)\": the driver does not know these options of its url, which "
+            + "have no effect: \(unknownOptions.joined(separator: ", "))"
     }
 
     /// The first line of libmongoc's reason, without what it quotes of the URL.

@@ -42,6 +42,29 @@ extension ErrorCode {
         meaning: "A name in \"collections\" is a view, a time series, or one of the server's own "
             + "collections. MongoDB has no change streams of those.",
         remedy: "List the collection that the view reads, or take the name off.")
+    static let collectionMissing = ErrorCode(
+        "mongodb.collection_missing",
+        meaning:
+            "A name in \"collections\" is no collection yet, or one that the user may not see.",
+        remedy:
+            "Nothing, if it comes later: it is followed from its first document on. Else correct "
+            + "\"collections\", or grant the user read on it.")
+    static let noImages = ErrorCode(
+        "mongodb.no_images",
+        meaning:
+            "The server keeps no documents as they were after a change (MongoDB 6.0 and newer do, "
+            + "with feature compatibility version 6.0), so they are looked up later.",
+        remedy: "Upgrade the server, or after an upgrade run db.adminCommand({ "
+            + "setFeatureCompatibilityVersion: \"6.0\" }). Where late documents do no harm, nothing."
+    )
+    static let scopeChanged = ErrorCode(
+        "mongodb.scope_changed",
+        meaning:
+            "Other collections are followed than before: documents and changes from before that, "
+            + "of collections that are new here, are not delivered.",
+        remedy:
+            "Load what the new collections held before into the sinks, if they need it. It is said "
+            + "once, at the first start after the change.")
     static let historyLost = ErrorCode(
         "mongodb.history_lost",
         meaning:
@@ -88,7 +111,8 @@ extension ErrorCode {
     package static let mongoSource: [ErrorCode] = [
         mongoConnectionFailed, mongoAnswerTimeout, mongoAuthentication, mongoPermission,
         notReplicaSet,
-        mongoServerVersion, mongoUnsupported, notACollection, historyLost, tokenUnfit,
+        mongoServerVersion, mongoUnsupported, notACollection, collectionMissing, noImages,
+        scopeChanged, historyLost, tokenUnfit,
         mongoIdentityChanged, mongoPositionAhead, collectionReplaced, eventTooLarge,
         mongoProtocol, mongoCommandFailed,
     ]

@@ -22,6 +22,8 @@ package actor MongoSource: SourceConnector {
     private var patience = Patience()
     /// Of the last `open`.
     private var identity: SourceIdentity?
+    /// Listed collections that did not exist at the last `open`, and of which nothing has come.
+    var missing: Set<TableName> = []
 
     package init(_ config: MongoSourceConfig, _ context: ConnectorContext) throws(WeirError) {
         self.config = config
@@ -80,10 +82,10 @@ package actor MongoSource: SourceConnector {
             opener, stream,
             decoder: EventDecoder(config.scope, firstSchemaVersion: nextSchemaVersion),
             behind: floor)
+        raiseFindings(opener.facts, scope: stored?.identity["scope"], scope: identity["scope"])
         return SourceStart(
             identity: identity, position: stored?.position ?? here.position,
-            keepalive: .seconds(1), server: facts.description,
-            warnings: warnings(opener.facts, stored?.identity, identity))
+            keepalive: .seconds(1), server: facts.description)
     }
 
     private func failed(_ error: WeirError) async throws(WeirError) {
@@ -153,14 +155,17 @@ package actor MongoSource: SourceConnector {
 
     private func checkCollections(_ connection: MongoConnection) throws(WeirError) {
         guard case .collections(let names) = config.scope else { return }
-        let others: [(name: TableName, kind: String)]
-        do throws(MongoFailure) { others = try connection.otherThanCollections(names) } catch {
+        let kinds: [TableName: String]
+        do throws(MongoFailure) { kinds = try connection.kinds(of: names) } catch {
             throw failures.error(error, doing: "look at the collections")
         }
-        guard let (name, kind) = others.first else { return }
-        throw WeirError(
-            .notACollection, .blocked, "\"\(name)\" is no collection but a \(kind)",
-            hint: ErrorCode.notACollection.remedy)
+        missing = Set(names.filter { kinds[$0] == nil })
+        for name in names {
+            guard let kind = kinds[name], kind != "collection" else { continue }
+            throw WeirError(
+                .notACollection, .blocked, "\"\(name)\" is no collection but a \(kind)",
+                hint: ErrorCode.notACollection.remedy)
+        }
     }
 
     /// The stored place, if this deployment can have it.
@@ -170,7 +175,7 @@ package actor MongoSource: SourceConnector {
         guard let token = ResumeToken(stored.position) else {
             throw WeirError(
                 .tokenUnfit, .positionLost,
-                "the stored position \"\(stored.position)\" is none of a change stream",
+                "the stored position \"\(stored.position.shown)\" is none of a change stream",
                 hint: failures.restartHint)
         }
         let identity = facts.identity(of: config.scope)
@@ -190,23 +195,6 @@ package actor MongoSource: SourceConnector {
                 hint: failures.restartHint)
         }
         return token
-    }
-
-    private func warnings(
-        _ facts: ServerFacts, _ stored: SourceIdentity?, _ identity: SourceIdentity
-    ) -> [String] {
-        var warnings: [String] = []
-        if !facts.hasImages {
-            let older =
-                facts.refusesImages ? ", whose feature compatibility version is below 6.0," : ""
-            warnings.append(
-                "MongoDB \(facts.version)\(older) keeps no images: the documents of updates are "
-                    + "looked up, and may be later than the change")
-        }
-        if let scope = stored?["scope"], let now = identity["scope"], scope != now {
-            warnings.append("the change stream covered \(scope), it covers \(now) now")
-        }
-        return warnings
     }
 
     // MARK: Reading
@@ -237,6 +225,8 @@ package actor MongoSource: SourceConnector {
             // The connection would go on waiting as long as it had to until now.
             _ = try await open(at: StoredPosition(position: here, identity: identity))
         }
-        return batch.seal(resume: isSplit ? nil : here, end: here)
+        let sealed = batch.seal(resume: isSplit ? nil : here, end: here)
+        if !missing.isEmpty { settleMissing(sealed.tables) }
+        return sealed
     }
 }

@@ -116,7 +116,11 @@ package struct MongoSourceConfig: ConnectorConfig {
         }
         onRename = RenamePolicy(rawValue: given.string("on_rename") ?? "") ?? .stop
         wantsBefore = given.string("before") != "never"
-        warnings = [self.url.tlsWarning(connection: scope.connectionName ?? "")].compactMap(\.self)
+        let connection = scope.connectionName ?? ""
+        warnings = [
+            self.url.tlsWarning(connection: connection),
+            self.url.optionsWarning(connection: connection),
+        ].compactMap(\.self)
     }
 
     /// A database's name has no dot, so the first one ends it; names with quotes are taken as those

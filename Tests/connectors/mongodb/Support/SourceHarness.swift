@@ -8,6 +8,7 @@ import WeirValues
 /// A MongoDB source under test, what it reads as changes.
 final class SourceHarness: SourceDriver<MongoSource> {
     let log = LogLines()
+    let reports = CollectedReports()
     let notes: MemoryNotes
     let config: MongoSourceConfig
     let pipeline: String
@@ -32,7 +33,15 @@ final class SourceHarness: SourceDriver<MongoSource> {
         self.pipeline = pipeline
         self.notes = notes
         try super.init(
-            MongoSource(config, .test("source", pipeline: pipeline, notes: notes, log: log)))
+            MongoSource(
+                config,
+                .test(
+                    "source", pipeline: pipeline, notes: notes, reports: reports, log: log)))
+    }
+
+    /// What stands beside collections that are not there yet.
+    var warnings: [String] {
+        reports.findings.filter { $0.code.name != "mongodb.collection_missing" }.map(\.message)
     }
 
     /// A source of these collections of a test's database, or of all when nil.
