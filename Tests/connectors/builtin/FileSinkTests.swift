@@ -79,6 +79,31 @@ import WeirTesting
         #expect(try bench.size() == total)
     }
 
+    @Test func columnsThatDoNotExistAreFoundBeforeTheFirstEvent() async throws {
+        func table(_ name: String) -> TableSchema {
+            TableSchema(
+                version: 0, database: "d", schema: "public", name: name,
+                columns: [Column(name: "id", type: ColumnType(.text, name: "text"))], key: [0])
+        }
+        func findings(_ columns: [String], _ tables: [String]) async throws -> [Finding] {
+            let choices = columns.map { ColumnChoice(output: $0, source: $0) }
+            let names = tables.map { ConfigValue.table(TableName(schema: "public", name: $0)) }
+            let values: [String: ConfigValue] = [
+                "path": .string(bench.path), "columns": .columns(choices), "tables": .list(names),
+            ]
+            let scope = ConfigScope(
+                pipeline: "test", name: "sink", values: ConfigValues(values),
+                sourceTables: tables.map { TableName(schema: "public", name: $0) })
+            let sink = FileSink(try FileSink.Config(scope), .test())
+            return await sink.check(tables.map(table))
+        }
+        #expect(try await findings(["id"], ["a"]).isEmpty)
+        let one = try await findings(["idd"], ["a"])
+        #expect(one.map(\.severity) == [.blocking] && one[0].hint == "Did you mean \"id\"?")
+        let several = try await findings(["id", "idd"], ["a", "b"])
+        #expect(several.map(\.severity) == [.warning] && several[0].subject == "idd")
+    }
+
     // MARK: Other hands
 
     @Test func aSecondOpenerIsRefusedUntilTheFirstHasClosed() async throws {

@@ -43,6 +43,7 @@ package actor FileSink: SinkConnector {
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
         unsafe executor.asUnownedSerialExecutor()
     }
+    let lines: LinesConfig
     private var encoder: LineEncoder
     private var buffer = JSONWriter(capacity: 64 << 10)
     /// Open between `open` and `close`; `flush` syncs it beside a write, on its caller's thread.
@@ -59,6 +60,7 @@ package actor FileSink: SinkConnector {
         path = config.path
         self.context = context
         executor = context.executor
+        lines = config.lines
         encoder = config.lines.makeEncoder()
     }
 

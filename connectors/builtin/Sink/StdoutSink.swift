@@ -18,6 +18,7 @@ package actor StdoutSink: SinkConnector {
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
         unsafe executor.asUnownedSerialExecutor()
     }
+    let lines: LinesConfig
     private var encoder: LineEncoder
     private var buffer = JSONWriter(capacity: 64 << 10)
 
@@ -41,6 +42,7 @@ package actor StdoutSink: SinkConnector {
         self.descriptor = descriptor
         isTerminal = isatty(descriptor) == 1
         executor = context.executor
+        lines = config.lines
         encoder = config.lines.makeEncoder()
     }
 
