@@ -82,6 +82,9 @@ public struct TableSchema: Sendable, Equatable {
     /// Two rows never have the same key. False where the whole row stands for a missing key
     /// (PostgreSQL: REPLICA IDENTITY FULL without a primary key).
     public let isKeyUnique: Bool
+    /// Changes and deletes come with all of the old row (PostgreSQL: REPLICA IDENTITY FULL). Nil
+    /// where that is not known, or differs from row to row.
+    public let sendsWholeOldRows: Bool?
 
     public init(
         version: UInt32,
@@ -90,8 +93,10 @@ public struct TableSchema: Sendable, Equatable {
         name: String,
         columns: [Column],
         key: [Int],
-        isKeyUnique: Bool = true
+        isKeyUnique: Bool = true,
+        sendsWholeOldRows: Bool? = nil
     ) {
+        self.sendsWholeOldRows = sendsWholeOldRows
         self.version = version
         self.database = database
         self.schema = schema

@@ -113,7 +113,12 @@ enum SpillCodec {
             }
             if let declared = column.declaredType { body.append(declared) }
         }
-        body.append(UInt32(table.key.count) | (table.isKeyUnique ? 0 : Self.sharedKey))
+        var keyCount = UInt32(table.key.count)
+        if !table.isKeyUnique { keyCount |= Self.sharedKey }
+        if let isWhole = table.sendsWholeOldRows {
+            keyCount |= isWhole ? Self.wholeOldRows : Self.partialOldRows
+        }
+        body.append(keyCount)
         for index in table.key { body.append(UInt32(index)) }
     }
 
@@ -145,7 +150,7 @@ enum SpillCodec {
         }
         var key: [Int] = []
         let keyCount = try source.integer(UInt32.self)
-        for _ in 0..<(keyCount & ~Self.sharedKey) {
+        for _ in 0..<(keyCount & ~Self.keyFlags) {
             let index = Int(try source.integer(UInt32.self))
             guard index < columns.count else {
                 throw MalformedBytes("key column out of range", at: source.offset)
@@ -154,11 +159,16 @@ enum SpillCodec {
         }
         return TableSchema(
             version: version, database: database, schema: schema, name: name, columns: columns,
-            key: key, isKeyUnique: keyCount & Self.sharedKey == 0)
+            key: key, isKeyUnique: keyCount & Self.sharedKey == 0,
+            sendsWholeOldRows: keyCount & Self.wholeOldRows != 0
+                ? true : keyCount & Self.partialOldRows != 0 ? false : nil)
     }
 
-    /// In a key's number of columns: rows may share it.
+    /// In a key's number of columns: rows may share it; and what is known of old rows.
     private static let sharedKey: UInt32 = 1 << 31
+    private static let wholeOldRows: UInt32 = 1 << 30
+    private static let partialOldRows: UInt32 = 1 << 29
+    private static let keyFlags = sharedKey | wholeOldRows | partialOldRows
 
     /// In a column's type class: its declared type follows, and it refuses null. Version 2 has
     /// neither.

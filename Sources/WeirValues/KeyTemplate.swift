@@ -134,6 +134,13 @@ package struct KeyTemplate: Sendable, Equatable {
             }, as: UTF8.self)
     }
 
+    /// A key of the form, with one text in the place of every field.
+    package func sample(_ value: String) -> [UInt8] {
+        parts.flatMap { part in
+            if case .literal(let bytes) = part { bytes } else { Array(value.utf8) }
+        }
+    }
+
     /// The bytes every key begins with.
     package var literalPrefix: [UInt8] {
         if case .literal(let bytes)? = parts.first { bytes } else { [] }

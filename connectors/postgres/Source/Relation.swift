@@ -139,7 +139,7 @@ struct RelationCatalogue: Sendable {
         let schema = TableSchema(
             version: nextVersion, database: database, schema: name.schema, name: name.name,
             columns: message.columns.map { column($0, table) }, key: key,
-            isKeyUnique: !isWholeRow)
+            isKeyUnique: !isWholeRow, sendsWholeOldRows: identity.isWhole)
         return Relation(
             message, schema: schema,
             isTaken: tables?.contains(name) ?? true,

@@ -19,6 +19,8 @@ package struct RedisServerFacts: Sendable, Equatable {
     /// Such as "noeviction".
     package var evictionPolicy: String?
     package var evictedKeys: Int64?
+    /// Bytes; 0 for no limit.
+    package var maxMemory: Int64?
     package var port: Int?
 
     private static let sections = ["server", "replication", "memory", "stats"]
@@ -55,6 +57,7 @@ package struct RedisServerFacts: Sendable, Equatable {
         replicationID = fields["master_replid"]
         evictionPolicy = fields["maxmemory_policy"]
         evictedKeys = fields["evicted_keys"].flatMap { Int64($0) }
+        maxMemory = fields["maxmemory"].flatMap { Int64($0) }
         port = fields["tcp_port"].flatMap { Int($0) }
     }
 }

@@ -44,6 +44,9 @@ enum CacheScript: CaseIterable {
     case mark
     /// The marker's text that must be there, and the new one. Returns 1 if it was replaced.
     case replace
+    /// The names of commands. Tries them at a key of the sink's own, which ends at once, and returns
+    /// those that the user may not run. With no names it only shows that the keys may be accessed.
+    case rights
 
     static let livesMax = 8
 
@@ -56,6 +59,7 @@ enum CacheScript: CaseIterable {
         case .sweep: Self.sweepText
         case .mark: Self.markText
         case .replace: Self.replaceText
+        case .rights: Self.rightsText
         }
     }
 
@@ -206,6 +210,33 @@ enum CacheScript: CaseIterable {
           redis.call('SET', KEYS[1], ARGV[1])
         end
         return was
+        """
+
+    /// What it leaves, whichever of the commands are refused, ends after a millisecond.
+    private static let rightsText = """
+        local key, refused = KEYS[1], {}
+        local function try(name, ...)
+          local reply = redis.pcall(name, ...)
+          local text = type(reply) == 'table' and reply.err
+          if text and (string.find(text, 'NOPERM', 1, true) or string.find(text, "can't run", 1, true)
+              or string.find(text, "can't access", 1, true)) then
+            refused[#refused + 1] = name
+          end
+        end
+        local commands = ' ' .. ARGV[1] .. ' '
+        local function wants(name) return string.find(commands, ' ' .. name .. ' ', 1, true) end
+        if wants('mget') then try('mget', key) end
+        if wants('type') then try('type', key) end
+        if wants('set') then try('set', key, '', 'PX', 1) end
+        if wants('psetex') then try('psetex', key, 1, '') end
+        if wants('unlink') then try('unlink', key) end
+        if wants('hset') then try('hset', key, 'f', '') end
+        if wants('pexpire') then try('pexpire', key, 1) end
+        if wants('persist') then try('persist', key) end
+        if wants('hdel') then try('hdel', key, 'f') end
+        if wants('mset') then try('mset', key, '') end
+        redis.pcall('set', key, '', 'PX', 1)
+        return refused
         """
 
     private static let replaceText = """

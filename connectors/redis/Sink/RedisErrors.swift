@@ -93,6 +93,13 @@ extension ErrorCode {
         remedy:
             "Raise the server's limit (CONFIG SET proto-max-bulk-len BYTES; a proxy has its own), "
             + "or leave the large column out with \"columns\", then weir stop, weir start.")
+    static let redisMemoryLimit = ErrorCode(
+        "redis.memory_limit",
+        meaning:
+            "The server has a maxmemory and may not evict this sink's keys: once it is reached, "
+            + "Redis refuses writes, and the sink waits.",
+        remedy: "Give the sink a \"ttl\" and the server a policy that evicts (CONFIG SET "
+            + "maxmemory-policy allkeys-lru), or watch its memory.")
     static let redisCommand = ErrorCode(
         "redis.command_failed",
         meaning: "Redis refused a command for a reason Weir has no rule for.",
@@ -106,7 +113,8 @@ extension ErrorCode {
         redisConnection, redisTimeout, redisTLS, redisAuthentication, redisPermission,
         redisOutOfMemory, redisReadOnly, redisNotReady, redisPersistence, redisReplicas,
         redisCluster, redisVersion, redisDataLost, redisOtherWriter, redisKeyUnknown,
-        redisNoRowReader, redisScriptsGone, redisTooLarge, redisCommand, redisProtocol,
+        redisNoRowReader, redisScriptsGone, redisTooLarge,
+        redisMemoryLimit, redisCommand, redisProtocol,
     ]
 }
 

@@ -77,7 +77,7 @@ final class RedisLink {
             throw .oldServer(version: version)
         }
         do throws(RedisFailure) {
-            for script in [main, .sweep, .mark, .replace] {
+            for script in [main, .sweep, .mark, .replace, .rights] {
                 let reply = try await connection.command("SCRIPT", "LOAD", script.text)
                 guard let sha = reply.text else {
                     throw RedisFailure(.protocolError, "SCRIPT LOAD was not answered by a digest")
@@ -106,6 +106,12 @@ final class RedisLink {
     /// It may evict any key, and has evicted some.
     var isEvicting: Bool {
         facts.evictionPolicy?.hasPrefix("allkeys") == true && (facts.evictedKeys ?? 0) > 0
+    }
+    /// Bytes after which it refuses or evicts, 0 for no limit, and which keys it evicts; nil when it
+    /// does not say.
+    var memoryLimit: (bytes: Int64, policy: String)? {
+        guard let bytes = facts.maxMemory, let policy = facts.evictionPolicy else { return nil }
+        return (bytes, policy)
     }
     /// In a cluster all keys of a call must be in one slot.
     var keysPerCall: Int { facts.mode == .cluster ? 1 : .max }
@@ -137,6 +143,20 @@ final class RedisLink {
         var buffer = ByteBuffer()
         buffer.writeCommand(["EVALSHA", shas[script] ?? "", "1", key] + arguments)
         return try await command(buffer)
+    }
+
+    /// Which of the commands the user may not run.
+    ///
+    /// - Parameter keys: all in one slot; tried is only the first.
+    func refused(_ commands: [String], on keys: [[UInt8]]) async throws(LinkFailure) -> [String] {
+        var buffer = ByteBuffer()
+        buffer.writeCommand(partCount: 4 + keys.count)
+        buffer.writeBulk("EVALSHA")
+        buffer.writeBulk(shas[.rights] ?? "")
+        buffer.writeBulk(keys.count)
+        for key in keys { buffer.writeBulk(key) }
+        buffer.writeBulk(commands.joined(separator: " "))
+        return try await command(buffer).elements?.compactMap(\.text) ?? []
     }
 
     /// Asks the server for its facts again.

@@ -230,7 +230,7 @@ package actor RedisSink: SinkConnector {
 
     /// After any failure nothing is known of the calls that were gathered or under way. All of it
     /// is written again, on a new connection, which also a server that became a replica asks for.
-    private func abandon() {
+    func abandon() {
         link.take()?.abandon()
         call.removeAll()
     }

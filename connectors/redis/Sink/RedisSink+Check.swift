@@ -1,0 +1,123 @@
+package import WeirCore
+import WeirJSON
+import WeirRedisClient
+import WeirValues
+
+extension RedisSink: SinkCheck {
+    /// What would fail at the first event, in the night, is said at the start: columns, keys that
+    /// cannot be known, rights, memory. Nothing of the service's is written.
+    package func check(_ tables: [TableSchema]) async throws(WeirError) -> [Finding] {
+        var findings: [Finding] = []
+        for schema in tables {
+            let name = TableName(schema: schema.schema, name: schema.name).description
+            do throws(WeirError) {
+                guard let table = try CachedTable(schema, config) else { continue }
+                if let finding = unknownKeys(of: table, schema, name) { findings.append(finding) }
+            } catch {
+                findings.append(
+                    Finding(
+                        error.code, .blocking, name, error.message, detail: error.detail,
+                        hint: error.hint))
+            }
+        }
+        if findings.contains(where: { $0.severity == .blocking }) { return findings }
+        do throws(WeirError) {
+            let link = try await ready()
+            try await checkRights(link)
+            if let finding = memoryLimit(link) { findings.append(finding) }
+        } catch {
+            abandon()
+            throw error
+        }
+        return findings
+    }
+
+    /// The key of a row that changes or goes must be known. Of documents that depends on images,
+    /// which each change has or has not.
+    private func unknownKeys(
+        of table: CachedTable, _ schema: TableSchema, _ name: String
+    ) -> Finding? {
+        let changes: [Operation] = [.update, .delete]
+        guard !table.key.columnsAreWithinKey, schema.sendsWholeOldRows == false,
+            config.onUnknownKey == .stop, changes.contains(where: table.projection.takes)
+        else { return nil }
+        let error = WeirError.keyUnknown(schema, config)
+        return Finding(
+            error.code, .warning, name, error.message,
+            detail: "The first row that is updated or deleted stops the sink.", hint: error.hint)
+    }
+
+    private func memoryLimit(_ link: RedisLink) -> Finding? {
+        guard let limit = link.memoryLimit, limit.bytes > 0, config.form != .invalidate else {
+            return nil
+        }
+        let keepsKeys = limit.policy.hasPrefix("volatile-") && config.lifetime.ttlMillis == 0
+        guard limit.policy == "noeviction" || keepsKeys else { return nil }
+        let place = config.options.url.place
+        return Finding(
+            .redisMemoryLimit, .warning, place,
+            "Redis at \(place) refuses writes once it holds \(limit.bytes) bytes",
+            detail:
+                "Its maxmemory-policy is \(limit.policy), which evicts none of this sink's keys.",
+            hint: ErrorCode.redisMemoryLimit.remedy)
+    }
+
+    // MARK: Rights
+
+    private func checkRights(_ link: RedisLink) async throws(WeirError) {
+        let user = config.options.username ?? config.options.url.username ?? "default"
+        let probe = "weir:{\(context.pipeline)/\(context.name)}:check"
+        do {
+            _ = try await link.refused([], on: sampleKeys)
+            _ = try await link.scan(from: "0", matching: config.key.sideGlobPattern)
+        } catch {
+            var error = failed(error)
+            if error.code == .redisPermission {
+                error.hint = "ACL SETUSER \(user) \(keyRights) +scan"
+            }
+            throw error
+        }
+        let refused: [String]
+        do {
+            refused = try await link.refused(config.scriptCommands, on: [Array(probe.utf8)])
+        } catch {
+            var error = failed(error)
+            if error.code == .redisPermission { error.hint = "ACL SETUSER \(user) ~weir:*" }
+            throw error
+        }
+        if refused.isEmpty { return }
+        throw WeirError(
+            .redisPermission, .transient,
+            "user \"\(user)\" may not run \(refused.joined(separator: ", ")) at "
+                + config.options.url.place,
+            hint: "ACL SETUSER \(user) " + refused.map { "+\($0)" }.joined(separator: " "))
+    }
+
+    /// A key of the template, whatever the rows are, and its side key.
+    private var sampleKeys: [[UInt8]] {
+        let key = config.key.sample("weir")
+        var side = JSONWriter(capacity: 64)
+        unsafe key.withUnsafeBytes { unsafe config.key.appendSideKey(of: $0, into: &side) }
+        return [key, unsafe side.withBytes { unsafe Array($0) }]
+    }
+
+    /// The patterns of all keys the sink uses, as an ACL takes them.
+    private var keyRights: String {
+        [config.key.globPattern, config.key.sideGlobPattern, Array("weir:*".utf8)]
+            .map { "~" + String(decoding: $0, as: UTF8.self) }.joined(separator: " ")
+    }
+}
+
+extension RedisSinkConfig {
+    /// What the sink's scripts run.
+    var scriptCommands: [String] {
+        switch script {
+        case .set: ["mget", "unlink", "psetex", "set"]
+        case .setForever: ["mget", "mset", "unlink", "psetex", "set"]
+        case .hash:
+            ["mget", "type", "unlink", "hset", "hdel", "psetex", "set"]
+                + (lifetime.ttlMillis > 0 ? ["pexpire"] : ["persist"])
+        default: ["mget", "unlink", "psetex", "set"]
+        }
+    }
+}
