@@ -91,7 +91,10 @@ extension ConfigChecker {
         note(config.reach, of: pipeline, outcome.facts?.tables ?? [], scope)
         outcome.configuration = SourceConfiguration(
             role: role, type: type, connectionName: resolved.connectionName, config: config,
-            tables: outcome.facts?.tables ?? [])
+            tables: outcome.facts?.tables ?? [],
+            settings: ConnectorSettings(
+                configScope, role.fields, config, type: type,
+                tables: outcome.facts?.tables ?? []))
         return outcome
     }
 
@@ -145,7 +148,10 @@ extension ConfigChecker {
         return SinkConfiguration(
             name: member.key, type: resolved.descriptor.type, role: role,
             connectionName: resolved.connectionName, config: config, queueBytes: queue,
-            spillBytes: spill)
+            spillBytes: spill,
+            settings: ConnectorSettings(
+                configScope, role.fields, config, type: resolved.descriptor.type,
+                tables: configScope.values.tables("tables") ?? []))
     }
 
     // MARK: Both

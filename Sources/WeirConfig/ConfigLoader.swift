@@ -88,6 +88,7 @@ package struct ConfigCheck: Sendable {
     /// Literal secrets, which no excerpt shows.
     let masks: Set<SourceSpan>
 
+    package var bytes: [UInt8] { source.bytes }
     package var errors: [ConfigDiagnostic] { diagnostics.filter { $0.severity == .error } }
     package var warnings: [ConfigDiagnostic] { diagnostics.filter { $0.severity == .warning } }
     package var errorCount: Int { errors.count + omittedErrorCount }

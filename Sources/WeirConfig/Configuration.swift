@@ -41,6 +41,7 @@ package struct SourceConfiguration: Sendable {
     package let config: any ConnectorConfig
     /// The tables the source lists; empty when it lists none.
     package let tables: [TableName]
+    package let settings: ConnectorSettings
 }
 
 package struct SinkConfiguration: Sendable {
@@ -54,4 +55,5 @@ package struct SinkConfiguration: Sendable {
     package let queueBytes: Int
     /// How many may wait on disk; 0 turns it off.
     package let spillBytes: Int
+    package let settings: ConnectorSettings
 }

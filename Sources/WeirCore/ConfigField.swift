@@ -213,6 +213,13 @@ public protocol ConnectorConfig: Sendable {
     /// Which tables of which database it reads or writes; nil where no pipeline could read them
     /// back.
     var reach: TableReach? { get }
+    /// Where its server is, without user and password, as messages name it; nil without a server.
+    var place: String? { get }
+    /// How an operator removes, with the server's own tools, what the connector keeps there for
+    /// itself: for a pipeline whose connection is no longer configured.
+    var removal: [String] { get }
+    /// Keys whose change concerns only what comes: what was delivered before is not out of step.
+    static var passingKeys: Set<String> { get }
 }
 
 extension ConnectorConfig {
@@ -220,4 +227,7 @@ extension ConnectorConfig {
     public var warnings: [String] { [] }
     public var tables: [TableName]? { nil }
     public var reach: TableReach? { nil }
+    public var place: String? { nil }
+    public var removal: [String] { [] }
+    public static var passingKeys: Set<String> { [] }
 }

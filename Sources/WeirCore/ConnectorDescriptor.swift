@@ -29,6 +29,8 @@ public struct ConnectorDescriptor: Sendable {
 /// How to check and make a source of one type.
 public struct SourceRole: Sendable {
     public let fields: [ConfigField]
+    /// See `ConnectorConfig.passingKeys`.
+    public let passingKeys: Set<String>
     public let check: @Sendable (ConfigScope) throws(ConfigIssue) -> any ConnectorConfig
     public let make:
         @Sendable (any ConnectorConfig, ConnectorContext) throws(WeirError) -> any SourceConnector
@@ -38,6 +40,7 @@ public struct SourceRole: Sendable {
 
     public init<S: SourceConnector>(_ type: S.Type) {
         fields = S.Config.fields
+        passingKeys = S.Config.passingKeys
         check = { (scope) throws(ConfigIssue) -> any ConnectorConfig in try S.Config(scope) }
         make = { (config, context) throws(WeirError) -> any SourceConnector in
             guard let config = config as? S.Config else {
@@ -67,12 +70,15 @@ public struct SourceRole: Sendable {
 /// How to check and make a sink of one type.
 public struct SinkRole: Sendable {
     public let fields: [ConfigField]
+    /// See `ConnectorConfig.passingKeys`.
+    public let passingKeys: Set<String>
     public let check: @Sendable (ConfigScope) throws(ConfigIssue) -> any ConnectorConfig
     public let make:
         @Sendable (any ConnectorConfig, ConnectorContext) throws(WeirError) -> any SinkConnector
 
     public init<S: SinkConnector>(_ type: S.Type) {
         fields = S.Config.fields
+        passingKeys = S.Config.passingKeys
         check = { (scope) throws(ConfigIssue) -> any ConnectorConfig in try S.Config(scope) }
         make = { (config, context) throws(WeirError) -> any SinkConnector in
             guard let config = config as? S.Config else {

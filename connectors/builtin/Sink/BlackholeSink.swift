@@ -6,6 +6,7 @@ package import WeirCore
 package actor BlackholeSink: SinkConnector {
     package struct Config: ConnectorConfig {
         package static let fields = Routing.fields
+        package static var passingKeys: Set<String> { Set(fields.map(\.name)) }
         let routing: Routing
         package init(_ scope: ConfigScope) throws(ConfigIssue) { routing = try Routing(scope) }
     }

@@ -11,6 +11,7 @@ package actor StdoutSink: SinkConnector {
         let lines: LinesConfig
         package init(_ scope: ConfigScope) throws(ConfigIssue) { lines = try LinesConfig(scope) }
         /// Lines of two sinks would mix.
+        package static var passingKeys: Set<String> { Set(fields.map(\.name)) }
         package var claims: [String] { ["standard output"] }
     }
 

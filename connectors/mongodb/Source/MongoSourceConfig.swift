@@ -123,6 +123,10 @@ package struct MongoSourceConfig: ConnectorConfig {
         ].compactMap(\.self)
     }
 
+    package var place: String? { url.place }
+
+    package static var passingKeys: Set<String> { ["snapshot", "before", "on_rename"] }
+
     /// A database's name has no dot, so the first one ends it; names with quotes are taken as those
     /// of tables are.
     private static func collections(_ names: [String]) throws(ConfigIssue) -> [TableName] {

@@ -32,6 +32,8 @@ package struct PostgresSinkConfig: ConnectorConfig {
     let options: ValueOptions
     package let claims: [String]
     package let warnings: [String]
+    private let pipeline: String
+    private let sink: String
 
     package static let fields: [ConfigField] =
         [
@@ -83,6 +85,8 @@ package struct PostgresSinkConfig: ConnectorConfig {
             throw ConfigIssue(field: "connection", "the connection has no url")
         }
         connection = try ConnectionString(url.reveal())
+        pipeline = scope.pipeline
+        sink = scope.name
         kind = TargetKind(rawValue: given.string("write") ?? "") ?? .table
         routing = try Routing(scope)
         tables = Set(scope.knownTables ?? []).sorted()
@@ -117,6 +121,20 @@ package struct PostgresSinkConfig: ConnectorConfig {
         let targets = Dictionary(
             tables.map { ($0, target.resolve(for: $0)) }, uniquingKeysWith: { first, _ in first })
         return TableReach(databases: connection.databases, .writes(targets, origin: origin))
+    }
+
+    package var place: String? { connection.place }
+
+    package static var passingKeys: Set<String> { ["on_new_column", "truncate", "origin"] }
+
+    package var removal: [String] {
+        [PositionSQL(table: positionTable, pipeline: pipeline, sink: sink).remove + ";"]
+            + (origin.map {
+                [
+                    "SELECT pg_catalog.pg_replication_origin_drop("
+                        + "\(PostgresConnection.literal($0)));"
+                ]
+            } ?? [])
     }
 
     private static func target(

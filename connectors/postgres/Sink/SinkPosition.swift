@@ -163,6 +163,8 @@ struct PositionSQL: Sendable {
             + "\(Self.literal(target.description))) WHERE \(key)"
     }
 
+    var remove: String { "DELETE FROM \(name) WHERE \(key)" }
+
     var forgetTargets: String { "UPDATE \(name) SET targets = '{}' WHERE \(key)" }
 
     func insert(_ position: SinkPosition, source: String) -> String {

@@ -96,4 +96,15 @@ package struct PostgresSourceConfig: ConnectorConfig {
     }
 
     package var claims: [String] { ["slot \(slot) of connection \(connectionName)"] }
+
+    package var place: String? { connection.place }
+
+    package static var passingKeys: Set<String> { ["snapshot"] }
+
+    package var removal: [String] {
+        let drop = "SELECT pg_drop_replication_slot(\(PostgresConnection.literal(slot)));"
+        if isPublicationNamed { return [drop] }
+        let name = PostgresConnection.identifier(publication)
+        return [drop, "DROP PUBLICATION IF EXISTS \(name);"]
+    }
 }

@@ -178,6 +178,15 @@ package struct RedisSinkConfig: ConnectorConfig {
         warnings = Self.warnings(options, key, scope.connectionName ?? "")
     }
 
+    package var place: String? { options.url.place }
+
+    package static var passingKeys: Set<String> {
+        [
+            "ttl_jitter", "tombstone", "hold", "publish", "truncate", "on_data_loss",
+            "on_unknown_key",
+        ]
+    }
+
     private static func value(
         _ given: ConfigValues, _ form: CacheForm
     ) throws(ConfigIssue) -> FieldPath? {
