@@ -109,10 +109,13 @@ public struct SeekPlan: Sendable {
     public let target: String
     /// One sentence each: what happens, what is skipped or comes again.
     public let effects: [String]
+    /// The target is where the pipeline stands: nothing is skipped, and sinks stay where they are.
+    public let isInPlace: Bool
 
-    public init(target: String, effects: [String]) {
+    public init(target: String, effects: [String], isInPlace: Bool = false) {
         self.target = target
         self.effects = effects
+        self.isInPlace = isInPlace
     }
 }
 
@@ -155,6 +158,9 @@ public struct SourceRetention: Sendable, Codable, Equatable {
     /// log is, and how much of it is left before what we still need is gone.
     public var windowSeconds: Double?
     public var headroomSeconds: Double?
+
+    /// The source no longer has what comes after our position.
+    public var isLost: Bool { status == "missing" || status == "lost" }
 
     public init(
         _ kind: Kind, name: String, active: Bool, status: String, head: String, confirmed: String
@@ -266,6 +272,10 @@ public struct ConnectorContext: Sendable {
     /// The epoch of the source's positions now: it rises when the source's identity changes or an
     /// operator moves the position, never falls, and versions that a sink keeps begin with it.
     public let epoch: @Sendable () -> UInt32
+    /// Whether the epoch began on an operator's word that skipped nothing: what a sink took in the
+    /// epoch before is then as good as ever. False after a failover, and where changes may be
+    /// missing.
+    public let isContinuous: @Sendable () -> Bool
     /// Whose positions are being delivered; nil before it is known. It changes with the epoch,
     /// before the first batch of the source's new life arrives.
     public let source: @Sendable () -> SourceIdentity?
@@ -282,6 +292,7 @@ public struct ConnectorContext: Sendable {
         notes: any ConnectorNotes,
         reports: any OperatorReports,
         epoch: @escaping @Sendable () -> UInt32 = { 1 },
+        isContinuous: @escaping @Sendable () -> Bool = { false },
         source: @escaping @Sendable () -> SourceIdentity? = { nil },
         makeRowReader: (@Sendable () throws(WeirError) -> any RowReader)? = nil,
         log: @escaping @Sendable (LogLevel, String) -> Void
@@ -292,6 +303,7 @@ public struct ConnectorContext: Sendable {
         self.notes = notes
         self.reports = reports
         self.epoch = epoch
+        self.isContinuous = isContinuous
         self.source = source
         self.makeRowReader = makeRowReader
         self.log = log

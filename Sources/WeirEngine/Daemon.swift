@@ -12,13 +12,21 @@ package final class Daemon: Sendable {
     private let startedMicros = WallClock.micros()
     private let storeThread: ThreadExecutor
     private let version: String
+    private let configuration: ConfigurationReport?
+    private let orphans: OrphanWatch
 
     /// How often the state store notes that the daemon is alive, for `status` after its end.
     private static let lastSeenInterval = Duration.seconds(10)
+    /// How often the sources of pipelines that are no longer configured are asked what they keep.
+    private static let orphanInterval = Duration.seconds(60)
 
     /// Opens the state store. The caller holds the directory's lock.
+    ///
+    /// - Parameter restore: see `OrphanWatch`.
     package init(
-        _ plans: [PipelinePlan], directory: StateDirectory, version: String, logger: Logger
+        _ plans: [PipelinePlan], directory: StateDirectory, version: String, logger: Logger,
+        configuration: ConfigurationReport? = nil,
+        restore: @escaping OrphanWatch.Restore = { _, _ in nil }
     ) throws(WeirError) {
         let storeThread = ThreadExecutor(name: "state")
         let store = try StateStore(directory: directory, executor: storeThread)
@@ -27,7 +35,14 @@ package final class Daemon: Sendable {
         self.directory = directory
         self.logger = logger
         self.version = version
-        pipelines = plans.map { Pipeline($0, store: store, directory: directory, logger: logger) }
+        let names = Set(plans.map(\.name))
+        self.configuration = configuration
+        orphans = OrphanWatch(store: store, configured: names, restore: restore)
+        pipelines = plans.map {
+            Pipeline(
+                $0, store: store, directory: directory, logger: logger,
+                isConfigured: { names.contains($0) })
+        }
     }
 
     /// Runs until every pipeline has ended; with one that failed for good, the others go on.
@@ -44,7 +59,11 @@ package final class Daemon: Sendable {
             let sinks = pipeline.plan.sinks.map(\.name).joined(separator: ", ")
             pipeline.logger.info("\(pipeline.plan.connection) -> \(sinks)")
         }
+        for orphan in try await orphans.look() {
+            logger.warning("\(orphan.message); \(orphan.hint)")
+        }
         let beat = Task { await noteLastSeen() }
+        let watch = Task { await watchOrphans() }
         let endings = await withTaskGroup(of: (Int, Pipeline.Ending).self) { group in
             for (index, pipeline) in pipelines.enumerated() {
                 group.addTask { (index, await pipeline.run(isOnce: isOnce)) }
@@ -56,6 +75,7 @@ package final class Daemon: Sendable {
         // A pipeline that stopped for good must stay visible: wait for the operator.
         if !isOnce, !isStopping.withLock({ $0 }) { await stopBell.wait() }
         beat.cancel()
+        watch.cancel()
         await beat.value
         await server.stop()
         storeThread.stop()
@@ -82,6 +102,14 @@ package final class Daemon: Sendable {
         try? await store.setLastSeen(WallClock.micros())
     }
 
+    private func watchOrphans() async {
+        while !Task.isCancelled {
+            // What stands in the way is in the report.
+            try? await orphans.probe()
+            try? await Task.sleep(for: Self.orphanInterval)
+        }
+    }
+
     /// Of all pipelines since the start.
     package var receivedEvents: Int { pipelines.reduce(0) { $0 + $1.monitor.now.received } }
 
@@ -94,11 +122,15 @@ package final class Daemon: Sendable {
                 (try? await store.failures(
                     of: pipeline.plan.name, sinceMicros: now - 86_400_000_000)) ?? []
             let gaps = (try? await store.openGaps(of: pipeline.plan.name)) ?? []
+            let configured = (try? await store.configured(of: pipeline.plan.name)) ?? [:]
             reports.append(
-                PipelineReport(pipeline, failures: failures, gaps: gaps, nowMicros: now))
+                PipelineReport(
+                    pipeline, failures: failures, gaps: gaps, configured: configured,
+                    nowMicros: now))
         }
         return StatusReport(
             version: version, isRunning: true, pid: Int(getpid()),
-            startedMicros: startedMicros, lastSeenMicros: now, pipelines: reports)
+            startedMicros: startedMicros, lastSeenMicros: now, configuration: configuration,
+            pipelines: reports, orphans: (try? await orphans.look()) ?? orphans.now)
     }
 }

@@ -36,6 +36,10 @@ package struct GapRow: Sendable, Equatable {
                 INSERT INTO gap (pipeline, component, code, subject, "from", "to", message, hint,
                 declared) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """, arguments: names + [gap.hint, atMicros])
+        // What the operator is to type has the number that only now exists.
+        try database.execute(
+            sql: "UPDATE gap SET hint = replace(hint, 'gap resolve ID', 'gap resolve ' || id) "
+                + "WHERE id = ?", arguments: [database.lastInsertedRowID])
         return true
     }
 

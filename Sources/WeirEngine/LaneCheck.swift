@@ -39,17 +39,22 @@ struct LaneCheck: Sendable {
     let tables: KnownTables
     let monitor: PipelineMonitor
     let reports: any OperatorReports
+    /// Takes the sink's configuration up once the target fits it, before the first write.
+    let adopt: @Sendable () async throws(WeirError) -> Void
 
     /// The sink is opened anew: what it had reported may be mended.
     func begin() { monitor.forgetFindings(of: sink) }
 
     /// - Throws: a blocking finding, or what kept the sink from looking.
     func run(_ connector: any SinkConnector, _ tables: [TableSchema]) async throws(WeirError) {
-        guard let checker = connector as? any SinkCheck else { return }
-        let findings = try await checker.check(tables)
-        for finding in findings { reports.raise(finding) }
-        if let finding = findings.first(where: { $0.severity == .blocking }) {
-            throw WeirError(finding)
+        if let checker = connector as? any SinkCheck {
+            let findings = try await checker.check(tables)
+            for finding in findings { reports.raise(finding) }
+            if let finding = findings.first(where: { $0.severity == .blocking }) {
+                throw WeirError(finding)
+            }
         }
+        try await adopt()
+        monitor.update { $0.checked.insert(sink) }
     }
 }

@@ -13,6 +13,19 @@ extension PipelinePlan {
     }
 }
 
+extension PipelinePlan {
+    /// As of the source.
+    package func makeOfflineSink(
+        _ sink: SinkPlan, _ store: StateStore, on thread: ThreadExecutor
+    ) throws(WeirError) -> any SinkConnector {
+        try sink.make(
+            ConnectorContext(
+                pipeline: name, name: sink.name, executor: thread,
+                notes: StoredNotes(store: store, pipeline: name), reports: NoReports(),
+                log: { _, _ in }))
+    }
+}
+
 /// For a command, which prints what it has to say.
 private struct NoReports: OperatorReports {
     func raise(_ finding: Finding) {}
@@ -20,73 +33,32 @@ private struct NoReports: OperatorReports {
     func declare(_ gap: DeclaredGap) async throws(WeirError) {}
 }
 
-/// Moves a stopped pipeline to another position, on an operator's word.
-package struct Seek: Sendable {
-    private let plan: PipelinePlan
-    private let store: StateStore
-
-    package init(plan: PipelinePlan, store: StateStore) {
-        self.plan = plan
-        self.store = store
-    }
-
-    /// Where the pipeline stands; nil before its first start.
-    package func stored() async throws(WeirError) -> StoredPosition? {
-        guard let known = try await store.pipeline(plan.name),
-            let position = try await store.checkpoints(of: plan.name).map(\.covered).min()
-        else { return nil }
-        return StoredPosition(position: position, identity: known.identity)
-    }
-
-    /// Carries a plan out: at the source, then in the state, where the epoch rises and the gap is
-    /// written down.
-    package func apply(
-        _ source: any SourceSeek, _ seekPlan: SeekPlan
-    ) async throws(WeirError) -> StoredPosition {
-        let before = try await stored()
-        let epoch = try await store.pipeline(plan.name)?.epoch
-        let moved = try await source.seek(seekPlan)
-        let now = WallClock.micros()
-        try await store.declare(
-            DeclaredGap(
-                .positionSet, from: before?.position.display ?? "", to: moved.position.display,
-                "the position was set to \(seekPlan.target)",
-                hint: ErrorCode.positionSet.remedy),
-            of: plan.name, component: "source", atMicros: now)
-        // Without marks, sinks go on with what they hold now.
-        try await store.begin(
-            PipelineRow(name: plan.name, identity: moved.identity, epoch: Epoch.next(after: epoch)),
-            checkpoints: plan.sinks.map {
-                CheckpointRow(
-                    pipeline: plan.name, sink: $0.name, position: moved.position, mark: nil,
-                    updatedMicros: now)
-            })
-        return moved
-    }
-}
-
 extension PipelineReport {
     /// From the state store and the source, while no daemon runs.
     package init(
         offline plan: PipelinePlan, rows: [CheckpointRow], failures: [FailureRow],
         gaps: [GapRow],
+        configured: [String: ConfiguredComponent] = [:],
         retention: Result<SourceRetention, WeirError>?
     ) {
         var problems: [ProblemReport] = []
         var kept: SourceRetention?
         switch retention {
-        case .success(let facts): kept = facts
+        case .success(let facts):
+            kept = facts
+            if !rows.isEmpty { problems = ProblemReport.lost(facts, of: plan.name) }
         case .failure(let error): problems = [ProblemReport(error, component: "source")]
         case nil: break
         }
         self.init(
-            name: plan.name, state: .stopped,
+            name: plan.name, state: .stopped, checked: false,
             source: SourceReport(
                 type: plan.sourceType, connection: plan.connection, server: "", received: 0,
                 receivedBytes: 0, filtered: 0, lastEvent: nil, lastHeartbeat: nil,
                 retention: kept),
             sinks: plan.sinks.map { sink in
                 SinkReport(offline: sink, rows.first { $0.sink == sink.name })
+                    .began(configured[sink.name]?.began)
             },
             lagSeconds: 0, queuedEvents: 0, receivedPerSecond: 0, deliveredPerSecond: 0,
             deliveredLastMinutes: [],
@@ -96,11 +68,30 @@ extension PipelineReport {
     }
 }
 
+extension ProblemReport {
+    /// What the source no longer has for us: the next start will stop there.
+    fileprivate static func lost(_ retention: SourceRetention, of pipeline: String) -> [Self] {
+        guard retention.isLost else { return [] }
+        let what = retention.kind == .slot ? "replication slot" : "change stream"
+        return [
+            ProblemReport(
+                WeirError(
+                    .sourceLost, .positionLost,
+                    "\(what) \"\(retention.name)\" is \(retention.status): the source no longer has "
+                        + "what comes after the stored position",
+                    hint: "Go on at the present and declare the gap: "
+                        + "weir position set \(pipeline) now --yes"),
+                component: "source")
+        ]
+    }
+}
+
 extension SinkReport {
     fileprivate init(offline plan: SinkPlan, _ row: CheckpointRow?) {
         self.init(
             name: plan.name, type: plan.type, state: "unknown",
-            position: row?.position.display ?? "", lagSeconds: 0, queuedEvents: 0,
+            position: row?.position.display ?? "", began: nil, beganAt: nil, lagSeconds: 0,
+            queuedEvents: 0,
             queuedBytes: 0, inFlightEvents: 0, spilledBytes: row?.spill?.length ?? 0,
             delivered: 0, filtered: 0, late: 0, bytes: 0, retries: 0, p50Ms: nil, p99Ms: nil,
             errorsLastHour: 0)
@@ -108,9 +99,19 @@ extension SinkReport {
 }
 
 extension ErrorCode {
-    static let positionSet = ErrorCode(
-        "engine.position_set",
-        meaning: "An operator moved the pipeline's position: changes between the old and the new "
-            + "one were skipped or came again.",
-        remedy: "Bring the targets in step with the source, then: weir gap resolve ID.")
+    static let sourceLost = ErrorCode(
+        "engine.source_lost",
+        meaning: "While no daemon runs, the source was asked what it keeps for the pipeline: the "
+            + "replication slot is gone or was given up, or the oplog no longer reaches back to the "
+            + "stored position. Changes are missing.",
+        remedy: "weir position set PIPELINE now --yes goes on at the present and declares the gap.")
+}
+
+extension ErrorCode {
+    package static let dropIncomplete = ErrorCode(
+        "engine.drop_incomplete",
+        meaning: "weir drop could not remove what the pipeline keeps at its servers: one cannot be "
+            + "reached, or its connection is no longer configured.",
+        remedy: "Make it reachable or name the connection in the configuration again; or remove it "
+            + "by hand as the message says, then: weir drop PIPELINE --yes --forget.")
 }

@@ -12,14 +12,17 @@ package final class Pipeline: Sendable {
     let monitor = PipelineMonitor()
     private let currentLanes = Mutex<[Lane]>([])
     let sourceNow = SourceNow()
+    /// Whether the configuration has a pipeline of this name.
+    let isConfigured: @Sendable (String) -> Bool
     private let stopping = Mutex(false)
     private let stopBell = Doorbell()
 
     package init(
         _ plan: PipelinePlan, store: StateStore, directory: StateDirectory, logger: Logger,
-        pace: Pace = Pace()
+        pace: Pace = Pace(), isConfigured: (@Sendable (String) -> Bool)? = nil
     ) {
         self.plan = plan
+        self.isConfigured = isConfigured ?? { [name = plan.name] in $0 == name }
         self.pace = pace
         self.store = store
         self.directory = directory
@@ -113,7 +116,9 @@ package final class Pipeline: Sendable {
         _ source: any SourceConnector, _ threads: Threads, isOnce: Bool
     ) async throws(WeirError) {
         let start = try await resolveStart(source)
-        sourceNow.value = SourceNow.Facts(epoch: start.epoch, identity: start.stored.identity)
+        sourceNow.value = SourceNow.Facts(
+            epoch: start.epoch, identity: start.stored.identity,
+            isContinuous: try await store.isContinuous(plan.name, epoch: start.epoch))
         let room = Doorbell()
         let tables = KnownTables()
         let lanes = try makeLanes(start.rows, threads, tables, room: room, isOnce: isOnce)
@@ -183,60 +188,6 @@ package final class Pipeline: Sendable {
 
     // MARK: Starting
 
-    /// Where a life begins: the stored rows, one per sink, in the plan's order.
-    struct Start: Sendable {
-        let stored: StoredPosition
-        let epoch: Int
-        var rows: [CheckpointRow]
-        /// The source is open already: the very first start opens it to learn its position.
-        let opened: SourceStart?
-    }
-
-    private func resolveStart(_ source: any SourceConnector) async throws(WeirError) -> Start {
-        let known = try await store.pipeline(plan.name)
-        let rows = try await store.checkpoints(of: plan.name)
-        if (known == nil) != rows.isEmpty {
-            // Taking it for a first start would skip what was not delivered (FAULTS, B6).
-            throw WeirError(
-                .stateDamaged, .blocked,
-                "the state store holds only a part of pipeline \"\(plan.name)\"",
-                hint: ErrorCode.stateDamaged.remedy)
-        }
-        let names = plan.sinks.map(\.name)
-        let gone = rows.map(\.sink).filter { !names.contains($0) }
-        let kept = rows.filter { names.contains($0.sink) }
-
-        guard let known, let least = (kept.isEmpty ? rows : kept).map(\.covered).min() else {
-            let opened = try await source.open(at: nil)
-            let start = Start(
-                stored: StoredPosition(position: opened.position, identity: opened.identity),
-                epoch: Epoch.next(after: nil), rows: makeRows([], from: opened.position),
-                opened: opened)
-            try await store.begin(
-                PipelineRow(name: plan.name, identity: opened.identity, epoch: start.epoch),
-                checkpoints: start.rows)
-            return start
-        }
-        // A sink that is new begins where the pipeline stands.
-        let all = makeRows(kept, from: least)
-        let new = all.filter { row in !kept.contains { $0.sink == row.sink } }
-        if !gone.isEmpty || !new.isEmpty {
-            try await store.replaceCheckpoints(of: plan.name, gone: gone, new: new)
-        }
-        return Start(
-            stored: StoredPosition(position: least, identity: known.identity), epoch: known.epoch,
-            rows: all, opened: nil)
-    }
-
-    private func makeRows(_ kept: [CheckpointRow], from position: Position) -> [CheckpointRow] {
-        plan.sinks.map { sink in
-            kept.first { $0.sink == sink.name }
-                ?? CheckpointRow(
-                    pipeline: plan.name, sink: sink.name, position: position, mark: nil,
-                    updatedMicros: WallClock.micros())
-        }
-    }
-
     private func makeLanes(
         _ rows: [CheckpointRow], _ threads: Threads, _ tables: KnownTables, room: Doorbell,
         isOnce: Bool
@@ -262,7 +213,10 @@ package final class Pipeline: Sendable {
                     },
                     check: LaneCheck(
                         sink: sink.name, tables: tables, monitor: monitor,
-                        reports: context.reports),
+                        reports: context.reports,
+                        adopt: { [weak self] () async throws(WeirError) in
+                            try await self?.adopt(sink.name)
+                        }),
                     report: { [weak self] error, attempt, delay in
                         self?.sinkFailed(sink.name, error, attempt: attempt, retryIn: delay)
                     })
@@ -300,6 +254,7 @@ package final class Pipeline: Sendable {
                 pipeline: plan.name, component: name, monitor: monitor, store: store,
                 logger: logger),
             epoch: { [sourceNow] in UInt32(clamping: sourceNow.value.epoch) },
+            isContinuous: { [sourceNow] in sourceNow.value.isContinuous },
             source: { [sourceNow] in sourceNow.value.identity },
             makeRowReader: makeRowReader,
             log: { [logger] level, message in logger.log(level: level.logging, "\(message)") })

@@ -15,6 +15,8 @@ final class PipelineMonitor: Sendable {
         var server = ""
         var identity: SourceIdentity?
         var warnings: [String] = []
+        /// Sinks whose target was compared with the source's tables in this life.
+        var checked: Set<String> = []
         /// What stands now, and what was logged of it, which a reconnect does not end.
         var findings: [StandingFinding] = []
         var said: [StandingFinding] = []

@@ -113,6 +113,7 @@ final class Reader: Sendable {
         let followed = try await (source as? any SourceTables)?.tables()
         // Before the first batch: lanes check their targets against these.
         tables.set(followed ?? [])
+        try await pipeline.adopt("source")
         progress.keepalive = now.keepalive
         // A new connection knows nothing of what the one before was told.
         progress.acknowledged = nil

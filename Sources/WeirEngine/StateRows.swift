@@ -45,6 +45,14 @@ package struct CheckpointRow: Sendable, Equatable {
             arguments: StatementArguments(values + [Checksum.of(values)]))
     }
 
+    /// Of a sink that begins here.
+    func saveAsBeginning(_ database: Database) throws {
+        try save(database)
+        try ConfiguredComponent.saveBeginning(
+            database, pipeline, sink,
+            ConfiguredComponent.Beginning(position: position.display, micros: updatedMicros))
+    }
+
     func with(mark: SinkMark?) -> CheckpointRow {
         CheckpointRow(
             pipeline: pipeline, sink: sink, position: position, mark: mark, spill: spill,
@@ -134,6 +142,8 @@ final class SourceNow: Sendable {
     struct Facts: Sendable {
         var epoch = 0
         var identity: SourceIdentity?
+        /// See `ConnectorContext.isContinuous`.
+        var isContinuous = false
     }
 
     private let facts = Mutex(Facts())
@@ -296,6 +306,15 @@ enum StateSchema {
                         SELECT pipeline, 'source', 'engine.position_set', '', "from", "to", reason,
                         '', at FROM gap_1;
                     DROP TABLE gap_1;
+                    """)
+        }
+        migrator.registerMigration("configured") { database in
+            try database.execute(
+                sql: """
+                    CREATE TABLE configured (
+                        pipeline TEXT NOT NULL, component TEXT NOT NULL, kind TEXT NOT NULL,
+                        name TEXT NOT NULL, value TEXT NOT NULL,
+                        PRIMARY KEY (pipeline, component, kind, name)) STRICT;
                     """)
         }
         try queue.read { database in

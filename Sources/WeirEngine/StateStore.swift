@@ -70,11 +70,11 @@ package actor StateStore {
         }
     }
 
-    private func write<R>(_ body: (Database) throws -> R) throws(WeirError) -> R {
+    func write<R>(_ body: (Database) throws -> R) throws(WeirError) -> R {
         try Self.catching("write", database.path) { try database.write(body) }
     }
 
-    private func read<R>(_ body: (Database) throws -> R) throws(WeirError) -> R {
+    func read<R>(_ body: (Database) throws -> R) throws(WeirError) -> R {
         try Self.catching("read", database.path) { try database.read(body) }
     }
 
@@ -133,25 +133,42 @@ package actor StateStore {
         }
     }
 
-    /// Follows a change of the configuration: sinks that are gone, and new ones, in one
-    /// transaction, so that a pipeline is never without a position.
-    func replaceCheckpoints(
-        of pipeline: String, gone: [String], new: [CheckpointRow]
+    /// The very first start: every sink begins at its row.
+    func beginFirst(
+        _ row: PipelineRow, checkpoints: [CheckpointRow], gaps: [DeclaredGap]
     ) throws(WeirError) {
         try write { database in
-            for sink in gone {
+            try row.save(database)
+            for checkpoint in checkpoints { try checkpoint.saveAsBeginning(database) }
+            for gap in gaps {
+                _ = try GapRow.declare(
+                    database, row.name, "source", gap, atMicros: WallClock.micros())
+            }
+        }
+    }
+
+    /// Follows a change of the configuration: sinks that are gone, with what is lost with them, and
+    /// new ones, in one transaction, so that a pipeline is never without a position.
+    func follow(_ roster: SinkRoster, new: [CheckpointRow], of pipeline: String) throws(WeirError) {
+        try write { database in
+            for (row, gap) in roster.gone {
+                if let gap {
+                    _ = try GapRow.declare(
+                        database, pipeline, row.sink, gap, atMicros: WallClock.micros())
+                }
                 try database.execute(
                     sql: "DELETE FROM checkpoint WHERE pipeline = ? AND sink = ?",
-                    arguments: [pipeline, sink])
+                    arguments: [pipeline, row.sink])
+                try ConfiguredComponent.forget(database, pipeline, row.sink)
             }
-            for row in new { try row.save(database) }
+            for row in new { try row.saveAsBeginning(database) }
         }
     }
 
     /// Forgets everything about a pipeline.
     package func remove(_ pipeline: String) throws(WeirError) {
         try write { database in
-            for table in ["checkpoint", "pipeline", "note", "failure", "gap"] {
+            for table in ["checkpoint", "pipeline", "note", "failure", "gap", "configured"] {
                 try database.execute(
                     sql: "DELETE FROM \(table) WHERE pipeline = ?", arguments: [pipeline])
             }
@@ -220,7 +237,8 @@ extension ErrorCode {
         meaning: "A row of the state store does not match its checksum: the file was edited or the "
             + "disk returned other bytes than were written.",
         remedy: "Restore the state directory from a backup, or set the position by hand: "
-            + "weir position set PIPELINE confirmed --yes.")
+            + "weir position set PIPELINE confirmed --yes (MongoDB: now, or a time). Where SQLite "
+            + "itself calls the file damaged, move state.sqlite away first.")
     static let stateLocked = ErrorCode(
         "state.locked",
         meaning: "Another Weir process uses this state directory.",
@@ -234,6 +252,7 @@ extension ErrorCode {
     /// The codes of the engine itself.
     package static let engine: [ErrorCode] = [
         .stateFailed, .stateDamaged, .stateLocked, .stateNewer, .spillFailed, .spillLost,
-        .onceUnsupported, .controlFailed, .positionSet,
+        .onceUnsupported, .controlFailed, .positionSet, .sinkRemoved, .configurationChanged,
+        .tablesAdded, .tablesRemoved, .pipelineReplaced, .sourceLost, .dropIncomplete,
     ]
 }

@@ -13,12 +13,19 @@ package struct StatusReport: Codable, Sendable {
     package var started: String?
     package var uptimeSeconds: Double?
     package var lastSeen: String?
+    /// The file the daemon runs, as it was when it was read.
+    package var configuration: ConfigurationReport?
     package var pipelines: [PipelineReport]
+    /// Pipelines of the state that are no longer configured.
+    package var orphans: [OrphanReport]
 
     package init(
         version: String, isRunning: Bool, pid: Int?, startedMicros: Int64?, lastSeenMicros: Int64?,
-        pipelines: [PipelineReport]
+        configuration: ConfigurationReport? = nil, pipelines: [PipelineReport],
+        orphans: [OrphanReport] = []
     ) {
+        self.configuration = configuration
+        self.orphans = orphans
         self.version = version
         self.isRunning = isRunning
         self.pid = pid
@@ -44,10 +51,24 @@ package struct StatusReport: Codable, Sendable {
     }
 }
 
+/// Which configuration a daemon runs.
+package struct ConfigurationReport: Codable, Sendable, Equatable {
+    package var path: String
+    /// Of the file's bytes: another one means that it was edited.
+    package var checksum: String
+
+    package init(path: String, bytes: [UInt8]) {
+        self.path = path
+        checksum = String(SpillCodec.checksum(bytes), radix: 16)
+    }
+}
+
 /// One pipeline.
 package struct PipelineReport: Codable, Sendable {
     package var name: String
     package var state: PipelineState
+    /// Every target was compared with the source's tables since the daemon's start.
+    package var checked: Bool
     package var source: SourceReport
     package var sinks: [SinkReport]
     /// The worst of its sinks.
@@ -89,6 +110,9 @@ package struct SinkReport: Codable, Sendable {
     package var state: String
     /// Everything before it is at this sink.
     package var position: String
+    /// Where the sink began: rows and changes from before were not delivered to it.
+    package var began: String?
+    package var beganAt: String?
     package var lagSeconds: Double
     package var queuedEvents: Int
     package var queuedBytes: Int
@@ -128,7 +152,7 @@ package struct FindingReport: Codable, Sendable {
     package var hint: String?
 }
 
-package struct GapReport: Codable, Sendable {
+package struct GapReport: Codable, Sendable, Equatable {
     package var id: Int64
     /// The sink that lacks something, or `source` when all do.
     package var component: String
@@ -167,14 +191,18 @@ package enum ISOTime {
 
 extension PipelineReport {
     /// From a running pipeline.
-    init(_ pipeline: Pipeline, failures: [FailureRow], gaps: [GapRow], nowMicros: Int64) {
+    init(
+        _ pipeline: Pipeline, failures: [FailureRow], gaps: [GapRow],
+        configured: [String: ConfiguredComponent] = [:], nowMicros: Int64
+    ) {
         let facts = pipeline.monitor.now
         let seconds = nowMicros / 1_000_000
         var rate = facts.rate
         let lanes = pipeline.lanes.map { ($0.plan, $0.snapshot()) }
         let sinks = pipeline.plan.sinks.map { plan in
             SinkReport(
-                plan, lanes.first { $0.0.name == plan.name }?.1, facts, nowMicros: nowMicros)
+                plan, lanes.first { $0.0.name == plan.name }?.1, facts, nowMicros: nowMicros
+            ).began(configured[plan.name]?.began)
         }
         let minutes = lanes.map { lane in
             var history = lane.1.statistics.rate
@@ -192,6 +220,7 @@ extension PipelineReport {
         }
         self.init(
             name: pipeline.plan.name, state: state,
+            checked: facts.checked.count == pipeline.plan.sinks.count,
             source: SourceReport(
                 type: pipeline.plan.sourceType, connection: pipeline.plan.connection,
                 server: facts.server, received: facts.received,
@@ -275,6 +304,15 @@ extension SinkReport {
     }
 }
 
+extension SinkReport {
+    func began(_ began: ConfiguredComponent.Beginning?) -> SinkReport {
+        var report = self
+        report.began = began?.position
+        report.beganAt = began.map { ISOTime.text($0.micros) }
+        return report
+    }
+}
+
 extension ProblemReport {
     init(_ error: WeirError, component: String) {
         self.init(
@@ -301,7 +339,7 @@ extension FindingReport {
 }
 
 extension GapReport {
-    init(_ row: GapRow) {
+    package init(_ row: GapRow) {
         self.init(
             id: row.id, component: row.component, code: row.code, subject: row.subject,
             from: row.from, to: row.to, message: row.message, hint: row.hint,

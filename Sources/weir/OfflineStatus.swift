@@ -6,6 +6,7 @@ import WeirEngine
 struct OfflineStatus {
     let configuration: Configuration
     let directory: StateDirectory
+    let restore: OrphanWatch.Restore
 
     func report() async throws -> StatusReport {
         let thread = ThreadExecutor(name: "state")
@@ -32,11 +33,17 @@ struct OfflineStatus {
                         failures: try await store.failures(
                             of: pipeline.name, sinceMicros: since),
                         gaps: try await store.openGaps(of: pipeline.name),
+                        configured: try await store.configured(of: pipeline.name),
                         retention: await Self.probe(pipeline.plan, store, thread)))
             }
+            let orphans = OrphanWatch(
+                store: store, configured: Set(configuration.pipelines.map(\.name)),
+                restore: restore)
+            try await orphans.probe()
             return StatusReport(
                 version: weirVersion, isRunning: false, pid: nil, startedMicros: nil,
-                lastSeenMicros: try await store.lastSeen(), pipelines: reports)
+                lastSeenMicros: try await store.lastSeen(), pipelines: reports,
+                orphans: orphans.now)
         } catch {
             throw Failure(error)
         }

@@ -46,13 +46,22 @@ struct ConfigOptions: ParsableArguments {
     ///
     /// - Throws: every error of the file at once, with exit code 78.
     func load(outcome: String? = "nothing was started") throws -> Configuration {
+        try loadFile(outcome: outcome).configuration
+    }
+
+    /// The checked file, and what tells it from a later one.
+    func loadFile(
+        outcome: String? = "nothing was started"
+    ) throws -> (configuration: Configuration, report: ConfigurationReport) {
         let check = ConfigLoader(descriptors: connectors).load(path: path)
         let text = check.rendered(colored: isColored(STDERR_FILENO), outcome: outcome)
         guard let configuration = check.configuration else {
             throw Failure(.configuration, text)
         }
         if !text.isEmpty { printError(text) }
-        return configuration
+        return (
+            configuration, ConfigurationReport(path: resolved(path), bytes: check.bytes)
+        )
     }
 }
 
@@ -77,10 +86,14 @@ extension PipelineConfiguration {
                 SinkPlan(
                     name: sink.name, type: sink.type, queueBytes: sink.queueBytes,
                     spillBytes: sink.spillBytes,
+                    settings: ComparedSettings(
+                        sink.settings, passingKeys: sink.role.passingKeys),
                     make: { (context) throws(WeirError) in
                         try sink.role.make(sink.config, context)
                     })
             },
+            settings: ComparedSettings(
+                source.settings, passingKeys: source.role.passingKeys),
             makeRowReader: source.makeRowReader,
             makeSource: { (context) throws(WeirError) in
                 try source.role.make(source.config, context)
@@ -110,4 +123,11 @@ func absolute(_ path: String) -> String {
     guard let here = unsafe getcwd(nil, 0) else { return path }
     defer { unsafe free(here) }
     return unsafe String(cString: here) + "/" + path
+}
+
+/// Without links and dots, so that two ways to name one file compare equal.
+func resolved(_ path: String) -> String {
+    guard let real = unsafe realpath(path, nil) else { return absolute(path) }
+    defer { unsafe free(real) }
+    return unsafe String(cString: real)
 }

@@ -24,7 +24,7 @@ struct PositionCommand: AsyncParsableCommand {
                 print("\(plan.name) has not been started yet")
                 return
             }
-            try await withStore(directory, isReadOnly: true) { store, _ in
+            try await withStore(directory, .reading) { store, _ in
                 let rows = try await store.checkpoints(of: plan.name)
                 guard let known = try await store.pipeline(plan.name), !rows.isEmpty else {
                     print("\(plan.name) has not been started yet")
@@ -67,7 +67,7 @@ struct PositionCommand: AsyncParsableCommand {
 
         func run() async throws {
             let plan = try config.load(outcome: nil).pipeline(pipeline).plan
-            try await withStore(state.directory, isReadOnly: false) { store, thread in
+            try await withStore(state.directory, .writing) { store, thread in
                 let source = try plan.makeOfflineSource(store, on: thread)
                 guard let seeker = source as? any SourceSeek else {
                     throw Failure(.usage, "error: the source of \(plan.name) cannot be moved")
@@ -86,23 +86,33 @@ struct PositionCommand: AsyncParsableCommand {
     }
 }
 
-/// Opens the state store for one command; a command that writes takes the daemon's lock.
+/// What a command does with the state store.
+enum StoreAccess {
+    case reading
+    /// Takes the daemon's lock.
+    case writing
+    /// Only what no daemon has in memory.
+    case writingBesideADaemon
+}
+
+/// Opens the state store for one command.
 func withStore(
-    _ directory: StateDirectory, isReadOnly: Bool,
+    _ directory: StateDirectory, _ access: StoreAccess,
     _ body: (StateStore, ThreadExecutor) async throws -> Void
 ) async throws {
     let thread = ThreadExecutor(name: "state")
     defer { thread.stop() }
     do {
         try directory.create()
-        if isReadOnly {
+        guard access == .writing else {
+            let isReadOnly = access == .reading
             try await body(
-                StateStore(directory: directory, executor: thread, isReadOnly: true), thread)
-        } else {
-            let lock = try directory.lock()
-            try await body(StateStore(directory: directory, executor: thread), thread)
-            _ = consume lock
+                StateStore(directory: directory, executor: thread, isReadOnly: isReadOnly), thread)
+            return
         }
+        let lock = try directory.lock()
+        try await body(StateStore(directory: directory, executor: thread), thread)
+        _ = consume lock
     } catch let error as WeirError {
         throw Failure(error)
     }

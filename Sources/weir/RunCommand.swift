@@ -25,7 +25,7 @@ struct RunCommand: AsyncParsableCommand {
     var once = false
 
     func run() async throws {
-        let settings = try config.load()
+        let (settings, report) = try config.loadFile()
         SpareMemory.limit()
         LogOutput.bootstrap(settings.daemon)
         // Reloading on SIGHUP is a later feature; until then it must not end the daemon.
@@ -39,7 +39,7 @@ struct RunCommand: AsyncParsableCommand {
             let lock = try directory.lock()
             let daemon = try Daemon(
                 settings.pipelines.map(\.plan), directory: directory, version: weirVersion,
-                logger: logger)
+                logger: logger, configuration: report, restore: config.restore)
             let endings = try await run(
                 daemon, until: signals, settings.daemon.shutdownTimeout, logger)
             _ = consume lock

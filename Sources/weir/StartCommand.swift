@@ -18,11 +18,11 @@ struct StartCommand: AsyncParsableCommand {
 
     func run() async throws {
         // Errors of the file belong on this terminal, not in the log.
-        _ = try config.load()
+        let file = try config.loadFile().report
         let directory = state.directory
         do { try directory.create() } catch { throw Failure(error) }
         if let pid = directory.runningPID() {
-            print("weir is already running (pid \(pid))")
+            try sayRunning(pid, file)
             return
         }
         let logStart = Self.size(of: directory.logPath)
@@ -48,27 +48,85 @@ struct StartCommand: AsyncParsableCommand {
             .temporary, "error: the daemon did not get ready; its log is \(directory.logPath)")
     }
 
+    /// Running already is what was asked for, unless it runs something else than the file says.
+    private func sayRunning(_ pid: Int32, _ file: ConfigurationReport) throws {
+        let report = try? ControlClient(path: state.directory.socketPath).status()
+        guard let running = report?.configuration, running != file else {
+            // What was put right meanwhile is looked at by a new start only.
+            if let report { try refuseStopped(report, "weir stop, then weir start tries it again") }
+            print("weir is already running (pid \(pid))")
+            return
+        }
+        let what =
+            running.path == file.path
+            ? "\(file.path) as it was before it was changed"
+            : "\(running.path), not \(file.path)"
+        throw Failure(
+            .unavailable,
+            """
+            error: weir is already running (pid \(pid)) with \(what)
+              To run it as it is now: weir stop, then weir start.
+            """)
+    }
+
     private func ready(
         _ client: ControlClient, _ pid: pid_t, _ first: StatusReport
     ) async throws {
         var report = first
         let deadline = ContinuousClock.now + Self.streamingLimit
-        while report.pipelines.contains(where: { $0.state == .starting }),
-            ContinuousClock.now < deadline
-        {
+        while !report.pipelines.allSatisfy(Self.isSettled), ContinuousClock.now < deadline {
             try await Task.sleep(for: .milliseconds(5))
             report = try client.status() ?? report
         }
         print("weir \(report.version) started (pid \(pid))")
-        for pipeline in report.pipelines {
-            print("  \(pipeline.name): \(pipeline.state.rawValue)")
-            for problem in pipeline.problems {
-                printError("error \(problem.code): \(problem.message)")
-                for line in [problem.detail, problem.hint].compactMap({ $0 }) {
-                    printError("  \(line)")
-                }
-            }
+        for pipeline in report.pipelines { say(pipeline, since: report.started ?? "") }
+        for orphan in report.orphans {
+            printError("warning: \(orphan.message)\n  \(orphan.hint)")
         }
+        try refuseStopped(report, "when that is put right: weir stop, then weir start")
+    }
+
+    /// A daemon goes on without pipelines that need an operator.
+    private func refuseStopped(_ report: StatusReport, _ way: String) throws {
+        let stopped = report.pipelines.filter { $0.state == .stopped }.map(\.name)
+        guard !stopped.isEmpty else { return }
+        throw Failure(
+            .unavailable,
+            """
+            error: the daemon runs (pid \(report.pid ?? 0)), but stopped: \(stopped.joined(separator: ", "))
+              weir status shows why; \(way).
+            """)
+    }
+
+    /// What its checks have to say is known.
+    private static func isSettled(_ pipeline: PipelineReport) -> Bool {
+        switch pipeline.state {
+        case .starting: false
+        case .stopped: true
+        default: pipeline.checked || !pipeline.problems.isEmpty
+        }
+    }
+
+    private func say(_ pipeline: PipelineReport, since started: String) {
+        print("  \(pipeline.name): \(pipeline.state.rawValue)")
+        for sink in pipeline.sinks {
+            guard let began = sink.began, let at = sink.beganAt, at >= started else { continue }
+            print("    \(sink.name) begins at \(began): what came before is not delivered to it")
+        }
+        for problem in pipeline.problems {
+            say("error", problem.code, problem.message, [problem.detail, problem.hint])
+        }
+        for finding in pipeline.findings where finding.severity == .warning {
+            say("warning", finding.code, finding.message, [finding.detail, finding.hint])
+        }
+        for gap in pipeline.gaps {
+            say("gap \(gap.id)", gap.code, gap.message, [gap.hint])
+        }
+    }
+
+    private func say(_ kind: String, _ code: String, _ message: String, _ lines: [String?]) {
+        printError("\(kind) \(code): \(message)")
+        for line in lines.compactMap(\.self) where !line.isEmpty { printError("  \(line)") }
     }
 
     private static func spawn(_ arguments: [String], log: String) throws -> pid_t {

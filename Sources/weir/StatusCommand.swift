@@ -24,9 +24,10 @@ struct StatusCommand: AsyncParsableCommand {
     func run() async throws {
         while true {
             let report = try await report()
-            if let pipeline, !report.pipelines.contains(where: { $0.name == pipeline }) {
+            let names = report.pipelines.map(\.name) + report.orphans.map(\.name)
+            if let pipeline, !names.contains(pipeline) {
                 let near =
-                    report.pipelines.map(\.name).nearest(to: pipeline)
+                    names.nearest(to: pipeline)
                     .map { " Did you mean \"\($0)\"?" } ?? ""
                 throw Failure(.usage, "error: there is no pipeline \"\(pipeline)\".\(near)")
             }
@@ -43,13 +44,19 @@ struct StatusCommand: AsyncParsableCommand {
     private func text(_ report: StatusReport) throws -> String {
         if json {
             var report = report
-            if let pipeline { report.pipelines.removeAll { $0.name != pipeline } }
+            if let pipeline {
+                report.pipelines.removeAll { $0.name != pipeline }
+                report.orphans.removeAll { $0.name != pipeline }
+            }
             return String(decoding: try report.json(), as: UTF8.self) + "\n"
         }
         let isPlain = ascii || environment("LANG")?.uppercased().contains("UTF") == false
         let table = StatusTable(isASCII: isPlain, nowMicros: WallClock.micros())
         if let pipeline, let found = report.pipelines.first(where: { $0.name == pipeline }) {
             return table.detail(found, isRunning: report.isRunning)
+        }
+        if let pipeline, let orphan = report.orphans.first(where: { $0.name == pipeline }) {
+            return table.lines(orphan)
         }
         return table.overview(report)
     }
@@ -62,7 +69,7 @@ struct StatusCommand: AsyncParsableCommand {
             throw Failure(error)
         }
         return try await OfflineStatus(
-            configuration: config.load(outcome: nil), directory: directory
+            configuration: config.load(outcome: nil), directory: directory, restore: config.restore
         )
         .report()
     }

@@ -32,6 +32,7 @@ struct StatusTable {
                     ], widths))
         }
         for pipeline in report.pipelines { lines += problems(pipeline) }
+        for orphan in report.orphans { lines += self.orphan(orphan) }
         return lines.map { Self.trimmed($0) + "\n" }.joined()
     }
 
@@ -92,15 +93,7 @@ struct StatusTable {
             ]
             lines += [finding.detail, finding.hint].compactMap { $0.map { "    \($0)" } }
         }
-        for gap in pipeline.gaps {
-            let day = gap.declared.prefix(19).replacing("T", with: " ")
-            lines += [
-                "",
-                "! \(pipeline.name)/\(gap.component)  gap \(gap.id) since \(day): \(gap.message) "
-                    + "(\(gap.code))",
-            ]
-            if !gap.hint.isEmpty { lines.append("    \(gap.hint)") }
-        }
+        for gap in pipeline.gaps { lines += self.gap(gap, of: pipeline.name) }
         if !pipeline.problems.isEmpty { lines.append("  Next: weir status \(pipeline.name)") }
         return lines
     }
@@ -168,6 +161,7 @@ struct StatusTable {
                     + "\(Self.grouped(source.filtered))\(last ?? "")")
         }
         lines += sinkRows(pipeline, isRunning: isRunning)
+        lines += beginnings(pipeline)
         lines += errorRows(pipeline)
         lines += problems(pipeline).filter { !$0.hasPrefix("  Next:") }
         if let risk = risk(pipeline), pipeline.problems.isEmpty { lines.append(risk) }

@@ -14,8 +14,8 @@ struct Weir: AsyncParsableCommand {
         version: weirVersion,
         subcommands: [
             RunCommand.self, StartCommand.self, StopCommand.self, StatusCommand.self,
-            ValidateCommand.self, TailCommand.self, PositionCommand.self, DropCommand.self,
-            SchemaCommand.self,
+            ValidateCommand.self, TailCommand.self, PositionCommand.self, GapCommand.self,
+            DropCommand.self, SchemaCommand.self,
             ExplainCommand.self, VersionCommand.self,
         ])
 

@@ -414,7 +414,9 @@ import WeirTesting
         pipeline.server.commit(3)
         try await pipeline.runOnce(in: state)
         try await state.withStore { store in
-            try await store.replaceCheckpoints(of: "p", gone: ["a"], new: [])
+            let rows = try await store.checkpoints(of: "p")
+            let roster = try #require(SinkRoster(sinks: [], rows: rows))
+            try await store.follow(roster, new: [], of: "p")
             let ending = await pipeline.make(store, state).run(isOnce: true)
             #expect(ending.error?.code.name == "state.damaged")
             #expect(ending.error?.disposition == .blocked)

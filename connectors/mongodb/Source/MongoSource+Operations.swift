@@ -82,9 +82,9 @@ extension MongoSource: SourceSeek {
             return SeekPlan(
                 target: stored.position.token,
                 effects: [
-                    "Go on at \(own), where the last of the sinks stands: the others get changes "
-                        + "again that they have."
-                ])
+                    "Go on at \(own), where the last of the sinks stands: nothing is skipped, and "
+                        + "each sink goes on with what its target holds."
+                ], isInPlace: true)
         }
         guard let token = Self.token(target) else {
             throw WeirError(

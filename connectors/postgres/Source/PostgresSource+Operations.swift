@@ -133,7 +133,16 @@ extension PostgresSource: SourceSeek {
                     "Changes between \(own) and now are not delivered: a gap.",
                 ])
         case "confirmed":
-            let confirmed = try healthy(slot, server).description
+            let here = try healthy(slot, server)
+            let confirmed = here.description
+            if let stored, positionCheck.isPlace(stored, here, server) {
+                return SeekPlan(
+                    target: own,
+                    effects: [
+                        "Go on at \(own), where the pipeline stands: nothing is skipped, and each "
+                            + "sink goes on with what its target holds."
+                    ], isInPlace: true)
+            }
             return SeekPlan(
                 target: confirmed,
                 effects: [

@@ -102,6 +102,14 @@ struct PositionCheck {
         }
     }
 
+    /// Whether a slot that is confirmed up to `confirmed` still has everything behind `stored`.
+    func isPlace(_ stored: StoredPosition, _ confirmed: LSN, _ server: ServerFacts) -> Bool {
+        guard let own = stored.position.commitAndOrdinal.map({ LSN($0.commit) }),
+            (try? checkIdentity(server, stored.identity)) != nil
+        else { return false }
+        return confirmed <= own && own <= server.flushed
+    }
+
     /// Whether the slot can serve us at all.
     func checkFit(_ slot: Slot, of server: ServerFacts) throws(WeirError) {
         guard slot.kind == "logical", slot.plugin == "pgoutput" else {

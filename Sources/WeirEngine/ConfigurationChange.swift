@@ -1,0 +1,201 @@
+import WeirCore
+
+/// Where each sink of a pipeline begins when the configured sinks are held against the stored
+/// positions, and what is lost with those that are gone. Pure.
+struct SinkRoster {
+    /// The rows of configured sinks.
+    let kept: [CheckpointRow]
+    /// Configured sinks without a row.
+    let added: [String]
+    /// Rows of sinks that are no longer configured, and what nothing will deliver to them.
+    let gone: [(row: CheckpointRow, gap: DeclaredGap?)]
+    /// Where the added ones begin: a renamed sink is one that is gone and one that is added, so
+    /// nothing is lost when they begin where the slowest of all stood. The source kept that much.
+    let beginning: Position
+
+    /// - Parameter rows: at least one.
+    init?(sinks: [String], rows: [CheckpointRow]) {
+        guard let slowest = rows.map(\.covered).min(), let fastest = rows.map(\.covered).max()
+        else { return nil }
+        let added = sinks.filter { name in !rows.contains { $0.sink == name } }
+        self.added = added
+        beginning = slowest
+        kept = rows.filter { sinks.contains($0.sink) }
+        gone = rows.filter { !sinks.contains($0.sink) }.map { row in
+            // What begins at `slowest` gets all that comes after it.
+            let end = added.isEmpty ? fastest : slowest
+            return (row, row.position < end ? Self.gap(of: row, to: end) : nil)
+        }
+    }
+
+    private static func gap(of row: CheckpointRow, to end: Position) -> DeclaredGap {
+        let spilled = row.spill.map { " (\($0.length) bytes of them waited on disk)" } ?? ""
+        return DeclaredGap(
+            .sinkRemoved, from: row.position.display, to: end.display,
+            "sink \"\(row.sink)\" is no longer configured and had not taken the changes from "
+                + "\(row.position.display) to \(end.display)\(spilled)",
+            hint: "Bring what it wrote to in step with the source, or give it up; then: "
+                + "weir gap resolve ID")
+    }
+}
+
+/// What changed in the configuration of one source or sink since it last ran. Pure.
+struct SettingsChange {
+    let component: String
+    let before: ConnectorSettings
+    let now: ConnectorSettings
+    /// Keys whose change leaves nothing behind.
+    let passing: Set<String>
+
+    private struct Change {
+        let key: String
+        let before: String
+        let now: String
+
+        var words: String { "\(key) was \(before), is \(now)" }
+    }
+
+    /// For messages: a list of a thousand columns says no more than its beginning.
+    private static let shownCharacters = 160
+    private static let shownNames = 8
+
+    private static func shown(_ text: String) -> String {
+        text.count <= shownCharacters ? text : text.prefix(shownCharacters) + "…"
+    }
+
+    private static func shown(_ names: [String]) -> String {
+        let rest = names.count - shownNames
+        return names.prefix(shownNames).map { "\"\($0)\"" }.joined(separator: ", ")
+            + (rest > 0 ? " and \(rest) more" : "")
+    }
+
+    /// Both list their tables, so that they can be told one by one.
+    private var comparesTables: Bool { !before.tables.isEmpty && !now.tables.isEmpty }
+
+    private var changes: [Change] {
+        var changes: [Change] = []
+        if before.type != now.type {
+            changes.append(Change(key: "type", before: before.type, now: now.type))
+        }
+        // The same place under another connection's name is no change.
+        let places = (before.place ?? before.connection, now.place ?? now.connection)
+        if places.0 != places.1, before.type == now.type {
+            changes.append(
+                Change(key: "place", before: places.0 ?? "none", now: places.1 ?? "none"))
+        }
+        let keys = Set((before.entries + now.entries).map(\.key)).sorted()
+        for key in keys where !(comparesTables && ["tables", "collections"].contains(key)) {
+            let old = before.entries.first { $0.key == key }?.json
+            let new = now.entries.first { $0.key == key }?.json
+            guard old != new else { continue }
+            changes.append(
+                Change(
+                    key: key, before: old.map(Self.shown) ?? "the default",
+                    now: new.map(Self.shown) ?? "the default"))
+        }
+        return changes
+    }
+
+    /// One line for the log; nil when nothing changed.
+    var words: String? {
+        var words = changes.map(\.words)
+        if comparesTables {
+            if !addedTables.isEmpty { words.append("added \(Self.shown(addedTables))") }
+            if !removedTables.isEmpty { words.append("removed \(Self.shown(removedTables))") }
+        }
+        return words.isEmpty ? nil : "configuration changed: " + words.joined(separator: "; ")
+    }
+
+    private var addedTables: [String] { now.tables.filter { !before.tables.contains($0) } }
+    private var removedTables: [String] { before.tables.filter { !now.tables.contains($0) } }
+
+    /// What the change leaves behind.
+    ///
+    /// - Parameter place: where it takes effect, in the source's notation.
+    func gaps(at place: String) -> [DeclaredGap] {
+        var gaps: [DeclaredGap] = []
+        // Whether a source is another one, its own identity says, whatever its address.
+        let lasting = changes.filter {
+            !passing.contains($0.key) && !(component == "source" && $0.key == "place")
+        }
+        if !lasting.isEmpty { gaps.append(changed(lasting, at: place)) }
+        guard comparesTables else { return gaps }
+        if !addedTables.isEmpty {
+            gaps.append(
+                DeclaredGap(
+                    .tablesAdded, Self.shown(addedTables), to: place,
+                    "rows of \(Self.shown(addedTables)) from before \(place) are not delivered: "
+                        + "the table was added to the configuration there",
+                    hint: "Copy them to the targets, or update them at the source so that they "
+                        + "come; then: weir gap resolve ID"))
+        }
+        if !removedTables.isEmpty {
+            gaps.append(
+                DeclaredGap(
+                    .tablesRemoved, Self.shown(removedTables), from: place,
+                    "what was delivered of \(Self.shown(removedTables)) stays as it was at \(place)"
+                        + ": it is no longer configured, and later changes do not arrive",
+                    hint: "Remove it at the targets, or leave it; then: weir gap resolve ID"))
+        }
+        return gaps
+    }
+
+    private func changed(_ lasting: [Change], at place: String) -> DeclaredGap {
+        let list = lasting.map(\.words).joined(separator: "; ")
+        if component == "source" {
+            return DeclaredGap(
+                .configurationChanged, lasting.map(\.key).joined(separator: ", "), to: place,
+                "the source was changed (\(list)): targets hold what was delivered before \(place) "
+                    + "under the old configuration",
+                hint: "Bring the targets in step with the source where that matters; then: "
+                    + "weir gap resolve ID")
+        }
+        let left = before.claims.filter { !now.claims.contains($0) }
+        let behind = left.isEmpty ? "" : "; left behind: \(Self.shown(left))"
+        return DeclaredGap(
+            .configurationChanged, lasting.map(\.key).joined(separator: ", "), to: place,
+            "sink \"\(component)\" was changed (\(list)): what it wrote before \(place) keeps its "
+                + "old form until its row changes again, and what has another place now is no "
+                + "longer updated or removed where it was\(behind)",
+            hint: "Write the old rows anew and remove what is left behind; then: "
+                + "weir gap resolve ID")
+    }
+}
+
+extension ErrorCode {
+    static let sinkRemoved = ErrorCode(
+        "engine.sink_removed",
+        meaning: "A sink that was behind is no longer configured under its name, so what it had "
+            + "not taken yet will not reach its target. A sink that is new begins where the "
+            + "slowest sink of the pipeline stood, so renaming a sink loses nothing but what "
+            + "waited for it on disk.",
+        remedy: "Bring its target in step with the source, or give it up; then: weir gap resolve "
+            + "ID.")
+    static let configurationChanged = ErrorCode(
+        "engine.config_changed",
+        meaning: "Keys of a source or sink that decide where and how rows are written were "
+            + "changed. What was written before is not moved: it stays at its old place and in its "
+            + "old form, and what has another place now is not updated or removed there.",
+        remedy: "Write the old rows anew (an UPDATE at the source makes them come), remove what is "
+            + "left at the old place; then: weir gap resolve ID.")
+    static let tablesAdded = ErrorCode(
+        "engine.tables_added",
+        meaning: "A table was added to a pipeline that had run without it: its rows from before "
+            + "are not delivered.",
+        remedy: "Copy them to the targets, or update them at the source so that they come; then: "
+            + "weir gap resolve ID.")
+    static let tablesRemoved = ErrorCode(
+        "engine.tables_removed",
+        meaning: "A table was removed from a pipeline: what was delivered of it stays at the "
+            + "targets, and later changes do not arrive.",
+        remedy: "Remove it at the targets, or leave it; then: weir gap resolve ID.")
+    static let pipelineReplaced = ErrorCode(
+        "engine.pipeline_replaced",
+        meaning: "A pipeline began that reads the same tables as one that is no longer configured, "
+            + "as after a change of the pipeline's name. It begins at the present, and changes "
+            + "between the place where the other one stood and that are with the other one only.",
+        remedy:
+            "If it was renamed: weir stop, give it its old name in the configuration, weir drop "
+            + "the new name, weir start. Otherwise weir gap resolve ID, and weir drop the old "
+            + "name.")
+}

@@ -1,0 +1,147 @@
+import Logging
+import WeirCore
+
+// Where a life begins, and what the configuration has become since the last one.
+
+extension Pipeline {
+    /// Where a life begins: the stored rows, one per sink, in the plan's order.
+    struct Start: Sendable {
+        let stored: StoredPosition
+        let epoch: Int
+        var rows: [CheckpointRow]
+        /// The source is open already: the very first start opens it to learn its position.
+        let opened: SourceStart?
+    }
+
+    func resolveStart(_ source: any SourceConnector) async throws(WeirError) -> Start {
+        let known = try await store.pipeline(plan.name)
+        let rows = try await store.checkpoints(of: plan.name)
+        if (known == nil) != rows.isEmpty {
+            // Taking it for a first start would skip what was not delivered (FAULTS, B6).
+            throw WeirError(
+                .stateDamaged, .blocked,
+                "the state store holds only a part of pipeline \"\(plan.name)\"",
+                hint: ErrorCode.stateDamaged.remedy)
+        }
+        guard let known, let roster = SinkRoster(sinks: plan.sinks.map(\.name), rows: rows) else {
+            return try await firstStart(source)
+        }
+        let all = try await withoutForeignMarks(makeRows(roster.kept, from: roster.beginning))
+        if !roster.gone.isEmpty || !roster.added.isEmpty {
+            try await store.follow(
+                roster, new: all.filter { roster.added.contains($0.sink) }, of: plan.name)
+            say(roster)
+            // After the gaps are on disk: what waited there is lost with its sink.
+            directory.removeSpills(of: plan.name, sinks: roster.gone.map(\.row.sink))
+        }
+        return Start(
+            stored: StoredPosition(
+                position: all.map(\.covered).min() ?? roster.beginning, identity: known.identity),
+            epoch: known.epoch, rows: all, opened: nil)
+    }
+
+    private func firstStart(_ source: any SourceConnector) async throws(WeirError) -> Start {
+        let opened = try await source.open(at: nil)
+        let start = Start(
+            stored: StoredPosition(position: opened.position, identity: opened.identity),
+            epoch: Epoch.next(after: nil), rows: makeRows([], from: opened.position),
+            opened: opened)
+        let gaps = try await replacedPipelines(at: opened.position)
+        try await store.beginFirst(
+            PipelineRow(name: plan.name, identity: opened.identity, epoch: start.epoch),
+            checkpoints: start.rows, gaps: gaps)
+        logger.info(
+            "begins at \(opened.position.display): rows and changes from before are not delivered")
+        for gap in gaps { logger.error("gap declared: \(gap.code): \(gap.message)") }
+        return start
+    }
+
+    private func makeRows(_ kept: [CheckpointRow], from position: Position) -> [CheckpointRow] {
+        plan.sinks.map { sink in
+            kept.first { $0.sink == sink.name }
+                ?? CheckpointRow(
+                    pipeline: plan.name, sink: sink.name, position: position, mark: nil,
+                    updatedMicros: WallClock.micros())
+        }
+    }
+
+    /// A sink that is of another type now cannot read what the one before left for itself.
+    private func withoutForeignMarks(
+        _ rows: [CheckpointRow]
+    ) async throws(WeirError) -> [CheckpointRow] {
+        let configured = try await store.configured(of: plan.name)
+        return rows.map { row in
+            guard let now = plan.settings(of: row.sink)?.settings.type,
+                let before = configured[row.sink]?.settings.type, !before.isEmpty, before != now
+            else { return row }
+            return row.with(mark: nil)
+        }
+    }
+
+    private func say(_ roster: SinkRoster) {
+        for sink in roster.added {
+            let beginning = roster.beginning.display
+            logger.warning(
+                "\(sink): new, begins at \(beginning): what came before is not delivered to it")
+        }
+        for (row, gap) in roster.gone {
+            if let gap {
+                logger.error("gap declared: \(gap.code): \(gap.message)")
+            } else {
+                let position = row.position.display
+                logger.warning("\(row.sink): no longer configured; it had all before \(position)")
+            }
+        }
+    }
+
+    /// Pipelines that are no longer configured and read the same tables of the same place: if this
+    /// one stands in for one of them, what came between the two is missing.
+    private func replacedPipelines(
+        at position: Position
+    ) async throws(WeirError) -> [DeclaredGap] {
+        guard let now = plan.settings?.settings, now.place != nil else { return [] }
+        var gaps: [DeclaredGap] = []
+        for name in try await store.pipelineNames() where !isConfigured(name) {
+            guard let before = try await store.configured(of: name)["source"]?.settings,
+                before.type == now.type, before.place == now.place,
+                before.tables.isEmpty || now.tables.isEmpty
+                    || !Set(before.tables).isDisjoint(with: now.tables),
+                let stood = try await store.checkpoints(of: name).map(\.position).min()
+            else { continue }
+            gaps.append(
+                DeclaredGap(
+                    .pipelineReplaced, name, from: stood.display, to: position.display,
+                    "pipeline \"\(name)\" read the same tables, is no longer configured and stood "
+                        + "at \(stood.display); \"\(plan.name)\" begins at \(position.display), "
+                        + "and changes between the two are not delivered",
+                    hint: "If it was renamed, nothing is lost yet: weir stop, name it \"\(name)\" "
+                        + "again in the configuration, weir drop \(plan.name) --yes, weir start. "
+                        + "If not: weir gap resolve ID"))
+        }
+        return gaps
+    }
+
+    /// Takes up the configuration of a component that works with it: what was changed is said, and
+    /// what that leaves behind is declared.
+    func adopt(_ component: String) async throws(WeirError) {
+        guard let planned = plan.settings(of: component) else { return }
+        let before = try await store.configured(of: plan.name)[component]?.settings
+        guard before != planned.settings else { return }
+        var gaps: [DeclaredGap] = []
+        if let before, !before.type.isEmpty {
+            let change = SettingsChange(
+                component: component, before: before, now: planned.settings,
+                passing: planned.passingKeys)
+            let rows = try await store.checkpoints(of: plan.name)
+            let place =
+                component == "source"
+                ? rows.map(\.covered).min() : rows.first { $0.sink == component }?.covered
+            gaps = change.gaps(at: place?.display ?? "")
+            if let words = change.words { logger.warning("\(component): \(words)") }
+        }
+        let new = try await store.adopt(
+            ConfiguredComponent(component: component, settings: planned.settings), of: plan.name,
+            gaps: gaps, atMicros: WallClock.micros())
+        for gap in new { logger.error("\(component): gap declared: \(gap.code): \(gap.message)") }
+    }
+}

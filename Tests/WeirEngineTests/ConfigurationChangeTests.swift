@@ -1,0 +1,246 @@
+import Testing
+import WeirCore
+import WeirTesting
+
+@testable import WeirEngine
+
+/// What a start makes of a configuration that is not the one it last ran under.
+@Suite(.timeLimit(.minutes(1))) struct ConfigurationChangeTests {
+    private let state: TestState
+    private let server = ScriptedServer()
+    init() throws { state = try TestState() }
+
+    private static func row(_ sink: String, _ commit: UInt64, spill: UInt64? = nil)
+        -> CheckpointRow
+    {
+        CheckpointRow(
+            pipeline: "p", sink: sink, position: Position(commit: commit), mark: nil,
+            spill: spill.map { Spill.Extent(end: Position(commit: $0), length: 77) },
+            updatedMicros: 5)
+    }
+
+    // MARK: Sinks that come and go
+
+    @Test func aRenamedSinkBeginsWhereTheSlowestStoodAndLosesNothing() throws {
+        let rows = [Self.row("fast", 90), Self.row("slow", 10)]
+        let roster = try #require(SinkRoster(sinks: ["fast", "new"], rows: rows))
+        #expect(roster.added == ["new"])
+        #expect(roster.beginning == Position(commit: 10))
+        #expect(roster.kept == [rows[0]])
+        #expect(roster.gone.map(\.row) == [rows[1]])
+        #expect(roster.gone.allSatisfy { $0.gap == nil })
+        // Both at once.
+        let both = try #require(SinkRoster(sinks: ["x", "y"], rows: rows))
+        #expect(both.added == ["x", "y"] && both.beginning == Position(commit: 10))
+        #expect(both.gone.allSatisfy { $0.gap == nil })
+    }
+
+    @Test func whatWaitedOnDiskForASinkThatIsGoneIsAGap() throws {
+        let rows = [Self.row("fast", 90), Self.row("slow", 16, spill: 80)]
+        let roster = try #require(SinkRoster(sinks: ["fast", "new"], rows: rows))
+        // The source was told that everything before this is safe.
+        #expect(roster.beginning == Position(commit: 80))
+        let gap = try #require(roster.gone.first?.gap)
+        #expect(gap.from == "0/10" && gap.to == "0/50")
+        #expect(gap.message.contains("\"slow\"") && gap.message.contains("77 bytes"))
+    }
+
+    @Test func aSinkThatIsRemovedWhileItIsBehindIsAGapAndOneThatIsNotIsNone() throws {
+        let rows = [Self.row("fast", 90), Self.row("level", 90), Self.row("slow", 16)]
+        let roster = try #require(SinkRoster(sinks: ["fast"], rows: rows))
+        #expect(roster.gone.map(\.row.sink) == ["level", "slow"])
+        #expect(roster.gone[0].gap == nil)
+        let gap = try #require(roster.gone[1].gap)
+        #expect(gap.from == "0/10" && gap.to == "0/5A")
+        #expect(SinkRoster(sinks: ["a"], rows: []) == nil)
+    }
+
+    private func settings(
+        _ entries: [String: String] = [:], place: String = "h:1", tables: [String] = [],
+        type: String = "faulty", claims: [String] = []
+    ) -> ConnectorSettings {
+        ConnectorSettings(
+            type: type, connection: "c", place: place,
+            entries: entries.sorted { $0.key < $1.key }.map { .init($0.key, $0.value) },
+            tables: tables, claims: claims)
+    }
+
+    private func plan(
+        named name: String = "p", source: ConnectorSettings? = nil,
+        _ sinks: [(name: String, disk: SinkDisk, settings: ConnectorSettings)]
+    ) -> PipelinePlan {
+        PipelinePlan(
+            name: name, sourceType: "scripted", connection: "test",
+            sinks: sinks.map { sink in
+                SinkPlan(
+                    name: sink.name, type: "faulty", spillBytes: 0,
+                    settings: ComparedSettings(sink.settings, passingKeys: ["ttl"])
+                ) { FaultySink(FaultySink.Config(disk: sink.disk), $0) }
+            },
+            settings: source.map { ComparedSettings($0, passingKeys: []) }
+        ) { [server] in ScriptedSource(ScriptedSource.Config(server: server), $0) }
+    }
+
+    private func runOnce(
+        _ plan: PipelinePlan, configured: Set<String> = ["p"]
+    ) async throws -> Pipeline.Ending {
+        try await state.withStore { store in
+            await Pipeline(
+                plan, store: store, directory: state.directory, logger: TestPipeline.logger,
+                pace: TestPipeline.pace, isConfigured: { configured.contains($0) }
+            ).run(isOnce: true)
+        }
+    }
+
+    private func gaps() async throws -> [GapRow] {
+        try await state.withStore { try await $0.openGaps() }
+    }
+
+    @Test func aReplacedSinkGetsWhatTheOneBeforeHadNotTaken() async throws {
+        let (fast, slow, new) = (SinkDisk(), SinkDisk(), SinkDisk())
+        server.commit(3)
+        let before = plan([("fast", fast, settings()), ("slow", slow, settings())])
+        #expect(try await runOnce(before).error == nil)
+        let stood = try #require(try await state.rows().first { $0.sink == "slow" })
+        server.commit(4)
+        slow.fail(write: Array(repeating: .reject(.transient), count: 100))
+        #expect(try await runOnce(before).error?.component == "slow")
+        let after = plan([("fast", fast, settings()), ("renamed", new, settings())])
+        #expect(try await runOnce(after).error == nil)
+        #expect(new.kept.suffix(4) == server.ids.suffix(4))
+        #expect(fast.kept == server.ids)
+        #expect(try await state.rows().map(\.sink) == ["fast", "renamed"])
+        #expect(try await gaps().isEmpty)
+        let configured = try await state.withStore { try await $0.configured(of: "p") }
+        #expect(configured["slow"] == nil)
+        #expect(configured["renamed"]?.began?.position == stood.covered.display)
+    }
+
+    // MARK: Keys
+
+    private func change(
+        _ before: ConnectorSettings, _ now: ConnectorSettings, of component: String = "s"
+    ) -> SettingsChange {
+        SettingsChange(component: component, before: before, now: now, passing: ["ttl"])
+    }
+
+    @Test func changedKeysAreNamedWithWhatTheyWereAndWhatStaysBehind() throws {
+        let change = change(
+            settings(["key": #""a:{id}""#, "ttl": #""1h""#], claims: ["keys a:{id} of redis h:1"]),
+            settings(["key": #""b:{id}""#, "ttl": #""2h""#], claims: ["keys b:{id} of redis h:1"]))
+        #expect(
+            change.words
+                == #"configuration changed: key was "a:{id}", is "b:{id}"; ttl was "1h", is "2h""#)
+        let gaps = change.gaps(at: "0/10")
+        #expect(gaps.map(\.code.name) == ["engine.config_changed"])
+        #expect(gaps[0].subject == "key" && gaps[0].to == "0/10")
+        #expect(gaps[0].message.contains(#"key was "a:{id}", is "b:{id}""#))
+        #expect(!gaps[0].message.contains("ttl"))
+        #expect(gaps[0].message.contains(#"left behind: "keys a:{id} of redis h:1""#))
+    }
+
+    @Test func whatLeavesNothingBehindIsOnlyLogged() {
+        let ttl = change(settings(["ttl": #""1h""#]), settings())
+        #expect(ttl.words == #"configuration changed: ttl was "1h", is the default"#)
+        #expect(ttl.gaps(at: "x").isEmpty)
+        #expect(change(settings(), settings()).words == nil)
+        // The same server under another connection's name.
+        var renamed = settings()
+        renamed = ConnectorSettings(type: renamed.type, connection: "other", place: renamed.place)
+        #expect(change(settings(), renamed).words == nil)
+        #expect(change(settings(), settings(place: "h:2")).gaps(at: "x").count == 1)
+    }
+
+    @Test func tablesAreToldOneByOne() {
+        let change = change(
+            settings(["tables": "[1]"], tables: ["public.a", "public.b"]),
+            settings(["tables": "[2]"], tables: ["public.b", "public.c"]), of: "source")
+        #expect(
+            change.words
+                == #"configuration changed: added "public.c"; removed "public.a""#)
+        let gaps = change.gaps(at: "0/10")
+        #expect(gaps.map(\.code.name) == ["engine.tables_added", "engine.tables_removed"])
+        #expect(gaps[0].to == "0/10" && gaps[1].from == "0/10")
+        let many = (0..<2000).map { "public.t\($0)" }
+        let wide = self.change(settings(tables: ["public.a"]), settings(tables: many))
+        #expect(wide.gaps(at: "").allSatisfy { $0.message.count < 1000 })
+    }
+
+    @Test func aChangeIsDeclaredOnceAndOnlyWhenTheSinkWorksWithIt() async throws {
+        let disk = SinkDisk()
+        server.commit(2)
+        let old = settings(["key": "1"])
+        let new = settings(["key": "2"])
+        let source = settings(tables: ["a"])
+        #expect(try await runOnce(plan(source: source, [("s", disk, old)])).error == nil)
+        #expect(try await gaps().isEmpty, "the first configuration changes nothing")
+        for _ in 0..<2 {
+            #expect(try await runOnce(plan(source: source, [("s", disk, new)])).error == nil)
+            let gaps = try await gaps()
+            #expect(gaps.map(\.code) == ["engine.config_changed"])
+            #expect(gaps.first?.component == "s")
+            #expect(gaps.first?.hint.hasSuffix("weir gap resolve \(gaps[0].id)") == true)
+        }
+        let wider = settings(tables: ["a", "b"])
+        #expect(try await runOnce(plan(source: wider, [("s", disk, new)])).error == nil)
+        #expect(try await gaps().map(\.code).last == "engine.tables_added")
+        #expect(try await gaps().map(\.component).last == "source")
+    }
+
+    // MARK: Pipelines that are gone
+
+    @Test func aNewPipelineOverTheTablesOfOneThatIsGoneSaysWhatIsMissing() async throws {
+        let source = settings(tables: ["a"])
+        server.commit(2)
+        #expect(
+            try await runOnce(plan(source: source, [("s", SinkDisk(), settings())])).error == nil)
+        server.commit(2)
+        let renamed = plan(named: "q", source: source, [("s", SinkDisk(), settings())])
+        #expect(try await runOnce(renamed, configured: ["q"]).error == nil)
+        let gaps = try await gaps()
+        #expect(gaps.map(\.code) == ["engine.pipeline_replaced"])
+        #expect(gaps.first?.pipeline == "q" && gaps.first?.subject == "p")
+        let stood = try await state.rows().map(\.position).min()
+        #expect(gaps.first?.from == stood?.display)
+        // Another place, other tables, or one that is configured: another pipeline.
+        for (name, other) in [
+            ("r", settings(place: "h:2", tables: ["a"])), ("t", settings(tables: ["z"])),
+        ] {
+            let plan = plan(named: name, source: other, [("s", SinkDisk(), settings())])
+            _ = try await runOnce(plan, configured: ["q", name])
+        }
+        let beside = plan(named: "u", source: source, [("s", SinkDisk(), settings())])
+        _ = try await runOnce(beside, configured: ["p", "q", "r", "t", "u"])
+        #expect(try await self.gaps().count == 1)
+    }
+
+    @Test func orphansAreListedWithWhatTheyHold() async throws {
+        let source = settings(tables: ["a"], claims: ["slot weir_p of connection c"])
+        server.commit(2)
+        let plan = plan(source: source, [("s", SinkDisk(), settings())])
+        #expect(try await runOnce(plan).error == nil)
+        try await state.withStore { store in
+            let watch = OrphanWatch(store: store, configured: ["q"]) { name, settings in
+                #expect(name == "p" && settings["source"] == source)
+                return plan
+            }
+            try await watch.probe()
+            let orphan = try #require(watch.now.first)
+            #expect(watch.now.count == 1)
+            #expect(orphan.name == "p" && orphan.holds == ["slot weir_p of connection c"])
+            #expect(orphan.sinks == ["s"] && orphan.problem == nil)
+            #expect(
+                orphan.message
+                    == "pipeline \"p\" is no longer configured and still holds slot weir_p of "
+                    + "connection c")
+            #expect(orphan.hint.contains("weir drop p"))
+            let lost = OrphanWatch(store: store, configured: []) { _, _ in nil }
+            try await lost.probe()
+            #expect(
+                lost.now.first?.problem == "connection \"c\" is not in the configuration any more")
+            try await store.remove("p")
+            #expect(try await watch.look().isEmpty)
+            #expect(try await store.configured(of: "p").isEmpty)
+        }
+    }
+}

@@ -1,0 +1,126 @@
+import GRDB
+import Testing
+import WeirCore
+import WeirTesting
+
+@testable import WeirEngine
+
+/// An operator moves a pipeline's position.
+@Suite(.timeLimit(.minutes(1))) struct SeekTests {
+    private let state: TestState
+    private static let identity = SourceIdentity([("system", "7")])
+    init() throws { state = try TestState() }
+
+    private func row(_ sink: String, _ commit: UInt64, spill: UInt64? = nil) -> CheckpointRow {
+        CheckpointRow(
+            pipeline: "p", sink: sink, position: Position(commit: commit),
+            mark: SinkMark("mark of \(sink)"),
+            spill: spill.map { Spill.Extent(end: Position(commit: $0), length: 77) },
+            updatedMicros: 5)
+    }
+
+    private func plan() -> PipelinePlan {
+        TestPipeline(server: ScriptedServer(), disks: [SinkDisk(), SinkDisk()]).plan()
+    }
+
+    /// Answers with a place it was given.
+    private actor Seeker: SourceSeek {
+        typealias Config = ScriptedSource.Config
+        private var moved: StoredPosition?
+
+        init(_ config: Config, _ context: ConnectorContext) {}
+        init(to moved: StoredPosition) { self.moved = moved }
+
+        func planSeek(to target: String, from stored: StoredPosition?) -> SeekPlan {
+            SeekPlan(target: target, effects: [])
+        }
+        func seek(_ plan: SeekPlan) throws(WeirError) -> StoredPosition {
+            guard let moved else { throw WeirError(.bug, .bug, "no place") }
+            return moved
+        }
+        func open(at stored: StoredPosition?) throws(WeirError) -> SourceStart {
+            throw WeirError(.bug, .bug, "not opened")
+        }
+        func read(
+            into batch: consuming BatchBuilder, within limit: Duration
+        ) throws(WeirError) -> EventBatch { batch.seal(resume: nil, end: nil) }
+        func acknowledge(_ durable: Position?) {}
+        func close() {}
+    }
+
+    /// Stores rows, moves to a place, and says what is stored then.
+    private func move(
+        _ rows: [CheckpointRow], to commit: UInt64, inPlace: Bool = false
+    ) async throws -> (rows: [CheckpointRow], gaps: [GapRow], epochs: [Int], isContinuous: Bool) {
+        try await state.withStore { store in
+            try await store.begin(
+                PipelineRow(name: "p", identity: Self.identity, epoch: 3), checkpoints: rows)
+            let moved = StoredPosition(
+                position: Position(commit: commit), identity: Self.identity)
+            _ = try await Seek(plan: plan(), store: store).apply(
+                Seeker(to: moved), SeekPlan(target: "x", effects: [], isInPlace: inPlace))
+            let epoch = try #require(try await store.pipeline("p")?.epoch)
+            return (
+                try await store.checkpoints(of: "p"), try await store.openGaps(of: "p"),
+                [3, epoch], try await store.isContinuous("p", epoch: epoch)
+            )
+        }
+    }
+
+    @Test func goingOnInPlaceSkipsNothingAndLeavesEachSinkWhereItIs() async throws {
+        let rows = [row("a", 90), row("b", 16, spill: 40)]
+        let after = try await move(rows, to: 40, inPlace: true)
+        #expect(after.rows == rows)
+        #expect(after.gaps.isEmpty)
+        #expect(after.isContinuous)
+        #expect(after.epochs[1] > after.epochs[0], "what a target holds is taken as it is")
+    }
+
+    @Test func whatIsSkippedIsAGapOfEachSinkThatLacksIt() async throws {
+        let after = try await move([row("a", 90), row("b", 16, spill: 40)], to: 64)
+        #expect(after.rows.map(\.position) == [64, 64].map { Position(commit: $0) })
+        #expect(after.rows.allSatisfy { $0.mark == nil && $0.spill == nil })
+        #expect(after.gaps.map(\.component) == ["b"])
+        #expect(after.gaps.first?.from == "0/10" && after.gaps.first?.to == "0/40")
+        #expect(!after.isContinuous)
+    }
+
+    @Test func whatAllLackIsOneGap() async throws {
+        let after = try await move([row("a", 16), row("b", 16)], to: 64)
+        #expect(after.gaps.map(\.component) == ["source"])
+        #expect(after.gaps.first?.from == "0/10")
+    }
+
+    @Test func goingBackSkipsNothing() async throws {
+        let after = try await move([row("a", 90), row("b", 80)], to: 16)
+        #expect(after.gaps.isEmpty && after.isContinuous)
+        #expect(after.rows.allSatisfy { $0.position == Position(commit: 16) && $0.mark == nil })
+    }
+
+    @Test func aSinkThatIsNotConfiguredLeavesItsGapAndNoRow() async throws {
+        let after = try await move([row("a", 64), row("b", 64), row("gone", 16)], to: 64)
+        #expect(after.rows.map(\.sink) == ["a", "b"])
+        #expect(after.gaps.map(\.component) == ["gone"])
+    }
+
+    @Test func aDamagedStateIsLeftByMovingThePosition() async throws {
+        let moved = StoredPosition(position: Position(commit: 64), identity: Self.identity)
+        try await state.withStore { store in
+            try await store.begin(
+                PipelineRow(name: "p", identity: Self.identity, epoch: 3),
+                checkpoints: [row("a", 16), row("b", 16)])
+            try await store.write {
+                try $0.execute(sql: "UPDATE checkpoint SET position = 'x' WHERE sink = 'b'")
+            }
+            await #expect(throws: WeirError.self) { try await store.checkpoints(of: "p") }
+            let seek = Seek(plan: plan(), store: store)
+            #expect(try await seek.stored() == nil)
+            _ = try await seek.apply(
+                Seeker(to: moved), SeekPlan(target: "confirmed", effects: [], isInPlace: true))
+            #expect(
+                try await store.checkpoints(of: "p").map(\.position)
+                    == [64, 64].map { .init(commit: $0) })
+            #expect(try await store.openGaps(of: "p").map(\.from) == [""])
+        }
+    }
+}
