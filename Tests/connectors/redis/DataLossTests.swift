@@ -297,10 +297,11 @@ struct DataLossTests {
         }
         func judge(
             _ found: CacheMarker?, _ expected: CacheMarker?, epoch: UInt32 = 5, run: String = "r",
-            isEvicting: Bool = false
+            isEvicting: Bool = false, isContinuous: Bool = false
         ) -> CacheMarker.Verdict {
             CacheMarker.judge(
-                found: found, expected: expected, epoch: epoch, run: run, isEvicting: isEvicting)
+                found: found, expected: expected, epoch: epoch, isContinuous: isContinuous,
+                run: run, isEvicting: isEvicting)
         }
         #expect(judge(nil, nil) == .new)
         #expect(judge(marker(4, 9), nil) == .moved(since: marker(4, 9).version))
@@ -328,6 +329,15 @@ struct DataLossTests {
                 == .lost("it was restarted without its data"))
         #expect(
             judge(marker(4, 9), marker(4, 9)) == .moved(since: marker(4, 9).version))
+        // Moved by an operator without skipping anything; what was lost meanwhile is still found.
+        #expect(
+            judge(marker(4, 9), marker(4, 9), isContinuous: true)
+                == .continued(since: marker(4, 9).version))
+        #expect(
+            judge(marker(4, 8), marker(4, 9), isContinuous: true)
+                == .lost("it was restored, or a replica that was behind took over"))
+        #expect(judge(nil, marker(4, 9), isContinuous: true) == .lost("it was flushed"))
+        #expect(judge(marker(5, 9), marker(5, 9), isContinuous: true) == .intact)
     }
 
     @Test func versionsAreOrderedAsTextAndAsNumbers() throws {

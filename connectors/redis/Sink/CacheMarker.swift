@@ -54,6 +54,8 @@ struct CacheMarker: Sendable, Equatable {
         /// The pipeline's position was moved, or its source failed over, so changes may have been
         /// left out since.
         case moved(since: CacheVersion)
+        /// A new epoch in which nothing was skipped: everything delivered is there.
+        case continued(since: CacheVersion)
         /// Somebody with a newer epoch writes here.
         case foreign
     }
@@ -61,9 +63,11 @@ struct CacheMarker: Sendable, Equatable {
     /// - Parameters:
     ///   - found: the marker at the server; nil when the key is missing or holds something else.
     ///   - expected: the last marker we know of; nil when no checkpoint goes with it.
+    ///   - isContinuous: see `ConnectorContext.isContinuous`.
     ///   - isEvicting: the server may evict any key and has done so.
     static func judge(
-        found: CacheMarker?, expected: CacheMarker?, epoch: UInt32, run: String, isEvicting: Bool
+        found: CacheMarker?, expected: CacheMarker?, epoch: UInt32, isContinuous: Bool = false,
+        run: String, isEvicting: Bool
     ) -> Verdict {
         if let found, found.version.epoch > epoch { return .foreign }
         guard let expected else { return found.map { .moved(since: $0.delivered) } ?? .new }
@@ -71,7 +75,9 @@ struct CacheMarker: Sendable, Equatable {
             if found.version < expected.version {
                 return .lost("it was restored, or a replica that was behind took over")
             }
-            return expected.version.epoch < epoch ? .moved(since: found.delivered) : .intact
+            if expected.version.epoch >= epoch { return .intact }
+            return isContinuous
+                ? .continued(since: found.delivered) : .moved(since: found.delivered)
         }
         if isEvicting, !run.isEmpty, run == expected.run { return .evicted }
         return .lost(

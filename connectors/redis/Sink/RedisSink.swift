@@ -134,8 +134,8 @@ package actor RedisSink: SinkConnector {
         }
         let place = config.options.url.place
         switch CacheMarker.judge(
-            found: found, expected: marker, epoch: context.epoch(), run: link.run,
-            isEvicting: link.isEvicting)
+            found: found, expected: marker, epoch: context.epoch(),
+            isContinuous: context.isContinuous(), run: link.run, isEvicting: link.isEvicting)
         {
         case .intact: return true
         case .new: try await set(CacheMarker(delivered, run: link.run), link)
@@ -143,8 +143,17 @@ package actor RedisSink: SinkConnector {
             context.log(.warning, "Redis at \(place) evicts keys, Weir's marker among them")
             try await set(CacheMarker(delivered, run: link.run), link)
         case .lost(let reason):
-            guard config.onDataLoss != .stop else { throw dataLost(reason, .blocked) }
-            loss = loss ?? (reason, false)
+            guard config.onDataLoss == .stop else {
+                loss = loss ?? (reason, false)
+                break
+            }
+            // An operator who moved the position was told that sinks go on with what is there.
+            guard context.isContinuous(), let marker, marker.version.epoch < context.epoch() else {
+                throw dataLost(reason, .blocked)
+            }
+            context.log(.warning, "going on with what Redis holds: \(reason)")
+            try await beginEpoch(since: marker.version, link)
+        case .continued(let since): try await beginEpoch(since: since, link)
         case .moved(let since):
             // Above everything that was written, in whatever epoch; transactions of another life of
             // the source say nothing now.
@@ -161,6 +170,14 @@ package actor RedisSink: SinkConnector {
                 hint: ErrorCode.redisOtherWriter.remedy)
         }
         return false
+    }
+
+    /// Above everything that was written in the epochs before; nothing is read again.
+    private func beginEpoch(since: CacheVersion, _ link: RedisLink) async throws(WeirError) {
+        delivered = max(delivered, since, .start(of: context.epoch()))
+        boundary = delivered
+        recent = RecentTransactions()
+        try await set(CacheMarker(delivered, run: link.run), link)
     }
 
     private func dataLost(_ reason: String, _ disposition: Disposition) -> WeirError {
