@@ -1,16 +1,39 @@
-/// Text from a file made safe for a terminal: what cannot be seen, or would act, is shown instead.
-enum VisibleText {
+/// Text from a file or a server made safe for a terminal: what cannot be seen, or would act, is
+/// shown instead.
+package enum VisibleText {
     /// One scalar as it is printed, and how many columns of a terminal it takes.
     struct Cell {
         let text: String
         let width: Int
     }
 
-    static func of(_ text: String) -> String {
+    package static func of(_ text: String) -> String {
         text.unicodeScalars.map { cell($0).text }.joined()
     }
 
-    static func width(_ text: String) -> Int {
+    /// The same for text of several lines, which stay lines.
+    package static func ofLines(_ text: String) -> String {
+        text.unicodeScalars.map { $0 == "\n" ? "\n" : cell($0).text }.joined()
+    }
+
+    /// JSON with the same meaning and nothing in it that would act on a terminal: such a character
+    /// can only stand in a string, where its escape says the same.
+    package static func json(_ text: String) -> String {
+        var result = ""
+        for scalar in text.unicodeScalars {
+            if scalar == "\n" || cell(scalar).text == String(scalar) {
+                result.unicodeScalars.append(scalar)
+            } else {
+                for unit in String(scalar).utf16 {
+                    let digits = String(unit, radix: 16)
+                    result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+                }
+            }
+        }
+        return result
+    }
+
+    package static func width(_ text: String) -> Int {
         text.unicodeScalars.reduce(0) { $0 + cell($1).width }
     }
 

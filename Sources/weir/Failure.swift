@@ -1,7 +1,8 @@
 import Glibc
+import WeirConfig
 import WeirCore
 
-/// How `weir` ends: sysexits(3), as UX.md lists them.
+/// How `weir` ends: sysexits(3), of which README.md says which command uses which.
 enum WeirExit: Int32 {
     case ok = 0
     case usage = 64
@@ -24,7 +25,7 @@ struct Failure: Error {
     }
 
     init(_ error: WeirError) {
-        text = "error " + error.description
+        text = "error " + VisibleText.ofLines(error.description)
         exitCode = WeirExit(error)
     }
 
