@@ -6,12 +6,12 @@ package enum LaneFields {
     package static let queue = ConfigField(
         "queue", .size(64 * 1024...1024 * 1024 * 1024),
         "How much may wait in memory for this sink. When it is full, events go to the spill while "
-            + "the sink is down, and otherwise the source is read more slowly.",
+            + "the sink fails or takes long to answer, and otherwise the source is read more slowly.",
         default: #""8MiB""#)
     package static let spill = ConfigField(
         "spill", .size(0...1024 * 1024 * 1024 * 1024),
-        "How much may wait on disk while this sink is down and others go on; \"0\" turns it off. "
-            + "When it is full, the pipeline waits.",
+        "How much may wait on disk while this sink fails or is slow and others go on; \"0\" turns it "
+            + "off. When it is full, or the disk nearly is, the pipeline waits.",
         default: #""1GiB""#)
     package static let fields = [queue, spill]
 }

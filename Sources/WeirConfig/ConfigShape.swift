@@ -77,7 +77,7 @@ struct ConfigShape {
                 Self.selectors(.source, variants(.source)), .source),
             entry(
                 "pipelines.*.sinks.*", "pipelines.NAME.sinks.NAME",
-                "One place events go to. Sinks do not wait for one another.",
+                "One place events go to. Sinks wait for one another only while a spill is full.",
                 Self.selectors(.sink, variants(.sink)) + LaneFields.fields.map { Key($0) }, .sink),
         ]
     }

@@ -11,14 +11,18 @@ package struct Backoff: Sendable {
     package private(set) var attempts = 0
 
     private let first: Duration
+    private let most: Duration
 
-    package init(first: Duration = base) { self.first = first }
+    package init(first: Duration = base, most: Duration = ceiling) {
+        self.first = first
+        self.most = most
+    }
 
     /// - Parameter jitter: evenly from 0 ..< 1.
     package mutating func next(jitter: Double = .random(in: 0..<1)) -> Duration {
         let doubled = first * (1 << min(attempts, 16))
         attempts += 1
-        return max(min(Self.floor, first), min(Self.ceiling, doubled) * jitter)
+        return max(min(Self.floor, first), min(most, doubled) * jitter)
     }
 
     package mutating func succeed() { attempts = 0 }

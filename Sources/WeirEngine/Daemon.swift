@@ -66,7 +66,12 @@ package final class Daemon: Sendable {
         let watch = Task { await watchOrphans() }
         let endings = await withTaskGroup(of: (Int, Pipeline.Ending).self) { group in
             for (index, pipeline) in pipelines.enumerated() {
-                group.addTask { (index, await pipeline.run(isOnce: isOnce)) }
+                group.addTask {
+                    let ending = await pipeline.run(isOnce: isOnce)
+                    // What stopped for good stays visible, and so does what its source keeps.
+                    if !isOnce, case .failed = ending { await pipeline.watchRetention() }
+                    return (index, ending)
+                }
             }
             var endings = pipelines.map { _ in Pipeline.Ending.stopped }
             for await (index, ending) in group { endings[index] = ending }

@@ -1,4 +1,3 @@
-import Histogram
 import Synchronization
 import WeirCore
 
@@ -11,7 +10,7 @@ final class Lane: Sendable {
     let executor: ThreadExecutor
     private let machine: Mutex<LaneMachine>
     private let spill: Spill?
-    let statistics = Mutex(LaneStatistics())
+    let statistics: Mutex<LaneStatistics>
     private let report: @Sendable (WeirError, _ attempt: Int, _ delay: Duration?) -> Void
     private let recycler: BatchRecycler
     private let pace: Pace
@@ -25,6 +24,11 @@ final class Lane: Sendable {
     private let retry = Doorbell()
     private let room: Doorbell
     private let isStopping = Mutex(false)
+    /// Since when the reader has been waiting for this lane.
+    private let fullMicros = Mutex<Int64?>(nil)
+    /// When a disk that was full is tried again.
+    private let nextTry = Mutex(ContinuousClock.now)
+    private static let tryInterval = Duration.seconds(1)
 
     init(
         _ plan: SinkPlan,
@@ -36,6 +40,7 @@ final class Lane: Sendable {
         recycler: BatchRecycler,
         pace: Pace,
         attemptsMax: Int? = nil,
+        statistics: LaneStatistics = LaneStatistics(),
         storeMark: @escaping @Sendable (SinkMark?) async throws(WeirError) -> Void,
         check: LaneCheck,
         report: @escaping @Sendable (WeirError, Int, Duration?) -> Void
@@ -47,6 +52,7 @@ final class Lane: Sendable {
         self.recycler = recycler
         self.pace = pace
         self.attemptsMax = attemptsMax
+        self.statistics = Mutex(statistics)
         self.report = report
         self.storeMark = storeMark
         self.check = check
@@ -71,15 +77,14 @@ final class Lane: Sendable {
     func offer(_ batch: EventBatch) throws(WeirError) {
         do throws(WeirError) {
             try machine.withLock { (machine) throws(WeirError) in
+                let before = machine.spillState
                 guard case .spill(let copies, let new) = machine.offer(batch), let spill else {
                     return
                 }
-                if !copies.isEmpty {
-                    try spill.append(copies)
-                    // Memory delivers those itself.
-                    spill.skipToEnd()
+                guard try spill.append(copies + [new], memoryHas: copies.count) else {
+                    machine.refused(new, backTo: before)
+                    return
                 }
-                try spill.append([new])
             }
         } catch {
             throw error.of(plan.name)
@@ -87,12 +92,50 @@ final class Lane: Sendable {
         work.ring()
     }
 
-    var hasRoom: Bool { machine.withLock { $0.hasRoom() } }
+    /// Whether the reader may go on. A disk that was full is looked at again.
+    func hasRoom() throws(WeirError) -> Bool {
+        do throws(WeirError) {
+            let hasRoom = try machine.withLock { (machine) throws(WeirError) in
+                if machine.isDiskFull, let spill { try tryAgain(spill, &machine) }
+                return machine.hasRoom()
+            }
+            fullMicros.withLock { $0 = hasRoom ? nil : $0 ?? WallClock.micros() }
+            return hasRoom
+        } catch {
+            throw error.of(plan.name)
+        }
+    }
+
+    /// The disk was full: may the spill go on by now?
+    private func tryAgain(_ spill: Spill, _ machine: inout LaneMachine) throws(WeirError) {
+        let isDue = nextTry.withLock { next in
+            guard ContinuousClock.now >= next else { return false }
+            next = .now + Self.tryInterval
+            return true
+        }
+        guard isDue else { return }
+        // One moment for both: what is not in the batches must not count as spilled.
+        let now = ContinuousClock.now
+        let batches = machine.refusedBatches(at: now)
+        let copies = machine.overflow == nil ? batches.count : 0
+        guard spill.hasRoom(for: batches.reduce(0) { $0 + $1.byteCount }) else { return }
+        if !batches.isEmpty {
+            guard try spill.append(batches, memoryHas: copies) else { return }
+        }
+        machine.diskHasRoom(at: now)
+    }
+
+    /// The reader waited until some lane had room.
+    func waited(_ time: Duration) {
+        guard fullMicros.withLock({ $0 != nil }) else { return }
+        statistics.withLock { $0.waited(time) }
+    }
 
     /// No more batches come: deliver what is there and finish. A sink that is down is given up.
     func close() {
         isStopping.withLock { $0 = true }
         machine.withLock { $0.close() }
+        fullMicros.withLock { $0 = nil }
         work.ring()
         retry.ring()
     }
@@ -131,8 +174,7 @@ final class Lane: Sendable {
                 let start = ContinuousClock.now
                 guard
                     let outcome = try await attempt({ () async throws(WeirError) in
-                        machine.withLock { $0.began(at: .now) }
-                        return try await sink.write(batches)
+                        try await sink.write(batches)
                     })
                 else { return }
                 finish(batches, outcome, took: .now - start)
@@ -163,16 +205,18 @@ final class Lane: Sendable {
     private func attempt(
         _ body: () async throws(WeirError) -> WriteOutcome
     ) async throws(WeirError) -> WriteOutcome? {
-        var backoff = Backoff(first: pace.retry)
+        var backoff = pace.backoff
         while true {
+            machine.withLock { $0.began(at: .now) }
             do throws(WeirError) {
                 let outcome = try await body()
+                machine.withLock { $0.answered() }
                 if backoff.attempts > 0 { statistics.withLock { $0.recovered() } }
                 return outcome
             } catch {
+                machine.withLock { $0.failed() }
                 guard error.disposition == .transient else { throw error.of(plan.name) }
                 if isStopping.withLock({ $0 }) || Task.isCancelled { return nil }
-                machine.withLock { $0.failed() }
                 let delay = backoff.next()
                 let attempts = backoff.attempts
                 statistics.withLock { $0.failed(error, attempt: attempts, retryIn: delay) }
@@ -226,82 +270,20 @@ final class Lane: Sendable {
     /// Facts for `status`.
     func snapshot() -> LaneSnapshot {
         let statistics = statistics.withLock { $0 }
+        let fullMicros = fullMicros.withLock { $0 }
+        let now = ContinuousClock.now
         return machine.withLock { machine in
             LaneSnapshot(
                 written: machine.written, waitingEvents: machine.waitingEvents,
-                waitingBytes: machine.queuedBytes + machine.inFlightBytes,
+                waitingBytes: machine.waitingBytes,
                 inFlightEvents: machine.inFlightEvents, spilledBytes: machine.spilledBytes,
-                isSpilling: machine.isSpilling, isStuck: machine.isStuck(),
+                isSpilling: machine.isSpilling,
+                silentSeconds: machine.silence(at: now)?.seconds,
+                isStuck: machine.isStuck(at: now),
+                fullMicros: fullMicros, spillLimit: machine.spillBound(at: now),
                 oldestMicros: machine.oldestMicros,
                 statistics: statistics)
         }
-    }
-}
-
-/// What `status` reads of a lane.
-struct LaneSnapshot: Sendable {
-    let written: Position
-    let waitingEvents: Int
-    let waitingBytes: Int
-    let inFlightEvents: Int
-    let spilledBytes: Int
-    let isSpilling: Bool
-    /// A write has been going on for suspiciously long.
-    let isStuck: Bool
-    let oldestMicros: Int64?
-    var statistics: LaneStatistics
-}
-
-/// Counters of one lane, updated per write.
-struct LaneStatistics: Sendable {
-    private(set) var delivered = 0
-    private(set) var filtered = 0
-    private(set) var late = 0
-    private(set) var bytes = 0
-    private(set) var retries = 0
-    /// When the newest event that was written had been committed.
-    private(set) var lastCommitMicros: Int64 = 0
-    var rate = RateHistory(atSeconds: WallClock.seconds())
-    var errors = RateHistory(atSeconds: WallClock.seconds())
-    private(set) var failure: LaneFailure?
-    private var latencies = Histogram<UInt32>(
-        lowestDiscernibleValue: 1, highestTrackableValue: 3_600_000_000,
-        numberOfSignificantValueDigits: .two)
-
-    /// The row of failed attempts that is going on.
-    struct LaneFailure: Sendable {
-        let error: WeirError
-        let sinceMicros: Int64
-        var attempt: Int
-        var retryAtMicros: Int64
-    }
-
-    mutating func wrote(_ outcome: WriteOutcome, batches: [EventBatch], took: Duration) {
-        delivered += outcome.delivered
-        filtered += outcome.filtered
-        late += outcome.late
-        bytes += outcome.bytes
-        if let event = batches.last(where: { !$0.events.isEmpty })?.events.last {
-            if event.commitMicros != Event.noTime { lastCommitMicros = event.commitMicros }
-            latencies.record(UInt64(max(1, took.seconds * 1_000_000)))
-        }
-        rate.add(outcome.delivered, atSeconds: WallClock.seconds())
-    }
-
-    mutating func failed(_ error: WeirError, attempt: Int, retryIn delay: Duration) {
-        retries += 1
-        let now = WallClock.micros()
-        errors.add(1, atSeconds: now / 1_000_000)
-        failure = LaneFailure(
-            error: error, sinceMicros: failure?.sinceMicros ?? now, attempt: attempt,
-            retryAtMicros: now + Int64(delay.seconds * 1_000_000))
-    }
-
-    mutating func recovered() { failure = nil }
-
-    /// Microseconds of one write at the percentile, nil before the first.
-    func latencyMicros(_ percentile: Double) -> Int? {
-        latencies.totalCount == 0 ? nil : Int(latencies.valueAtPercentile(percentile))
     }
 }
 

@@ -26,12 +26,22 @@ struct LaneMachine: ~Copyable {
     /// The newest boundary that came without events while spilling, and how many did.
     private var spareBoundary: EventBatch?
     private var spareBoundaries = 0
-    /// The last attempt failed, and when the first of the row did.
+    /// The disk takes no more, though the spill's own limit is not reached: as good as a full
+    /// spill.
+    private(set) var isDiskFull = false
+    /// What was read before that was known, behind all that the spill holds. One batch at most: the
+    /// reader asks `hasRoom` before each.
+    private(set) var overflow: EventBatch?
+    /// The last attempt failed.
     private(set) var isDown = false
-    /// When what is in flight was handed to the sink.
-    private var inFlightSince: ContinuousClock.Instant?
+    /// When the call of the sink that is under way began.
+    private var callSince: ContinuousClock.Instant?
 
-    /// A sink that has not answered for so long is as good as down: its neighbours go on.
+    /// A sink that has not answered for so long does not hold its neighbours back any more: once
+    /// its memory is full, what comes goes to the spill. Much shorter would write to disk what a
+    /// sink that is only busy takes a moment later.
+    static let slowLimit = Duration.seconds(2)
+    /// A call that takes so long is said to the operator.
     static let stuckLimit = Duration.seconds(10)
 
     /// Events below this were delivered in an earlier life and are dropped on arrival.
@@ -89,13 +99,9 @@ struct LaneMachine: ~Copyable {
         if batch.events.isEmpty && batch.resume == nil { return .queued }
         if isSpilling { return offerToSpill(batch) }
         if isAway(at: now) && canSpill && !isWithinQueue {
-            // From here on the spill holds all that waits; memory keeps its copy as read-ahead.
-            isSpilling = true
-            isSpillWhole = !isInsideTransaction
-            let copies = inFlight + Array(queue)
-            spilledBytes += queuedBytes + inFlightBytes + batch.byteCount
-            spilledBytes += (copies.count + 1) * Self.recordBytes
-            return .spill(copies: copies, new: batch)
+            beginSpill()
+            spilledBytes += batch.byteCount + Self.recordBytes
+            return .spill(copies: inFlight + Array(queue), new: batch)
         }
         enqueue(batch)
         return .queued
@@ -122,21 +128,80 @@ struct LaneMachine: ~Copyable {
         queuedBytes += batch.byteCount
     }
 
+    // MARK: A full disk
+
+    /// What `refused` goes back to.
+    struct SpillState: Sendable {
+        fileprivate let isSpilling: Bool
+        fileprivate let spilledBytes: Int
+    }
+
+    var spillState: SpillState { SpillState(isSpilling: isSpilling, spilledBytes: spilledBytes) }
+
+    /// The disk had no room for what `offer` wanted in the spill, and nothing of it is there. The
+    /// batch stays in memory, and the reader waits.
+    mutating func refused(_ batch: EventBatch, backTo before: SpillState) {
+        isDiskFull = true
+        spilledBytes = before.spilledBytes
+        isSpilling = before.isSpilling
+        if isSpilling { overflow = batch } else { enqueue(batch) }
+    }
+
+    /// What a disk that has room again should hold: what it refused, or copies of all that waits
+    /// when the spill could not be begun.
+    func refusedBatches(at now: ContinuousClock.Instant) -> [EventBatch] {
+        if let overflow { return [overflow] }
+        guard !isSpilling, isAway(at: now), !isWithinQueue else { return [] }
+        return inFlight + Array(queue)
+    }
+
+    /// The spill holds `refusedBatches` now.
+    mutating func diskHasRoom(at now: ContinuousClock.Instant) {
+        isDiskFull = false
+        if let batch = overflow.take() {
+            spilledBytes += batch.byteCount + Self.recordBytes
+        } else if !isSpilling, isAway(at: now), !isWithinQueue {
+            beginSpill()
+        }
+    }
+
+    /// From here on the spill holds all that waits; memory keeps its copy as read-ahead.
+    private mutating func beginSpill() {
+        isSpilling = true
+        isSpillWhole = !isInsideTransaction
+        spilledBytes += queuedBytes + inFlightBytes
+        spilledBytes += (inFlight.count + queue.count) * Self.recordBytes
+    }
+
+    // MARK: Room
+
     /// Whether the reader may go on (back-pressure is the full lane).
     func hasRoom(at now: ContinuousClock.Instant = .now) -> Bool {
         if isSpilling { return canSpill }
         return isWithinQueue || isAway(at: now) && canSpill
     }
 
-    /// The sink refuses, or does not answer.
-    private func isAway(at now: ContinuousClock.Instant) -> Bool { isDown || isStuck(at: now) }
+    /// What keeps a sink that is away from being left behind by its neighbours; nil while nothing
+    /// does.
+    func spillBound(at now: ContinuousClock.Instant = .now) -> LaneSnapshot.SpillBound? {
+        guard !hasRoom(at: now), isSpilling || isAway(at: now) else { return nil }
+        return isDiskFull ? .disk : .limit(spillLimit)
+    }
+
+    /// The sink refuses, or takes long to answer.
+    private func isAway(at now: ContinuousClock.Instant) -> Bool {
+        isDown || silence(at: now).map { $0 >= Self.slowLimit } ?? false
+    }
+
+    /// For how long the sink has not answered the call that is under way.
+    func silence(at now: ContinuousClock.Instant = .now) -> Duration? { callSince.map { now - $0 } }
 
     func isStuck(at now: ContinuousClock.Instant = .now) -> Bool {
-        inFlightSince.map { now - $0 >= Self.stuckLimit } ?? false
+        silence(at: now).map { $0 >= Self.stuckLimit } ?? false
     }
 
     private var isWithinQueue: Bool { queuedBytes + inFlightBytes < queueLimit }
-    private var canSpill: Bool { spilledBytes < spillLimit }
+    private var canSpill: Bool { spilledBytes < spillLimit && !isDiskFull }
 
     mutating func close() { isClosed = true }
 
@@ -168,6 +233,7 @@ struct LaneMachine: ~Copyable {
     mutating func tookSpilled(_ batches: [EventBatch]) -> Taken {
         guard !batches.isEmpty else {
             isSpilling = false
+            if let batch = overflow.take() { enqueue(batch) }
             if let boundary = spareBoundary.take() { enqueue(boundary) }
             return take()
         }
@@ -185,35 +251,42 @@ struct LaneMachine: ~Copyable {
             isSpillWhole = true
         }
         if let last = inFlight.last { isInsideTransaction = last.resume == nil }
-        isDown = false
-        inFlightSince = nil
+        answered()
         inFlightBytes = 0
         defer { inFlight = [] }
         return inFlight
     }
 
-    mutating func opened(at mark: SinkMark?) {
-        self.mark = mark
-        isDown = false
-    }
+    mutating func opened(at mark: SinkMark?) { self.mark = mark }
 
-    /// What is in flight was handed to the sink.
-    mutating func began(at now: ContinuousClock.Instant) { inFlightSince = now }
+    /// A call of the sink begins: it is opened, looked at, or handed what is in flight.
+    mutating func began(at now: ContinuousClock.Instant) { callSince = now }
+
+    /// The call ended well.
+    mutating func answered() {
+        isDown = false
+        callSince = nil
+    }
 
     mutating func failed() {
         isDown = true
-        inFlightSince = nil
+        callSince = nil
     }
 
-    mutating func emptiedSpill() { spilledBytes = 0 }
+    mutating func emptiedSpill() {
+        spilledBytes = 0
+        isDiskFull = false
+    }
 
     // MARK: Facts
 
     var isIdle: Bool { queue.isEmpty && inFlight.isEmpty && !isSpilling }
 
     var waitingEvents: Int {
-        queue.reduce(0) { $0 + $1.events.count } + inFlight.reduce(0) { $0 + $1.events.count }
+        queue.reduce(inFlightEvents + (overflow?.events.count ?? 0)) { $0 + $1.events.count }
     }
+
+    var waitingBytes: Int { queuedBytes + inFlightBytes + (overflow?.byteCount ?? 0) }
 
     var inFlightEvents: Int { inFlight.reduce(0) { $0 + $1.events.count } }
 

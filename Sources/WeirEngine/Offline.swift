@@ -53,16 +53,16 @@ extension PipelineReport {
         self.init(
             name: plan.name, state: .stopped, checked: false,
             source: SourceReport(
-                type: plan.sourceType, connection: plan.connection, server: "", received: 0,
-                receivedBytes: 0, filtered: 0, lastEvent: nil, lastHeartbeat: nil,
-                retention: kept),
+                type: plan.sourceType, connection: plan.connection, server: "", received: nil,
+                receivedBytes: nil, filtered: nil, lastEvent: nil, lastHeartbeat: nil,
+                lastRead: nil, retention: kept,
+                retentionAsOf: kept.map { _ in ISOTime.text(WallClock.micros()) }),
             sinks: plan.sinks.map { sink in
                 SinkReport(offline: sink, rows.first { $0.sink == sink.name })
                     .began(configured[sink.name]?.began)
             },
-            lagSeconds: 0, queuedEvents: 0, receivedPerSecond: 0, deliveredPerSecond: 0,
-            deliveredLastMinutes: [],
-            errorsLastHour: Self.errors(failures, since: WallClock.micros() - 3_600_000_000),
+            lagSeconds: nil, queuedEvents: nil, receivedPerSecond: nil, deliveredPerSecond: nil,
+            deliveredLastMinutes: [], errorsLastHour: nil,
             warnings: plan.warnings, findings: [], gaps: gaps.map(GapReport.init),
             problems: problems, errors: failures.map(ErrorReport.init))
     }
@@ -89,12 +89,12 @@ extension ProblemReport {
 extension SinkReport {
     fileprivate init(offline plan: SinkPlan, _ row: CheckpointRow?) {
         self.init(
-            name: plan.name, type: plan.type, state: "unknown",
-            position: row?.position.display ?? "", began: nil, beganAt: nil, lagSeconds: 0,
-            queuedEvents: 0,
-            queuedBytes: 0, inFlightEvents: 0, spilledBytes: row?.spill?.length ?? 0,
-            delivered: 0, filtered: 0, late: 0, bytes: 0, retries: 0, p50Ms: nil, p99Ms: nil,
-            errorsLastHour: 0)
+            name: plan.name, type: plan.type, state: .unknown,
+            position: row?.position.display ?? "", began: nil, beganAt: nil,
+            lagSeconds: nil, queuedEvents: nil,
+            queuedBytes: nil, inFlightEvents: nil, spilledBytes: row?.spill?.length ?? 0,
+            delivered: nil, filtered: nil, late: nil, bytes: nil, retries: nil, p50Ms: nil,
+            p99Ms: nil, errorsLastHour: nil)
     }
 }
 

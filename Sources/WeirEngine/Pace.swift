@@ -7,6 +7,10 @@ package struct Pace: Sendable {
     package var idleCheckpoint = Duration.seconds(5)
     /// The longest first wait after a failure.
     package var retry = Backoff.base
+    /// The longest wait after many.
+    package var retryMax = Backoff.ceiling
 
     package init() {}
+
+    var backoff: Backoff { Backoff(first: retry, most: retryMax) }
 }

@@ -40,6 +40,8 @@ package final class Pipeline: Sendable {
         stopBell.ring()
     }
 
+    func waitForStop(upTo limit: Duration) async { await stopBell.wait(upTo: limit) }
+
     /// How a pipeline ended.
     package enum Ending: Sendable {
         /// Stopped, or done with `--once`.
@@ -52,7 +54,7 @@ package final class Pipeline: Sendable {
 
     /// - Parameter isOnce: end when everything committed before the start has been delivered.
     package func run(isOnce: Bool) async -> Ending {
-        var backoff = Backoff(first: pace.retry)
+        var backoff = pace.backoff
         while true {
             let before = monitor.now.passed
             do throws(WeirError) {
@@ -69,6 +71,7 @@ package final class Pipeline: Sendable {
                     monitor.update {
                         $0.state = .stopped
                         $0.stopped = error
+                        $0.stoppedMicros = WallClock.micros()
                     }
                     logger.error("stopped: \(error)")
                     return .failed(error)
@@ -81,7 +84,7 @@ package final class Pipeline: Sendable {
                 if isOnce && (isSpent || backoff.attempts >= Self.onceAttemptsMax) {
                     return .failed(error)
                 }
-                await failed(error, attempt: backoff.attempts, retryIn: delay)
+                await failed(error, attempt: backoff.attempts, since: nil, retryIn: delay)
                 await stopBell.wait(upTo: delay)
                 if isStopping {
                     monitor.update { $0.state = .stopped }
@@ -105,10 +108,12 @@ package final class Pipeline: Sendable {
             try await run(source, threads, isOnce: isOnce)
         } catch {
             await source.close()
+            monitor.disconnected()
             threads.stop()
             throw error
         }
         await source.close()
+        monitor.disconnected()
         threads.stop()
     }
 
@@ -208,6 +213,7 @@ package final class Pipeline: Sendable {
                         ? directory.spillPath(pipeline: plan.name, sink: sink.name) : nil,
                     room: room, recycler: recycler, pace: pace,
                     attemptsMax: isOnce ? Self.onceAttemptsMax : nil,
+                    statistics: statistics(of: sink.name),
                     storeMark: { [store, plan] mark throws(WeirError) in
                         try await store.setMark(mark, of: plan.name, sink: sink.name)
                     },
@@ -226,6 +232,14 @@ package final class Pipeline: Sendable {
             }
         }
         return (lanes, recycler)
+    }
+
+    /// Of its lane in an earlier life, whose failure is over.
+    private func statistics(of sink: String) -> LaneStatistics {
+        var statistics =
+            lanes.first { $0.plan.name == sink }?.statistics.withLock { $0 } ?? LaneStatistics()
+        statistics.recovered()
+        return statistics
     }
 
     private func rowReader(
@@ -263,17 +277,28 @@ package final class Pipeline: Sendable {
     // MARK: Failures
 
     /// The source failed, or a sink in a way that takes the whole pipeline back.
-    func failed(_ error: WeirError, attempt: Int, retryIn delay: Duration) async {
-        let now = WallClock.micros()
+    ///
+    /// - Parameter since: when the row of failures began, where it may have been hidden meanwhile.
+    func failed(
+        _ error: WeirError, attempt: Int, since: Int64?, retryIn delay: Duration
+    ) async {
         monitor.update {
             $0.state = .failing
             $0.failure = LaneStatistics.LaneFailure(
-                error: error, sinceMicros: $0.failure?.sinceMicros ?? now, attempt: attempt,
-                retryAtMicros: now + Int64(delay.seconds * 1_000_000))
+                error, after: $0.failure, sinceMicros: since, attempt: attempt, retryIn: delay)
         }
         let component = error.component ?? "source"
         log(error, component: component, attempt: attempt, retryIn: delay)
         await record(error, component: component)
+    }
+
+    /// A read of the source ended well.
+    ///
+    /// - Returns: whether no error is shown any more.
+    func recovered(_ proof: StreamPatience.Proof) -> Bool {
+        let isOver = monitor.recovered(proof)
+        if isOver { logger.info("streaming again") }
+        return isOver
     }
 
     private func sinkFailed(_ sink: String, _ error: WeirError, attempt: Int, retryIn: Duration?) {
@@ -292,6 +317,7 @@ package final class Pipeline: Sendable {
     }
 
     private func record(_ error: WeirError, component: String) async {
+        monitor.countError(of: component)
         let now = WallClock.micros()
         let row = FailureRow(
             pipeline: plan.name, component: component, code: error.code.name,

@@ -29,7 +29,14 @@ final class PipelineMonitor: Sendable {
         var failure: LaneStatistics.LaneFailure?
         /// Why the pipeline stopped for good.
         var stopped: WeirError?
+        var stoppedMicros: Int64?
         var retention: SourceRetention?
+        /// When the source was asked for that.
+        var retentionMicros: Int64?
+        /// When a read of the source ended well last; nil before the first.
+        var lastReadMicros: Int64?
+        /// Errors of the last hour, by component.
+        var errors: [String: HourCount] = [:]
         var lastMarkMicros: Int64?
         /// The furthest position that was safe everywhere.
         var passed: Position?
@@ -52,15 +59,16 @@ final class PipelineMonitor: Sendable {
     func update(_ change: (inout sending Facts) -> Void) { facts.withLock { change(&$0) } }
 
     func received(_ batch: EventBatch) {
-        let seconds = WallClock.seconds()
+        let micros = WallClock.micros()
         facts.withLock { facts in
+            facts.lastReadMicros = micros
             facts.received += batch.events.count
             facts.receivedBytes += batch.arena.count
             facts.filtered += batch.filtered
             if let event = batch.events.last, event.commitMicros != Event.noTime {
                 facts.lastEventMicros = event.commitMicros
             }
-            facts.rate.add(batch.events.count, atSeconds: seconds)
+            facts.rate.add(batch.events.count, atSeconds: micros / 1_000_000)
         }
     }
 
@@ -73,9 +81,48 @@ final class PipelineMonitor: Sendable {
         }
     }
 
+    /// What the source says that it keeps.
+    func keeps(_ retention: SourceRetention) {
+        let micros = WallClock.micros()
+        facts.withLock { facts in
+            facts.retention = retention
+            facts.retentionMicros = micros
+        }
+    }
+
+    /// Nothing reads from the source now, whatever it said when it was asked last.
+    func disconnected() { facts.withLock { $0.retention?.active = false } }
+
+    /// Counts an error of the source or of a sink.
+    func countError(of component: String) {
+        let seconds = WallClock.seconds()
+        facts.withLock {
+            $0.errors[component, default: HourCount(atSeconds: seconds)].add(atSeconds: seconds)
+        }
+    }
+
+    /// Reading works again.
+    ///
+    /// - Returns: whether the error that was shown is over by that; one of a sink that took the
+    ///   pipeline back is not, before something more is safe or the stream has held for a while.
+    func recovered(_ proof: StreamPatience.Proof) -> Bool {
+        facts.withLock { facts in
+            guard let failure = facts.failure else { return true }
+            switch proof {
+            case .nothing: return false
+            case .progress where failure.error.component != nil: return false
+            case .progress, .calm:
+                facts.recover()
+                return true
+            }
+        }
+    }
+
     /// Everything before `position` is safe everywhere: forgets the markers before it.
     func passed(_ position: Position) {
         facts.withLock { facts in
+            let isFurther = facts.passed.map { position > $0 } ?? true
+            if isFurther, facts.failure?.error.component != nil { facts.recover() }
             facts.passed = max(facts.passed ?? position, position)
             let kept = facts.marks.firstIndex { $0.position > position } ?? facts.marks.count
             facts.marks.removeFirst(kept)
@@ -84,11 +131,25 @@ final class PipelineMonitor: Sendable {
 }
 
 extension PipelineMonitor.Facts {
-    /// True lag in seconds of something that stands at `position`: 0 when it has passed every
-    /// marker and nothing waits. A skewed clock never makes it negative.
+    /// The error that stood is over.
+    fileprivate mutating func recover() {
+        failure = nil
+        state = .streaming
+    }
+
+    /// A read ends several times a second while all is well; when the last one is older than this,
+    /// the source has not been heard, or the pipeline does not ask it, and what it holds is
+    /// unknown.
+    static let silenceMicros: Int64 = 2_000_000
+
+    /// Lag in seconds of something that stands at `position`: 0 when it has passed every marker,
+    /// nothing waits and the source is being read. Never less than the time since the last read:
+    /// cut off from the source, it may be that far behind. Nil before the first read. A skewed
+    /// clock never makes it negative.
     func lagSeconds(
         at position: Position, oldestMicros: Int64?, lastCommitMicros: Int64, nowMicros: Int64
-    ) -> Double {
+    ) -> Double? {
+        guard let lastReadMicros else { return nil }
         var since: Int64?
         if let mark = marks.first(where: { $0.position > position }) {
             since = mark.micros
@@ -100,7 +161,16 @@ extension PipelineMonitor.Facts {
         if let oldestMicros, oldestMicros != Event.noTime {
             since = min(since ?? oldestMicros, oldestMicros)
         }
+        if Double(nowMicros) - Double(lastReadMicros) > Double(Self.silenceMicros) {
+            since = min(since ?? lastReadMicros, lastReadMicros)
+        }
         guard let since else { return 0 }
         return max(0, Double(nowMicros) - Double(since)) / 1_000_000
+    }
+
+    /// Errors of the last hour, no earlier than the daemon's start.
+    func errorsLastHour(of component: String, nowMicros: Int64) -> Int {
+        var count = errors[component]
+        return count?.sum(atSeconds: nowMicros / 1_000_000) ?? 0
     }
 }

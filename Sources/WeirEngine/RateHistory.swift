@@ -26,7 +26,7 @@ package struct RateHistory: Sendable {
     }
 
     /// A clock that goes back a little keeps what there is; one that was far ahead starts afresh.
-    private static func clear(_ slots: inout [Int], from last: inout Int64, to now: Int64) {
+    fileprivate static func clear(_ slots: inout [Int], from last: inout Int64, to now: Int64) {
         guard now > last else {
             guard last - now > Int64(slots.count) else { return }
             slots = slots.map { _ in 0 }
@@ -50,5 +50,24 @@ package struct RateHistory: Sendable {
     package mutating func lastMinutes(atSeconds now: Int64) -> [Int] {
         advance(to: now)
         return (1...Int64(Self.minutes)).map { perMinute[Int((minute + $0) % Int64(Self.minutes))] }
+    }
+}
+
+/// How many of something there were in the last hour, by minutes: none that is older, and all of
+/// the last 59 minutes.
+struct HourCount: Sendable {
+    private var perMinute = [Int](repeating: 0, count: 60)
+    private var minute: Int64
+
+    init(atSeconds now: Int64) { minute = now / 60 }
+
+    mutating func add(atSeconds now: Int64) {
+        RateHistory.clear(&perMinute, from: &minute, to: now / 60)
+        perMinute[Int(minute % 60)] += 1
+    }
+
+    mutating func sum(atSeconds now: Int64) -> Int {
+        RateHistory.clear(&perMinute, from: &minute, to: now / 60)
+        return perMinute.reduce(0, +)
     }
 }

@@ -53,19 +53,26 @@ final class Reader: Sendable {
         var acknowledged: Position?
         var nextMark = ContinuousClock.now
         var nextProbe = ContinuousClock.now
+        /// While the stream is down.
+        var nextLook = ContinuousClock.now
         /// In `--once`: what must be safe before we end.
         var goal: Position?
         var keepalive = Duration.seconds(1)
-        var failing: Backoff
+        var patience: StreamPatience
+        /// The stream is open and waits for the source.
+        var isReading = false
+        /// `status` shows an error that reading may prove to be over.
+        var isErrorShown = false
     }
 
     /// Reads until the pipeline stops, or the goal of `--once` is reached.
     ///
-    /// - Throws: what connecting again cannot mend, and what the spill cannot take.
+    /// - Throws: what connecting again cannot mend, and what the spill cannot take. Opening is
+    ///   tried for ever; a stream that breaks at one position is not (`StreamPatience`).
     func run() async throws(WeirError) {
         var progress = Progress(
             stored: start.stored, epoch: start.epoch,
-            failing: Backoff(first: pipeline.pace.retry))
+            patience: StreamPatience(pipeline.pace.backoff))
         var opened = start.opened
         while !isDone(progress) {
             do throws(WeirError) {
@@ -84,12 +91,32 @@ final class Reader: Sendable {
                 guard error.disposition == .transient, !error.isState, !isOnce else { throw error }
                 await source.close()
                 if isDone(progress) { return }
-                let delay = progress.failing.next()
-                await pipeline.failed(
-                    error, attempt: progress.failing.attempts, retryIn: delay)
-                await wait(upTo: delay)
+                try await recover(from: error, &progress)
             }
         }
+    }
+
+    /// Says what failed, looks after the source's log all the same, and waits for the next attempt.
+    private func recover(
+        from error: WeirError, _ progress: inout Progress
+    ) async throws(WeirError) {
+        let delay = progress.patience.failed(
+            isRead: progress.isReading, atMicros: WallClock.micros())
+        progress.isReading = false
+        if let since = progress.patience.sinceMicros, progress.patience.isSpent {
+            throw .streamStuck(
+                error, at: progress.stored.position, pipeline: pipeline.plan.name,
+                attempts: progress.patience.failuresHere, sinceMicros: since)
+        }
+        await pipeline.failed(
+            error, attempt: progress.patience.attempts, since: progress.patience.sinceMicros,
+            retryIn: delay)
+        pipeline.monitor.disconnected()
+        if ContinuousClock.now >= progress.nextLook {
+            await pipeline.look(source, held: checkpointer.safe ?? start.stored.position)
+            progress.nextLook = .now + Pipeline.lookInterval
+        }
+        await wait(upTo: delay)
     }
 
     private func isDone(_ progress: Progress) -> Bool {
@@ -136,10 +163,11 @@ final class Reader: Sendable {
             $0.server = now.server
             $0.identity = now.identity
             $0.warnings = pipeline.plan.warnings + now.warnings
-            $0.state = .streaming
-            $0.failure = nil
+            // An open stream alone proves nothing: the error stays until something was read.
+            if $0.failure == nil { $0.state = .streaming }
         }
-        if before.state == .failing { pipeline.logger.info("streaming again") }
+        progress.isErrorShown = before.failure != nil
+        progress.patience.opened(at: .now)
         for warning in now.warnings where !before.warnings.contains(warning) {
             pipeline.logger.warning("\(warning)")
         }
@@ -148,23 +176,42 @@ final class Reader: Sendable {
     private func stream(_ progress: inout Progress) async throws(WeirError) {
         while !isDone(progress) {
             try await tend(&progress)
-            guard lanes.allSatisfy({ $0.hasRoom }) else {
+            guard try haveRoom() else {
                 // Back-pressure: the source hears from us all the same (CORRECTNESS 8, 9).
+                let start = ContinuousClock.now
                 await bell.wait(upTo: progress.keepalive)
+                for lane in lanes { lane.waited(.now - start) }
                 try await source.acknowledge(nil)
                 continue
             }
             let builder = BatchBuilder(
                 reusing: recycler.take(), eventLimit: Self.eventLimit, byteLimit: Self.byteLimit)
+            progress.isReading = true
             let batch = try await source.read(into: builder, within: limit(progress))
-            progress.failing.succeed()
+            progress.isReading = false
+            let hasMoved = batch.end.map { $0 > progress.stored.position } ?? false
             if let end = batch.end {
                 progress.stored = StoredPosition(
                     position: end, identity: progress.stored.identity)
             }
             pipeline.monitor.received(batch)
+            proved(hasMoved || !batch.events.isEmpty, &progress)
             for lane in lanes { try lane.offer(batch) }
         }
+    }
+
+    /// A read has ended: what is shown as an error may be over.
+    private func proved(_ brought: Bool, _ progress: inout Progress) {
+        guard progress.isErrorShown || progress.patience.attempts > 0 else { return }
+        let proof = progress.patience.read(brought: brought, at: .now)
+        if progress.isErrorShown { progress.isErrorShown = !pipeline.recovered(proof) }
+    }
+
+    private func haveRoom() throws(WeirError) -> Bool {
+        var haveAll = true
+        // All are asked: each notes for itself since when it holds the pipeline up.
+        for lane in lanes { haveAll = try lane.hasRoom() && haveAll }
+        return haveAll
     }
 
     /// A read ends soon enough for whatever is due next.
@@ -185,9 +232,13 @@ final class Reader: Sendable {
         let now = ContinuousClock.now
         if now >= progress.nextProbe, let probe = source as? any SourceProbe {
             progress.nextProbe = now + Self.probeInterval
-            let retention = try await probe.probe(
-                held: checkpointer.safe ?? start.stored.position)
-            pipeline.monitor.update { $0.retention = retention }
+            do throws(WeirError) {
+                pipeline.monitor.keeps(
+                    try await probe.probe(held: checkpointer.safe ?? start.stored.position))
+            } catch {
+                // Streaming works; what is shown grows old and says so.
+                guard error.disposition == .transient else { throw error }
+            }
         }
         guard now >= progress.nextMark else { return }
         progress.nextMark = now + Self.markInterval

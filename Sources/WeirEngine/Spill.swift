@@ -37,22 +37,32 @@ final class Spill: Sendable {
     /// How much one read gives back to the lane.
     private static let readBytes = 1 << 20
 
+    /// What is left of a disk, in bytes, and how large it is.
+    typealias Space = @Sendable (borrowing FileDescriptor) -> (free: Int, total: Int)?
+
+    /// Of a disk, the spill leaves so much to the state store, the log and whoever else writes
+    /// there: a spill that filled it would stop every pipeline.
+    private static let floorMax = 64 << 20
+    /// Of a small disk, this part.
+    private static let floorPart = 8
+    private let space: Space
+
     /// Opens the file and goes back to what `stored` says is safe in it.
     ///
     /// - Parameter written: what the sink holds already; earlier batches are not read again.
     /// - Throws: `positionLost` when the file does not hold what the checkpoint counts on.
-    init(path: String, stored: Extent?, written: Position) throws(WeirError) {
+    init(
+        path: String, stored: Extent?, written: Position, space: @escaping Space = { $0.space }
+    ) throws(WeirError) {
         self.path = path
+        self.space = space
         do throws(FileFailure) {
             let file = try FileDescriptor(path: path, flags: O_RDWR | O_CREAT)
             try FileDescriptor.syncDirectory(of: path)
             guard let stored else {
+                // The first append begins it: a disk that is full now must not stop the pipeline.
                 try file.truncate(to: 0)
-                try unsafe Self.magic.withBytes { (bytes) throws(FileFailure) in
-                    try unsafe file.write(bytes, at: 0)
-                }
-                let start = Self.magic.count
-                state = Mutex(State(file: file, writeOffset: start, readOffset: start))
+                state = Mutex(State(file: file, writeOffset: 0, readOffset: 0))
                 return
             }
             guard try file.size() >= stored.length, Self.isReadable(try file.read(8, at: 0)) else {
@@ -81,19 +91,30 @@ final class Spill: Sendable {
     }
 
     /// Appends in order; not safe before `sync`.
-    func append(_ batches: [EventBatch]) throws(WeirError) {
+    ///
+    /// - Parameter memoryHas: so many of the first are delivered from memory: reading goes on
+    ///   behind them.
+    /// - Returns: false when the disk has no room for all of them; then it holds none.
+    func append(_ batches: [EventBatch], memoryHas: Int = 0) throws(WeirError) -> Bool {
         do throws(FileFailure) {
-            try state.withLock { (state) throws(FileFailure) in
-                for batch in batches {
-                    let record = SpillCodec.encode(batch)
-                    let offset = state.writeOffset
-                    try unsafe record.withBytes { (bytes) throws(FileFailure) in
-                        try unsafe state.file.write(bytes, at: offset)
+            return try state.withLock { (state) throws(FileFailure) in
+                let before = (
+                    end: state.writeOffset, read: state.readOffset, extent: state.extent
+                )
+                do throws(FileFailure) {
+                    for (index, batch) in batches.enumerated() {
+                        guard try append(batch, to: &state) else {
+                            try goBack(&state, to: before.end, reading: before.read, before.extent)
+                            return false
+                        }
+                        if index < memoryHas { state.readOffset = state.writeOffset }
                     }
-                    state.writeOffset += record.count
-                    if let resume = batch.resume {
-                        state.extent = Extent(end: resume, length: state.writeOffset)
-                    }
+                    return true
+                } catch {
+                    // Half a record would be taken for the end of the file's.
+                    try goBack(&state, to: before.end, reading: before.read, before.extent)
+                    guard error.isOutOfSpace else { throw error }
+                    return false
                 }
             }
         } catch {
@@ -101,9 +122,44 @@ final class Spill: Sendable {
         }
     }
 
-    /// Reading goes on after what was appended so far: memory has that.
-    func skipToEnd() {
-        state.withLock { $0.readOffset = $0.writeOffset }
+    private func append(
+        _ batch: EventBatch, to state: inout State
+    ) throws(FileFailure) -> Bool {
+        let record = SpillCodec.encode(batch)
+        guard hasRoom(for: record.count, in: state) else { return false }
+        if state.writeOffset == 0 {
+            try unsafe Self.magic.withBytes { (bytes) throws(FileFailure) in
+                try unsafe state.file.write(bytes, at: 0)
+            }
+            state.writeOffset = Self.magic.count
+            state.readOffset = Self.magic.count
+        }
+        let offset = state.writeOffset
+        try unsafe record.withBytes { (bytes) throws(FileFailure) in
+            try unsafe state.file.write(bytes, at: offset)
+        }
+        state.writeOffset += record.count
+        if let resume = batch.resume {
+            state.extent = Extent(end: resume, length: state.writeOffset)
+        }
+        return true
+    }
+
+    private func goBack(
+        _ state: inout State, to offset: Int, reading read: Int, _ extent: Extent?
+    ) throws(FileFailure) {
+        try state.file.truncate(to: offset)
+        state.writeOffset = offset
+        state.readOffset = read
+        state.extent = extent
+    }
+
+    /// Whether about so many bytes may be appended.
+    func hasRoom(for bytes: Int) -> Bool { state.withLock { hasRoom(for: bytes, in: $0) } }
+
+    private func hasRoom(for bytes: Int, in state: borrowing State) -> Bool {
+        guard let space = space(state.file) else { return true }
+        return space.free - bytes >= min(Self.floorMax, space.total / Self.floorPart)
     }
 
     /// The next batches, at most about a mebibyte; empty at the end.
@@ -168,10 +224,8 @@ final class Spill: Sendable {
     func reset() throws(WeirError) {
         do throws(FileFailure) {
             try state.withLock { (state) throws(FileFailure) in
-                try state.file.truncate(to: Self.magic.count)
-                state.writeOffset = Self.magic.count
-                state.readOffset = Self.magic.count
-                state.extent = nil
+                let start = min(state.writeOffset, Self.magic.count)
+                try goBack(&state, to: start, reading: start, nil)
             }
         } catch {
             throw WeirError(.spillFailed, .transient, error.message)
@@ -180,7 +234,7 @@ final class Spill: Sendable {
 
     /// How far the file goes; durable after the next `sync`.
     var extent: Extent? { state.withLock { $0.extent } }
-    var isEmpty: Bool { state.withLock { $0.writeOffset == Self.magic.count } }
+    var isEmpty: Bool { state.withLock { $0.writeOffset <= Self.magic.count } }
     var isFullyRead: Bool { state.withLock { $0.readOffset == $0.writeOffset } }
     var length: Int { state.withLock { $0.writeOffset } }
 }

@@ -14,6 +14,7 @@ package struct StateDirectory: Sendable {
     package var lockPath: String { path + "/weir.pid" }
     package var socketPath: String { path + "/weir.sock" }
     package var logPath: String { path + "/weir.log" }
+    var reservePath: String { path + "/state.reserve" }
 
     /// Whether a daemon ever ran here.
     package var hasStore: Bool { unsafe access(databasePath, F_OK) == 0 }

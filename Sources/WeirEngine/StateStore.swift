@@ -20,6 +20,12 @@ package actor StateStore {
         var outcome: Result<Void, WeirError>?
     }
     private var gathering = Gathering()
+    /// Nil when the store is only read.
+    private let reserve: StateReserve?
+
+    /// Pages of the journal before SQLite writes them back to the database: it grows to this and no
+    /// further, a megabyte.
+    private static let journalPages = 250
 
     /// - Parameter isReadOnly: for `status` beside a running daemon.
     package init(
@@ -34,6 +40,7 @@ package actor StateStore {
             if !isReadOnly {
                 try database.execute(sql: "PRAGMA journal_mode = WAL")
                 try database.execute(sql: "PRAGMA synchronous = FULL")
+                try database.execute(sql: "PRAGMA wal_autocheckpoint = \(Self.journalPages)")
             }
         }
         if !isReadOnly {
@@ -51,6 +58,8 @@ package actor StateStore {
             if !isReadOnly { try StateSchema.migrate(queue) }
             return queue
         }
+        reserve = isReadOnly ? nil : StateReserve(path: directory.reservePath)
+        reserve?.hold()
     }
 
     private static func catching<R>(
@@ -71,7 +80,15 @@ package actor StateStore {
     }
 
     func write<R>(_ body: (Database) throws -> R) throws(WeirError) -> R {
-        try Self.catching("write", database.path) { try database.write(body) }
+        try Self.catching("write", database.path) {
+            do { return try database.write(body) } catch let error as DatabaseError {
+                // A full disk: what the store kept for itself is for this moment.
+                guard [.SQLITE_FULL, .SQLITE_IOERR].contains(error.resultCode),
+                    reserve?.release() == true
+                else { throw error }
+                return try database.write(body)
+            }
+        }
     }
 
     func read<R>(_ body: (Database) throws -> R) throws(WeirError) -> R {
@@ -219,6 +236,7 @@ package actor StateStore {
     /// The daemon's own heartbeat, for `status` while it is down.
     package func setLastSeen(_ micros: Int64) throws(WeirError) {
         try write { try NoteRow.save($0, "", "last_seen", "\(micros)") }
+        reserve?.hold()
     }
 
     package func lastSeen() throws(WeirError) -> Int64? {
@@ -254,5 +272,7 @@ extension ErrorCode {
         .stateFailed, .stateDamaged, .stateLocked, .stateNewer, .spillFailed, .spillLost,
         .onceUnsupported, .controlFailed, .positionSet, .sinkRemoved, .configurationChanged,
         .tablesAdded, .tablesRemoved, .pipelineReplaced, .sourceLost, .dropIncomplete,
+        .onceUnsupported, .controlFailed, .positionSet, .streamStuck, .sinkSilent, .spillFull,
+        .sinkSlow,
     ]
 }

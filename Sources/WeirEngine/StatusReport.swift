@@ -1,20 +1,20 @@
 package import Foundation
 package import WeirCore
 
-/// What `weir status --json` prints: a contract, additive only. Times are ISO 8601, durations
-/// seconds, sizes bytes.
+/// What `weir status --json` prints: a contract, additive only; `Status.md` says what each field
+/// means. Times are ISO 8601, durations seconds, sizes bytes; what is not known is null.
 package struct StatusReport: Codable, Sendable {
     /// Names this document's shape.
     package var schema = "weir.status/1"
     package var version: String
     /// False when the daemon is down and the facts come from the state store and the sources.
     package var isRunning: Bool
-    package var pid: Int?
-    package var started: String?
-    package var uptimeSeconds: Double?
-    package var lastSeen: String?
+    @Nullable package var pid: Int?
+    @Nullable package var started: String?
+    @Nullable package var uptimeSeconds: Double?
+    @Nullable package var lastSeen: String?
     /// The file the daemon runs, as it was when it was read.
-    package var configuration: ConfigurationReport?
+    @Nullable package var configuration: ConfigurationReport?
     package var pipelines: [PipelineReport]
     /// Pipelines of the state that are no longer configured.
     package var orphans: [OrphanReport]
@@ -71,14 +71,17 @@ package struct PipelineReport: Codable, Sendable {
     package var checked: Bool
     package var source: SourceReport
     package var sinks: [SinkReport]
-    /// The worst of its sinks.
-    package var lagSeconds: Double
-    package var queuedEvents: Int
-    package var receivedPerSecond: Double
-    package var deliveredPerSecond: Double
-    /// Events delivered in each of the last ten minutes, oldest first.
+    /// The worst of its sinks; null when one of them is not known.
+    @Nullable package var lagSeconds: Double?
+    /// In memory, over all sinks; each sink counts for itself.
+    @Nullable package var queuedEvents: Int?
+    /// Over the last ten seconds; of the fastest sink.
+    @Nullable package var receivedPerSecond: Double?
+    @Nullable package var deliveredPerSecond: Double?
+    /// Events delivered by the fastest sink in each of the last ten minutes, oldest first.
     package var deliveredLastMinutes: [Int]
-    package var errorsLastHour: Int
+    /// Of the source and the sinks, in the last 60 minutes and since the daemon's start.
+    @Nullable package var errorsLastHour: Int?
     package var warnings: [String]
     /// What its checks found and still holds.
     package var findings: [FindingReport]
@@ -94,50 +97,74 @@ package struct SourceReport: Codable, Sendable {
     package var type: String
     package var connection: String
     package var server: String
-    package var received: Int
-    package var receivedBytes: Int
-    package var filtered: Int
-    package var lastEvent: String?
-    package var lastHeartbeat: String?
-    package var retention: SourceRetention?
+    @Nullable package var received: Int?
+    @Nullable package var receivedBytes: Int?
+    @Nullable package var filtered: Int?
+    @Nullable package var lastEvent: String?
+    @Nullable package var lastHeartbeat: String?
+    /// When a read of the source ended well last; cut off from it, lag counts from here.
+    @Nullable package var lastRead: String?
+    @Nullable package var retention: SourceRetention?
+    /// When the source was asked for it.
+    @Nullable package var retentionAsOf: String?
 }
 
 package struct SinkReport: Codable, Sendable {
     package var name: String
     package var type: String
-    /// `ok`, `retrying`, `stuck` (does not answer) or `spilling`; `unknown` while the daemon is
-    /// down.
-    package var state: String
+    package var state: SinkState
     /// Everything before it is at this sink.
     package var position: String
     /// Where the sink began: rows and changes from before were not delivered to it.
-    package var began: String?
-    package var beganAt: String?
-    package var lagSeconds: Double
-    package var queuedEvents: Int
-    package var queuedBytes: Int
-    package var inFlightEvents: Int
+    @Nullable package var began: String?
+    @Nullable package var beganAt: String?
+    @Nullable package var lagSeconds: Double?
+    @Nullable package var queuedEvents: Int?
+    @Nullable package var queuedBytes: Int?
+    @Nullable package var inFlightEvents: Int?
     package var spilledBytes: Int
-    package var delivered: Int
-    package var filtered: Int
+    @Nullable package var delivered: Int?
+    @Nullable package var filtered: Int?
     /// Completed with values read from the source later than the change.
-    package var late: Int
-    package var bytes: Int
-    package var retries: Int
-    package var p50Ms: Double?
-    package var p99Ms: Double?
-    package var errorsLastHour: Int
+    @Nullable package var late: Int?
+    @Nullable package var bytes: Int?
+    @Nullable package var retries: Int?
+    @Nullable package var p50Ms: Double?
+    @Nullable package var p99Ms: Double?
+    @Nullable package var errorsLastHour: Int?
+}
+
+/// How a sink is, as `status` tells it.
+package enum SinkState: String, Codable, Sendable {
+    /// It takes what comes.
+    case ok
+    /// Its last call failed and is tried again.
+    case retrying
+    /// It has not answered a call for ten seconds.
+    case stuck
+    /// It fails or is slow, and what comes for it goes to disk meanwhile.
+    case spilling
+    /// It is well and gets nothing: the pipeline waits for another sink, or for the source.
+    case waiting
+    /// It stopped the pipeline.
+    case failed
+    /// It is well, but its pipeline has stopped.
+    case stopped
+    /// The daemon is down.
+    case unknown
 }
 
 package struct ProblemReport: Codable, Sendable {
     package var component: String
     package var code: String
     package var message: String
-    package var detail: String?
-    package var hint: String?
-    package var since: String?
-    package var attempt: Int?
-    package var nextAttemptSeconds: Double?
+    @Nullable package var detail: String?
+    @Nullable package var hint: String?
+    /// What the number of attempts says, once it says something.
+    @Nullable package var note: String?
+    @Nullable package var since: String?
+    @Nullable package var attempt: Int?
+    @Nullable package var nextAttemptSeconds: Double?
 }
 
 package struct FindingReport: Codable, Sendable {
@@ -148,8 +175,8 @@ package struct FindingReport: Codable, Sendable {
     package var severity: Finding.Severity
     package var subject: String
     package var message: String
-    package var detail: String?
-    package var hint: String?
+    @Nullable package var detail: String?
+    @Nullable package var hint: String?
 }
 
 package struct GapReport: Codable, Sendable, Equatable {
@@ -186,145 +213,6 @@ package enum ISOTime {
         let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
         guard let date = try? style.parse(text) else { return nil }
         return Int64(date.timeIntervalSince1970 * 1_000_000)
-    }
-}
-
-extension PipelineReport {
-    /// From a running pipeline.
-    init(
-        _ pipeline: Pipeline, failures: [FailureRow], gaps: [GapRow],
-        configured: [String: ConfiguredComponent] = [:], nowMicros: Int64
-    ) {
-        let facts = pipeline.monitor.now
-        let seconds = nowMicros / 1_000_000
-        var rate = facts.rate
-        let lanes = pipeline.lanes.map { ($0.plan, $0.snapshot()) }
-        let sinks = pipeline.plan.sinks.map { plan in
-            SinkReport(
-                plan, lanes.first { $0.0.name == plan.name }?.1, facts, nowMicros: nowMicros
-            ).began(configured[plan.name]?.began)
-        }
-        let minutes = lanes.map { lane in
-            var history = lane.1.statistics.rate
-            return history.lastMinutes(atSeconds: seconds)
-        }
-        let delivered = lanes.map { lane in
-            var history = lane.1.statistics.rate
-            return history.rate(atSeconds: seconds)
-        }
-        let isLaneDown = lanes.contains { $0.1.statistics.failure != nil }
-        let lag = sinks.map(\.lagSeconds).max() ?? 0
-        var state = facts.state
-        if state == .streaming {
-            state = isLaneDown ? .failing : lag > Self.behindSeconds ? .catchingUp : .streaming
-        }
-        self.init(
-            name: pipeline.plan.name, state: state,
-            checked: facts.checked.count == pipeline.plan.sinks.count,
-            source: SourceReport(
-                type: pipeline.plan.sourceType, connection: pipeline.plan.connection,
-                server: facts.server, received: facts.received,
-                receivedBytes: facts.receivedBytes, filtered: facts.filtered,
-                lastEvent: facts.lastEventMicros.map(ISOTime.text),
-                lastHeartbeat: facts.lastMarkMicros.map(ISOTime.text),
-                retention: facts.retention),
-            sinks: sinks, lagSeconds: lag, queuedEvents: sinks.reduce(0) { $0 + $1.queuedEvents },
-            receivedPerSecond: rate.rate(atSeconds: seconds),
-            deliveredPerSecond: delivered.max() ?? 0,
-            deliveredLastMinutes: (0..<RateHistory.minutes).map { minute in
-                minutes.map { $0[minute] }.max() ?? 0
-            },
-            errorsLastHour: Self.errors(failures, since: nowMicros - 3_600_000_000),
-            warnings: facts.warnings, findings: facts.findings.map(FindingReport.init),
-            gaps: gaps.map(GapReport.init),
-            problems: Self.problems(facts, lanes, nowMicros: nowMicros),
-            errors: failures.map(ErrorReport.init))
-    }
-
-    /// Lag above this is called catching up.
-    private static let behindSeconds = 5.0
-
-    /// Failures keep one count per code; those of the hour count whole.
-    static func errors(_ failures: [FailureRow], since micros: Int64) -> Int {
-        failures.filter { $0.lastMicros >= micros }.reduce(0) { $0 + $1.count }
-    }
-
-    private static func problems(
-        _ facts: PipelineMonitor.Facts, _ lanes: [(SinkPlan, LaneSnapshot)], nowMicros: Int64
-    ) -> [ProblemReport] {
-        var problems: [ProblemReport] = []
-        if let error = facts.stopped {
-            problems.append(ProblemReport(error, component: error.component ?? "source"))
-        } else if let failure = facts.failure {
-            let component = failure.error.component ?? "source"
-            problems.append(ProblemReport(failure, component: component, nowMicros: nowMicros))
-        }
-        for (plan, lane) in lanes {
-            guard facts.stopped == nil, let failure = lane.statistics.failure else { continue }
-            problems.append(ProblemReport(failure, component: plan.name, nowMicros: nowMicros))
-        }
-        return problems
-    }
-}
-
-extension SinkReport {
-    init(
-        _ plan: SinkPlan, _ lane: LaneSnapshot?, _ facts: PipelineMonitor.Facts, nowMicros: Int64
-    ) {
-        name = plan.name
-        type = plan.type
-        position = lane?.written.display ?? ""
-        lagSeconds =
-            lane.map {
-                facts.lagSeconds(
-                    at: $0.written, oldestMicros: $0.oldestMicros,
-                    lastCommitMicros: $0.statistics.lastCommitMicros, nowMicros: nowMicros)
-            } ?? 0
-        queuedEvents = lane?.waitingEvents ?? 0
-        queuedBytes = lane?.waitingBytes ?? 0
-        inFlightEvents = lane?.inFlightEvents ?? 0
-        spilledBytes = lane?.spilledBytes ?? 0
-        delivered = lane?.statistics.delivered ?? 0
-        filtered = lane?.statistics.filtered ?? 0
-        late = lane?.statistics.late ?? 0
-        bytes = lane?.statistics.bytes ?? 0
-        retries = lane?.statistics.retries ?? 0
-        p50Ms = lane?.statistics.latencyMicros(50).map { Double($0) / 1000 }
-        p99Ms = lane?.statistics.latencyMicros(99).map { Double($0) / 1000 }
-        var errors = lane?.statistics.errors
-        errorsLastHour = errors?.lastMinutes(atSeconds: nowMicros / 1_000_000).reduce(0, +) ?? 0
-        state =
-            if lane?.isSpilling == true {
-                "spilling"
-            } else if lane?.isStuck == true {
-                "stuck"
-            } else {
-                lane?.statistics.failure == nil ? "ok" : "retrying"
-            }
-    }
-}
-
-extension SinkReport {
-    func began(_ began: ConfiguredComponent.Beginning?) -> SinkReport {
-        var report = self
-        report.began = began?.position
-        report.beganAt = began.map { ISOTime.text($0.micros) }
-        return report
-    }
-}
-
-extension ProblemReport {
-    init(_ error: WeirError, component: String) {
-        self.init(
-            component: component, code: error.code.name, message: error.message,
-            detail: error.detail, hint: error.hint)
-    }
-
-    init(_ failure: LaneStatistics.LaneFailure, component: String, nowMicros: Int64) {
-        self.init(failure.error, component: component)
-        since = ISOTime.text(failure.sinceMicros)
-        attempt = failure.attempt
-        nextAttemptSeconds = Double(max(0, failure.retryAtMicros - nowMicros)) / 1_000_000
     }
 }
 

@@ -38,6 +38,14 @@ package struct FileDescriptor: ~Copyable, Sendable {
         return unsafe fstat(number, &facts) == 0 && facts.st_nlink > 0
     }
 
+    /// What is left of the file's disk for us, and the size of all of it; nil when it does not say.
+    package var space: (free: Int, total: Int)? {
+        var facts = statvfs()
+        guard unsafe fstatvfs(number, &facts) == 0, facts.f_blocks > 0 else { return nil }
+        let block = Int(facts.f_frsize)
+        return (Int(facts.f_bavail) * block, Int(facts.f_blocks) * block)
+    }
+
     /// Device and inode, to notice that the path leads to another file by now.
     package borrowing func isStill(at path: String) -> Bool {
         var mine = stat()
@@ -88,6 +96,15 @@ package struct FileDescriptor: ~Copyable, Sendable {
         }
     }
 
+    /// Makes the file `size` bytes long and takes the disk space for all of them.
+    package borrowing func reserve(_ size: Int) throws(FileFailure) {
+        let code = posix_fallocate(number, 0, off_t(size))
+        guard code == 0 else {
+            errno = code
+            throw FileFailure("reserve space for", path)
+        }
+    }
+
     /// Data and size on disk. A failure is final for what was written before: a second call may
     /// succeed without the bytes being safe.
     package borrowing func sync() throws(FileFailure) {
@@ -129,6 +146,9 @@ package struct FileFailure: Error, Sendable {
     }
 
     package var isDamage: Bool { code == 0 }
+
+    /// The disk, the user's share of it or the file's allowed size is used up.
+    package var isOutOfSpace: Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
 }
 
 extension [UInt8] {

@@ -21,6 +21,9 @@ package final class ScriptedServer: Sendable {
         var readsUntilCut: Int?
         var refusedOpens = 0
         var isPositionLost = false
+        var poison: UInt64?
+        /// What `probe` answers; nil is refused.
+        var retention: SourceRetention?
     }
     let state = Mutex(State())
     /// Batches end after so many events, wherever that is.
@@ -58,6 +61,17 @@ package final class ScriptedServer: Sendable {
             $0.isPositionLost = true
             $0.readsUntilCut = 0
         }
+    }
+
+    /// The stream breaks, as often as it is tried, where the transaction with this number of the
+    /// log stands; nil mends it.
+    package func poison(_ index: Int?) {
+        state.withLock { state in state.poison = index.map { state.log[$0].commit } }
+    }
+
+    /// What is answered to the question what the server keeps; nil refuses the question.
+    package func keep(_ retention: SourceRetention?) {
+        state.withLock { $0.retention = retention }
     }
 
     /// Nothing an earlier source does has an effect from now on, as after a crash of its process.
@@ -100,7 +114,7 @@ package final class ScriptedServer: Sendable {
 }
 
 /// Reads the log of a `ScriptedServer` the way a replication slot is read.
-package actor ScriptedSource: SourceMarker {
+package actor ScriptedSource: SourceMarker, SourceProbe {
     package struct Config: ConnectorConfig {
         package static let fields: [ConfigField] = []
         let server: ScriptedServer
@@ -177,9 +191,15 @@ package actor ScriptedSource: SourceMarker {
         }
         guard var at = cursor else { throw .fault("the source is not open", .transient) }
         let log = server.log
+        let poison = server.state.withLock { $0.poison }
         var sample = SampleBatch(into: batch)
         while at.transaction < log.count, sample.count < server.batchEventsMax {
             let transaction = log[at.transaction]
+            if transaction.commit == poison {
+                guard sample.count == 0 else { break }
+                cursor = nil
+                throw .fault("what stands there cannot be read", .transient)
+            }
             if at.ordinal < transaction.count {
                 sample.add(commit: transaction.commit, ordinal: UInt32(at.ordinal))
                 at.ordinal += 1
@@ -204,6 +224,13 @@ package actor ScriptedSource: SourceMarker {
         } else {
             server.state.withLock { $0.keepalives += 1 }
         }
+    }
+
+    package func probe(held: Position?) throws(WeirError) -> SourceRetention {
+        let (answer, isOpen) = server.state.withLock { ($0.retention, $0.generation == generation) }
+        guard var answer else { throw .fault("the server does not answer", .transient) }
+        answer.active = isOpen && cursor != nil
+        return answer
     }
 
     package func mark() throws(WeirError) -> Position? { server.head }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import WeirConfig
 import WeirCore
 import WeirEngine
 
@@ -114,7 +115,9 @@ struct StartCommand: AsyncParsableCommand {
             print("    \(sink.name) begins at \(began): what came before is not delivered to it")
         }
         for problem in pipeline.problems {
-            say("error", problem.code, problem.message, [problem.detail, problem.hint])
+            say(
+                "error", problem.code, problem.message,
+                [problem.detail, problem.note, problem.hint])
         }
         for finding in pipeline.findings where finding.severity == .warning {
             say("warning", finding.code, finding.message, [finding.detail, finding.hint])
@@ -125,8 +128,10 @@ struct StartCommand: AsyncParsableCommand {
     }
 
     private func say(_ kind: String, _ code: String, _ message: String, _ lines: [String?]) {
-        printError("\(kind) \(code): \(message)")
-        for line in lines.compactMap(\.self) where !line.isEmpty { printError("  \(line)") }
+        printError("\(kind) \(code): \(VisibleText.of(message))")
+        for line in lines.compactMap(\.self) where !line.isEmpty {
+            printError("  \(VisibleText.ofLines(line))")
+        }
     }
 
     private static func spawn(_ arguments: [String], log: String) throws -> pid_t {
@@ -174,6 +179,7 @@ struct StartCommand: AsyncParsableCommand {
         var bytes = [UInt8](repeating: 0, count: 16_384)
         let count = unsafe pread(file, &bytes, bytes.count, off_t(offset))
         return count > 0
-            ? String(decoding: bytes[..<count], as: UTF8.self) : "error: the daemon ended at once"
+            ? VisibleText.ofLines(String(decoding: bytes[..<count], as: UTF8.self))
+            : "error: the daemon ended at once"
     }
 }

@@ -10,8 +10,22 @@ struct StatusCommand: AsyncParsableCommand {
         commandName: "status",
         abstract: "Show how far behind the pipelines are and what is wrong.",
         discussion: """
-            Works with the daemon down too: positions then come from the state directory and what
-            the sources keep from the sources themselves; the exit code is 69.
+            LAG counts from the oldest change that is not delivered, and at least from the last \
+            time the source was heard; "?" means not known. QUEUED is what waits in memory. IN/s \
+            and OUT/s are of the last ten seconds, OUT/s and LAST 10m of the fastest sink. ERR/h \
+            counts failed attempts of the last hour, since the daemon's start at most.
+
+            A pipeline is starting, streaming, catching_up (more than five seconds behind), \
+            failing (tried again by itself) or stopped (needs an operator). A sink is ok, retrying, \
+            stuck (has not answered for ten seconds), spilling (what comes for it goes to disk), \
+            waiting (for another sink or the source), failed (it stopped the pipeline), stopped \
+            (with its pipeline) or unknown (the daemon is down).
+
+            Works with the daemon down too: positions then come from the state directory and what \
+            the sources keep from the sources themselves.
+
+            Exit code: 0 all pipelines run; 75 at least one is failing and none is stopped; 69 at \
+            least one is stopped, or the daemon is down.
             """)
 
     @Argument(help: "One pipeline in detail.") var pipeline: String?
@@ -34,11 +48,20 @@ struct StatusCommand: AsyncParsableCommand {
             if watch && isatty(STDOUT_FILENO) == 1 { printData("\u{1B}[H\u{1B}[2J") }
             printData(try text(report))
             guard watch else {
-                if !report.isRunning { Glibc.exit(WeirExit.unavailable.rawValue) }
+                let code = Self.exitCode(report, of: pipeline)
+                if code != .ok { Glibc.exit(code.rawValue) }
                 return
             }
             try await Task.sleep(for: .seconds(1))
         }
+    }
+
+    /// Of one pipeline, or the worst of all.
+    static func exitCode(_ report: StatusReport, of pipeline: String?) -> WeirExit {
+        guard report.isRunning else { return .unavailable }
+        let states = report.pipelines.filter { $0.name == pipeline ?? $0.name }.map(\.state)
+        if states.contains(.stopped) { return .unavailable }
+        return states.contains(.failing) ? .temporary : .ok
     }
 
     private func text(_ report: StatusReport) throws -> String {
@@ -48,7 +71,7 @@ struct StatusCommand: AsyncParsableCommand {
                 report.pipelines.removeAll { $0.name != pipeline }
                 report.orphans.removeAll { $0.name != pipeline }
             }
-            return String(decoding: try report.json(), as: UTF8.self) + "\n"
+            return VisibleText.json(String(decoding: try report.json(), as: UTF8.self)) + "\n"
         }
         let isPlain = ascii || environment("LANG")?.uppercased().contains("UTF") == false
         let table = StatusTable(isASCII: isPlain, nowMicros: WallClock.micros())

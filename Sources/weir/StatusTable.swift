@@ -1,3 +1,4 @@
+import WeirConfig
 import WeirCore
 import WeirEngine
 
@@ -9,31 +10,26 @@ struct StatusTable {
     // MARK: All pipelines
 
     func overview(_ report: StatusReport) -> String {
-        var lines = [header(report), ""]
-        let widths = [
-            Column(width: 16, isWord: true), Column(width: 12, isWord: true), Column(width: 8),
-            Column(width: 7), Column(width: 6), Column(width: 6), Column(width: 10, isWord: true),
-            Column(width: 5),
-        ]
-        lines.append(
-            row(
-                ["PIPELINE", "STATE", "LAG", "QUEUED", "IN/s", "OUT/s", "LAST 10m", "ERR/h"], widths
-            ))
+        var rows = [["PIPELINE", "STATE", "LAG", "QUEUED", "IN/s", "OUT/s", "LAST 10m", "ERR/h"]]
         for pipeline in report.pipelines {
-            lines.append(
-                row(
-                    [
-                        pipeline.name, pipeline.state.rawValue, lag(pipeline, report),
-                        Self.count(pipeline.queuedEvents),
-                        Self.count(Int(pipeline.receivedPerSecond.rounded())),
-                        Self.count(Int(pipeline.deliveredPerSecond.rounded())),
-                        sparkline(pipeline.deliveredLastMinutes),
-                        Self.count(pipeline.errorsLastHour),
-                    ], widths))
+            rows.append([
+                pipeline.name, pipeline.state.rawValue, lag(pipeline, report),
+                Self.count(pipeline.queuedEvents), Self.count(pipeline.receivedPerSecond),
+                Self.count(pipeline.deliveredPerSecond),
+                sparkline(pipeline.deliveredLastMinutes), Self.count(pipeline.errorsLastHour),
+            ])
         }
+        var lines = [header(report), ""]
+        lines += Self.table(
+            rows,
+            [
+                Column(width: 16, isWord: true), Column(width: 12, isWord: true), Column(width: 8),
+                Column(width: 7), Column(width: 6), Column(width: 6),
+                Column(width: 10, isWord: true), Column(width: 5),
+            ])
         for pipeline in report.pipelines { lines += problems(pipeline) }
         for orphan in report.orphans { lines += self.orphan(orphan) }
-        return lines.map { Self.trimmed($0) + "\n" }.joined()
+        return Self.printed(lines)
     }
 
     private func header(_ report: StatusReport) -> String {
@@ -54,9 +50,9 @@ struct StatusTable {
 
     private func lag(_ pipeline: PipelineReport, _ report: StatusReport) -> String {
         guard report.isRunning else {
-            return pipeline.source.retention?.lagBytes.map(Self.bytes) ?? "-"
+            return pipeline.source.retention?.lagBytes.map(Self.bytes) ?? "?"
         }
-        return pipeline.state == .stopped ? "-" : Self.seconds(pipeline.lagSeconds)
+        return Self.lag(pipeline.lagSeconds)
     }
 
     private func problems(_ pipeline: PipelineReport) -> [String] {
@@ -77,7 +73,7 @@ struct StatusTable {
             {
                 lines.append("    \(waiting)")
             }
-            lines += [problem.detail, problem.hint].compactMap { $0.map { "    \($0)" } }
+            lines += Self.indented([problem.detail, problem.note, problem.hint])
         }
         if let risk = risk(pipeline) {
             if !pipeline.problems.isEmpty {
@@ -91,7 +87,7 @@ struct StatusTable {
             lines += [
                 "", "! \(pipeline.name)/\(finding.component)  \(finding.message) (\(finding.code))",
             ]
-            lines += [finding.detail, finding.hint].compactMap { $0.map { "    \($0)" } }
+            lines += Self.indented([finding.detail, finding.hint])
         }
         for gap in pipeline.gaps { lines += self.gap(gap, of: pipeline.name) }
         if !pipeline.problems.isEmpty { lines.append("  Next: weir status \(pipeline.name)") }
@@ -100,12 +96,11 @@ struct StatusTable {
 
     /// What a sink that fails has not taken yet; the rest is still in the source's log.
     private func waiting(_ sink: SinkReport) -> String? {
-        guard sink.queuedEvents > 0 || sink.spilledBytes > 0 else { return nil }
-        let events =
-            sink.queuedEvents == 1
-            ? "1 event waits" : "\(Self.grouped(sink.queuedEvents)) events wait"
+        let queued = sink.queuedEvents ?? 0
+        guard queued > 0 || sink.spilledBytes > 0 else { return nil }
+        let events = queued == 1 ? "1 event waits" : "\(Self.grouped(queued)) events wait"
         let spilled = sink.spilledBytes > 0 ? ", \(Self.bytes(sink.spilledBytes)) on disk" : ""
-        return events + " in memory (\(Self.bytes(sink.queuedBytes)))\(spilled)."
+        return events + " in memory (\(Self.bytes(sink.queuedBytes ?? 0)))\(spilled)."
     }
 
     /// Will the database's disk fill because of us?
@@ -113,7 +108,8 @@ struct StatusTable {
         guard let retention = pipeline.source.retention else { return nil }
         if let window = retention.windowSeconds, let left = retention.headroomSeconds {
             return "The oplog reaches back \(Self.seconds(window)); \(Self.seconds(max(0, left))) "
-                + "are left before the position is lost (\(retention.status))."
+                + "are left before the position is lost (\(retention.status))"
+                + "\(age(pipeline.source))."
         }
         guard let kept = retention.retainedBytes else { return nil }
         let verdict: String
@@ -124,7 +120,16 @@ struct StatusTable {
         } else {
             verdict = "no limit set: max_slot_wal_keep_size would protect the disk"
         }
-        return "Slot \(retention.name) keeps \(Self.bytes(kept)) WAL (\(verdict))."
+        return
+            "Slot \(retention.name) keeps \(Self.bytes(kept)) WAL (\(verdict))\(age(pipeline.source))."
+    }
+
+    /// What the source keeps is asked every two seconds while it can be asked.
+    private func age(_ source: SourceReport) -> String {
+        guard let asked = source.retentionAsOf.flatMap(ISOTime.micros),
+            nowMicros - asked > 30_000_000
+        else { return "" }
+        return ", as of \(Self.ago(nowMicros - asked)) ago"
     }
 
     // MARK: One pipeline
@@ -157,15 +162,19 @@ struct StatusTable {
                 }
             }
             lines.append(
-                "         received \(Self.grouped(source.received))  filtered "
-                    + "\(Self.grouped(source.filtered))\(last ?? "")")
+                "         received \(Self.grouped(source.received ?? 0))  filtered "
+                    + "\(Self.grouped(source.filtered ?? 0))\(last ?? "")")
+            if let read = source.lastRead.flatMap(ISOTime.micros), nowMicros - read > 2_000_000 {
+                lines.append(
+                    "         not read for \(Self.ago(nowMicros - read)); lag counts from then")
+            }
         }
-        lines += sinkRows(pipeline, isRunning: isRunning)
+        lines += sinkRows(pipeline)
         lines += beginnings(pipeline)
         lines += errorRows(pipeline)
         lines += problems(pipeline).filter { !$0.hasPrefix("  Next:") }
         if let risk = risk(pipeline), pipeline.problems.isEmpty { lines.append(risk) }
-        return lines.map { Self.trimmed($0) + "\n" }.joined()
+        return Self.printed(lines)
     }
 
     private static func log(_ retention: SourceRetention) -> String {
@@ -182,36 +191,36 @@ struct StatusTable {
         return "oplog \(seconds(window))\(left) (\(retention.status))"
     }
 
-    private func sinkRows(_ pipeline: PipelineReport, isRunning: Bool) -> [String] {
-        let widths = [
-            Column(width: 12, isWord: true), Column(width: 9, isWord: true),
-            Column(width: 12, isWord: true), Column(width: 8), Column(width: 7),
-            Column(width: 10), Column(width: 12), Column(width: 7),
-        ]
-        var lines = [
-            row(
-                ["SINK", "STATE", "AT", "LAG", "QUEUED", "p50/p99 ms", "DELIVERED", "RETRIES"],
-                widths)
+    private func sinkRows(_ pipeline: PipelineReport) -> [String] {
+        var rows = [
+            ["SINK", "STATE", "AT", "LAG", "QUEUED", "p50/p99 ms", "DELIVERED", "RETRIES"]
         ]
         for sink in pipeline.sinks {
             var latency = "-"
             if let p50 = sink.p50Ms, let p99 = sink.p99Ms {
                 latency = "\(Self.short(p50))/\(Self.short(p99))"
             }
-            lines.append(
-                row(
-                    [
-                        sink.name, sink.state, sink.position,
-                        isRunning ? Self.seconds(sink.lagSeconds) : "-",
-                        Self.count(sink.queuedEvents), latency, Self.grouped(sink.delivered),
-                        Self.count(sink.retries),
-                    ], widths))
+            rows.append([
+                sink.name, sink.state.rawValue, sink.position, Self.lag(sink.lagSeconds),
+                Self.count(sink.queuedEvents), latency, sink.delivered.map(Self.grouped) ?? "?",
+                Self.count(sink.retries),
+            ])
+        }
+        let table = Self.table(
+            rows,
+            [
+                Column(width: 12, isWord: true), Column(width: 9, isWord: true),
+                Column(width: 12, isWord: true), Column(width: 8), Column(width: 7),
+                Column(width: 10), Column(width: 12), Column(width: 7),
+            ])
+        var lines = [table[0]]
+        for (row, sink) in zip(table.dropFirst(), pipeline.sinks) {
+            lines.append(row)
             if sink.spilledBytes > 0 {
                 lines.append("             \(Self.bytes(sink.spilledBytes)) wait on disk (spill)")
             }
-            if sink.late > 0 {
-                lines.append(
-                    "             \(Self.grouped(sink.late)) completed with values read later")
+            if let late = sink.late, late > 0 {
+                lines.append("             \(Self.grouped(late)) completed with values read later")
             }
         }
         return lines
@@ -231,12 +240,32 @@ struct StatusTable {
 
     // MARK: Cells
 
-    /// Words from the left, numbers from the right; a cell too long for its width pushes on.
-    private func row(_ cells: [String], _ columns: [Column]) -> String {
-        zip(cells, columns).map { cell, column in
-            let space = String(repeating: " ", count: max(0, column.width - cell.count))
-            return column.isWord ? cell + space : space + cell
-        }.joined(separator: " ")
+    /// Words from the left, numbers from the right; a column is as wide as its widest cell.
+    private static func table(_ rows: [[String]], _ columns: [Column]) -> [String] {
+        let shown = rows.map { $0.map(VisibleText.of) }
+        let widths = columns.indices.map { index in
+            shown.reduce(columns[index].width) { max($0, VisibleText.width($1[index])) }
+        }
+        return shown.map { cells in
+            cells.indices.map { index in
+                let cell = cells[index]
+                let space = String(
+                    repeating: " ", count: widths[index] - VisibleText.width(cell))
+                return columns[index].isWord ? cell + space : space + cell
+            }.joined(separator: " ")
+        }
+    }
+
+    /// Text that may have lines of its own, below the line it belongs to.
+    private static func indented(_ texts: [String?]) -> [String] {
+        texts.compactMap { $0 }.flatMap { text in
+            text.split(separator: "\n", omittingEmptySubsequences: false).map { "    \($0)" }
+        }
+    }
+
+    /// The edge to the terminal: servers' words are among the lines.
+    private static func printed(_ lines: [String]) -> String {
+        lines.map { trimmed(VisibleText.of($0)) + "\n" }.joined()
     }
 
     private struct Column {
@@ -252,6 +281,11 @@ struct StatusTable {
                 count == 0 ? steps[0] : steps[max(1, count * (steps.count - 1) / top)]
             })
     }
+
+    /// What is not known is no number.
+    static func lag(_ value: Double?) -> String { value.map(seconds) ?? "?" }
+    static func count(_ value: Double?) -> String { count(value.map { Int($0.rounded()) }) }
+    static func count(_ value: Int?) -> String { value.map(count) ?? "?" }
 
     static func seconds(_ value: Double) -> String {
         switch value {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import WeirConfig
 import WeirEngine
 
 struct StopCommand: AsyncParsableCommand {
@@ -16,6 +17,13 @@ struct StopCommand: AsyncParsableCommand {
     func run() async throws {
         let directory = state.directory
         guard let pid = directory.runningPID() else {
+            // The folder of another user looks to us as if nothing ran there.
+            guard unsafe access(directory.lockPath, R_OK | W_OK) == 0 || errno != EACCES else {
+                throw Failure(
+                    .permission,
+                    "error: the state directory \"\(VisibleText.of(directory.path))\" belongs to "
+                        + "another user\n  Stop its daemon as that user, or as root.")
+            }
             print("weir is not running")
             return
         }

@@ -163,7 +163,9 @@ struct TailCommand: AsyncParsableCommand {
 
         func remove() throws {
             let path = directory.path
-            for name in ["state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "weir.pid"] {
+            for name in [
+                "state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "state.reserve", "weir.pid",
+            ] {
                 unsafe unlink("\(path)/\(name)")
             }
             unsafe rmdir("\(path)/spill")

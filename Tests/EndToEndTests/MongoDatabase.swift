@@ -242,7 +242,7 @@ private struct FactsReport: Decodable {
 struct PipelineFacts: Decodable {
     let name: String
     let state: String
-    let lagSeconds: Double
+    let lagSeconds: Double?
     let source: Source
     let problems: [Problem]
 

@@ -83,7 +83,7 @@ extension EndToEnd {
             try await eventually(
                 within: .seconds(30), "it moves by itself", poll: .milliseconds(100)
             ) {
-                lag = max(lag, try home.facts().lagSeconds)
+                lag = max(lag, try home.facts().lagSeconds ?? 0)
                 let moment = try home.moment()
                 return ContinuousClock.now - start > .seconds(11) && moment ?? quiet > quiet
             }

@@ -42,6 +42,8 @@ extension EndToEnd {
             #expect(piped.problems.first?.message.contains("standard output: Broken pipe") == true)
             #expect(piped.problems.first?.hint == "The program that read it has ended.")
             #expect(status.pipeline("filed")?.state == "streaming")
+            #expect(try home.weir("status").code == 69, "one is stopped")
+            #expect(try home.weir("status", "filed").code == 0)
             try database.sql("INSERT INTO t VALUES (100, 'x')")
             try await eventually("the other goes on") {
                 lines(of: home.output).last?.contains("\"id\":100") == true

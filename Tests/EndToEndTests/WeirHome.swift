@@ -144,22 +144,44 @@ struct Status: Decodable {
     struct Pipeline: Decodable {
         let name: String
         let state: String
+        let source: Source
         let sinks: [Sink]
+        let lagSeconds: Double?
+        let errorsLastHour: Int?
         let problems: [Problem]
+    }
+
+    struct Source: Decodable {
+        let retention: Retention?
+        let retentionAsOf: String?
+        let lastRead: String?
+    }
+
+    struct Retention: Decodable {
+        let active: Bool
+        let status: String
+        let retainedBytes: Int?
     }
 
     struct Sink: Decodable {
         let name: String
         let state: String
         let spilledBytes: Int
-        let delivered: Int
+        /// Nil while the daemon is down.
+        let delivered: Int?
+        let lagSeconds: Double?
+        let errorsLastHour: Int?
     }
 
     struct Problem: Decodable {
         let component: String
         let code: String
         let message: String
+        let detail: String?
         let hint: String?
+        let note: String?
+        let attempt: Int?
+        let since: String?
     }
 
     init(_ text: String) throws {

@@ -79,7 +79,7 @@ import WeirJSON
         #expect(
             reference.fields(path: "pipelines.*.sinks.*.text.rank") == """
                 pipelines.*.sinks.*
-                  One place events go to. Sinks do not wait for one another.
+                  One place events go to. Sinks wait for one another only while a spill is full.
 
                 with a connection of type "bus"
                   text.rank  (object)
@@ -167,7 +167,7 @@ import WeirJSON
                 """
                 ## `pipelines.NAME.sinks.NAME`
 
-                One place events go to. Sinks do not wait for one another.
+                One place events go to. Sinks wait for one another only while a spill is full.
 
                 | Key | Type | Default | Meaning |
                 |---|---|---|---|

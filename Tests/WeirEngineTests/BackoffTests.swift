@@ -62,3 +62,73 @@ import Testing
         #expect(history.rate(atSeconds: 605) == 20)
     }
 }
+
+@Suite struct HourCountTests {
+    @Test func countsTheLastHourAndNotAMinuteMore() {
+        var count = HourCount(atSeconds: 6000)
+        for second in [6000, 6059, 6060, 9540] as [Int64] { count.add(atSeconds: second) }
+        #expect(count.sum(atSeconds: 9540) == 4)
+        #expect(count.sum(atSeconds: 9599) == 4)
+        // The minute of the first two is 60 minutes old.
+        #expect(count.sum(atSeconds: 9600) == 2)
+        #expect(count.sum(atSeconds: 9660) == 1)
+        #expect(count.sum(atSeconds: 100_000) == 0)
+    }
+}
+
+@Suite struct StreamPatienceTests {
+    private let start = ContinuousClock.now
+
+    private func fail(_ patience: inout StreamPatience, isRead: Bool = true) -> Duration {
+        patience.failed(isRead: isRead, atMicros: 1_000_000, jitter: 0.999_999)
+    }
+
+    /// An open stream and an empty read prove nothing: the waits go on growing.
+    @Test func streamsThatBreakAtOnePlaceHaveAnEnd() {
+        var patience = StreamPatience()
+        var waits: [Duration] = []
+        for attempt in 1...StreamPatience.failuresMax {
+            #expect(!patience.isSpent)
+            patience.opened(at: start)
+            #expect(patience.read(brought: false, at: start + .seconds(1)) == .nothing)
+            waits.append(fail(&patience))
+            #expect(patience.attempts == attempt)
+            #expect(patience.sinceMicros == 1_000_000)
+        }
+        #expect(patience.isSpent)
+        #expect(zip(waits, waits.dropFirst()).allSatisfy { $0 <= $1 })
+        #expect(waits.last.map { $0 > .seconds(59) } == true)
+    }
+
+    @Test func whatWasReadBeginsTheCountAnew() {
+        var patience = StreamPatience()
+        for _ in 1..<StreamPatience.failuresMax { _ = fail(&patience) }
+        patience.opened(at: start)
+        #expect(patience.read(brought: true, at: start) == .progress)
+        #expect(patience.attempts == 0 && patience.sinceMicros == nil)
+        #expect(fail(&patience) <= Backoff.base)
+        #expect(!patience.isSpent)
+    }
+
+    @Test func outagesAreTriedForEver() {
+        var patience = StreamPatience()
+        for _ in 0..<1000 { _ = fail(&patience, isRead: false) }
+        #expect(patience.attempts == 1000)
+        #expect(!patience.isSpent)
+    }
+
+    /// A network that ends idle connections is no fault of what stands there.
+    @Test func aStreamThatHeldForAWhileIsCalmAndThenForgotten() {
+        var patience = StreamPatience()
+        for _ in 1..<StreamPatience.failuresMax { _ = fail(&patience) }
+        patience.opened(at: start)
+        let calm = start + StreamPatience.calmTime
+        #expect(patience.read(brought: false, at: calm) == .calm)
+        #expect(patience.attempts == StreamPatience.failuresMax - 1, "it may break all the same")
+        let healthy = start + StreamPatience.healthyTime
+        #expect(patience.read(brought: false, at: healthy) == .calm)
+        #expect(patience.attempts == 0)
+        _ = fail(&patience)
+        #expect(!patience.isSpent)
+    }
+}

@@ -148,12 +148,15 @@ import WeirTesting
         _ = machine.offer(SampleBatch.transaction(16, count: 1))
         _ = machine.take()
         machine.began()
-        machine.now += LaneMachine.stuckLimit / 2
-        #expect(!machine.isStuck)
+        machine.now += LaneMachine.slowLimit / 2
         #expect(!machine.hasRoom)
-        machine.now += LaneMachine.stuckLimit / 2
-        #expect(machine.isStuck)
+        #expect(machine.spillBound == nil, "it is only busy")
+        // Its neighbours go on, well before it is called stuck.
+        machine.now += LaneMachine.slowLimit / 2
+        #expect(!machine.isStuck)
         #expect(machine.hasRoom)
+        machine.now += LaneMachine.stuckLimit - LaneMachine.slowLimit
+        #expect(machine.isStuck)
         guard case .spill(let copies, _) = machine.offer(SampleBatch.transaction(24, count: 1))
         else {
             Issue.record("a lane whose sink does not answer must spill")
@@ -215,6 +218,75 @@ import WeirTesting
         let machine = machine(queue: Self.small, spill: Self.small)
         spilling(machine)
         #expect(!machine.hasRoom)
+    }
+
+    // MARK: A full disk
+
+    @Test func aDiskThatTakesNothingMoreHoldsTheReaderBackAndTheOrderIsKept() {
+        let machine = machine(queue: Self.small, spill: 1 << 20)
+        spilling(machine)
+        let before = machine.spilledBytes
+        #expect(machine.refusing(SampleBatch.transaction(40, count: 1)))
+        #expect(!machine.hasRoom && machine.spillBound == .disk)
+        #expect(machine.spilledBytes == before)
+        #expect(machine.waitingEvents == 3, "16/0, 24/0 and the one that is nowhere else")
+        for _ in 0..<2 {
+            #expect(machine.take().writes?.count == 1)
+            _ = machine.wrote(outcome(1))
+        }
+        #expect(machine.take().isReadSpill)
+        #expect(machine.tookSpilled([SampleBatch.transaction(32, count: 1)]).writes == ["32/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().isReadSpill)
+        // The spill has been read: what it could not take comes next.
+        #expect(machine.tookSpilled([]).writes == ["40/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.written == Position(commit: 48))
+        machine.emptiedSpill()
+        #expect(machine.hasRoom && !machine.isSpilling)
+    }
+
+    @Test func whatADiskRefusedGoesThereOnceItHasRoom() {
+        let machine = machine(queue: Self.small, spill: 1 << 20)
+        spilling(machine)
+        #expect(machine.refusing(SampleBatch.transaction(40, count: 1)))
+        #expect(machine.refusedBatches == [["40/0"]])
+        machine.diskHasRoom()
+        #expect(machine.hasRoom && machine.spillBound == nil)
+        #expect(machine.offer(SampleBatch.transaction(48, count: 1)).spilled == ["48/0"])
+    }
+
+    @Test func aSpillThatCannotBeBegunLeavesAllInMemory() {
+        let machine = machine(queue: Self.small, spill: 1 << 20)
+        _ = machine.offer(SampleBatch.transaction(16, count: 1))
+        _ = machine.take()
+        machine.failed()
+        #expect(machine.refusing(SampleBatch.transaction(24, count: 1)))
+        #expect(!machine.isSpilling && machine.spilledBytes == 0)
+        #expect(!machine.hasRoom && machine.spillBound == .disk)
+        // Begun later, it holds copies of both, which memory delivers.
+        #expect(machine.refusedBatches == [["16/0"], ["24/0"]])
+        machine.diskHasRoom()
+        #expect(machine.isSpilling && machine.isSpillWhole && machine.hasRoom)
+        #expect(machine.take().writes == ["16/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().writes == ["24/0"])
+        _ = machine.wrote(outcome(1))
+        #expect(machine.take().isReadSpill)
+        #expect(machine.tookSpilled([]).isWait)
+    }
+
+    @Test func aSinkThatIsBackBeforeTheDiskHasRoomNeedsNoSpill() {
+        let machine = machine(queue: Self.small, spill: 1 << 20)
+        _ = machine.offer(SampleBatch.transaction(16, count: 1))
+        _ = machine.take()
+        machine.failed()
+        #expect(machine.refusing(SampleBatch.transaction(24, count: 1)))
+        _ = machine.wrote(outcome(1))
+        #expect(machine.refusedBatches == [])
+        machine.diskHasRoom()
+        #expect(!machine.isSpilling)
+        #expect(machine.take().writes == ["24/0"])
     }
 
     @Test func anotherLifesSpillGoesOnWhereTheSinkStands() {
@@ -330,6 +402,20 @@ private final class TestLane {
     func failed() { machine.failed() }
     func close() { machine.close() }
     func resumeSpill(to end: Position, bytes: Int) { machine.resumeSpill(to: end, bytes: bytes) }
+
+    /// Offers a batch to the spill, which has no room.
+    func refusing(_ batch: EventBatch) -> Bool {
+        let before = machine.spillState
+        guard case .spill(_, let new) = machine.offer(batch, at: now) else { return false }
+        machine.refused(new, backTo: before)
+        return true
+    }
+    var refusedBatches: [[String]] { machine.refusedBatches(at: now).map(\.ids) }
+    func diskHasRoom() { machine.diskHasRoom(at: now) }
+    func emptiedSpill() { machine.emptiedSpill() }
+    var spillBound: LaneSnapshot.SpillBound? { machine.spillBound(at: now) }
+    var spilledBytes: Int { machine.spilledBytes }
+    var waitingEvents: Int { machine.waitingEvents }
 
     var hasRoom: Bool { machine.hasRoom(at: now) }
     var isStuck: Bool { machine.isStuck(at: now) }

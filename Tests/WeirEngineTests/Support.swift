@@ -45,6 +45,7 @@ struct TestPipeline {
         pace.checkpoint = .milliseconds(3)
         pace.idleCheckpoint = .milliseconds(10)
         pace.retry = .milliseconds(2)
+        pace.retryMax = .milliseconds(20)
         return pace
     }
 
