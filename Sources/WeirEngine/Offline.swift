@@ -90,11 +90,10 @@ extension SinkReport {
     fileprivate init(offline plan: SinkPlan, _ row: CheckpointRow?) {
         self.init(
             name: plan.name, type: plan.type, state: .unknown,
-            position: row?.position.display ?? "", began: nil, beganAt: nil,
-            lagSeconds: nil, queuedEvents: nil,
-            queuedBytes: nil, inFlightEvents: nil, spilledBytes: row?.spill?.length ?? 0,
-            delivered: nil, filtered: nil, late: nil, bytes: nil, retries: nil, p50Ms: nil,
-            p99Ms: nil, errorsLastHour: nil)
+            position: row?.position.display ?? "", began: nil, beganAt: nil, lagSeconds: nil,
+            queuedEvents: nil, queuedBytes: nil, inFlightEvents: nil,
+            spilledBytes: row?.spill?.length ?? 0, delivered: nil, filtered: nil, late: nil,
+            bytes: nil, retries: nil, p50Ms: nil, p99Ms: nil, errorsLastHour: nil)
     }
 }
 

@@ -15,9 +15,7 @@ extension PipelineReport {
 
     /// Pure: what the facts mean.
     ///
-    /// - Parameters:
-    ///   - lanes: by the names of their sinks; none before the first has been made.
-    ///   - configured: what the state remembers of the sinks, by their names.
+    /// - Parameter lanes: by the names of their sinks; none before the first has been made.
     init(
         _ plan: PipelinePlan, _ facts: PipelineMonitor.Facts, lanes: [String: LaneSnapshot],
         failures: [FailureRow], gaps: [GapRow], configured: [String: ConfiguredComponent] = [:],
@@ -51,8 +49,7 @@ extension PipelineReport {
         let components = ["source"] + plan.sinks.map(\.name)
         self.init(
             name: plan.name, state: state, checked: facts.checked.count == plan.sinks.count,
-            source: SourceReport(plan, facts), sinks: sinks,
-            lagSeconds: lag,
+            source: SourceReport(plan, facts), sinks: sinks, lagSeconds: lag,
             queuedEvents: lanes.values.reduce(0) { $0 + $1.waitingEvents },
             receivedPerSecond: rate.rate(atSeconds: seconds),
             deliveredPerSecond: delivered.max() ?? 0,
@@ -115,13 +112,6 @@ extension SinkReport {
             p50Ms: statistics?.latencyMicros(50).map { Double($0) / 1000 },
             p99Ms: statistics?.latencyMicros(99).map { Double($0) / 1000 },
             errorsLastHour: facts.errorsLastHour(of: plan.name, nowMicros: nowMicros))
-    }
-
-    func began(_ began: ConfiguredComponent.Beginning?) -> SinkReport {
-        var report = self
-        report.began = began?.position
-        report.beganAt = began.map { ISOTime.text($0.micros) }
-        return report
     }
 
     private static func state(

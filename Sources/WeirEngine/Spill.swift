@@ -40,7 +40,7 @@ final class Spill: Sendable {
     /// What is left of a disk, in bytes, and how large it is.
     typealias Space = @Sendable (borrowing FileDescriptor) -> (free: Int, total: Int)?
 
-    /// Of a disk, the spill leaves so much to the state store, the log and whoever else writes
+    /// Of a disk, the spill leaves so much to the state store, the log and others that write
     /// there: a spill that filled it would stop every pipeline.
     private static let floorMax = 64 << 20
     /// Of a small disk, this part.

@@ -272,7 +272,6 @@ extension ErrorCode {
         .stateFailed, .stateDamaged, .stateLocked, .stateNewer, .spillFailed, .spillLost,
         .onceUnsupported, .controlFailed, .positionSet, .sinkRemoved, .configurationChanged,
         .tablesAdded, .tablesRemoved, .pipelineReplaced, .sourceLost, .dropIncomplete,
-        .onceUnsupported, .controlFailed, .positionSet, .streamStuck, .sinkSilent, .spillFull,
-        .sinkSlow,
+        .streamStuck, .sinkSilent, .spillFull, .sinkSlow,
     ]
 }

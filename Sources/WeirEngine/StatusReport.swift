@@ -216,6 +216,15 @@ package enum ISOTime {
     }
 }
 
+extension SinkReport {
+    func began(_ began: ConfiguredComponent.Beginning?) -> SinkReport {
+        var report = self
+        report.began = began?.position
+        report.beganAt = began.map { ISOTime.text($0.micros) }
+        return report
+    }
+}
+
 extension FindingReport {
     init(_ standing: StandingFinding) {
         let finding = standing.finding

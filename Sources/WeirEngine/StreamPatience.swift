@@ -1,7 +1,7 @@
 import WeirCore
 
-/// Whether a source's stream gets anywhere: what only waiting mends is told from what comes back at
-/// the same place for ever.
+/// Whether a source's stream gets anywhere: an outage, which ends by itself, is told from an error
+/// that comes back at the same place for ever.
 ///
 /// A source that cannot be opened is an outage and is retried for ever. A stream that opens and
 /// then breaks, each time before it has brought anything, fails at what stands there: every attempt

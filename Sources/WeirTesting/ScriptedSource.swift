@@ -64,7 +64,7 @@ package final class ScriptedServer: Sendable {
     }
 
     /// The stream breaks, as often as it is tried, where the transaction with this number of the
-    /// log stands; nil mends it.
+    /// log stands; nil ends that.
     package func poison(_ index: Int?) {
         state.withLock { state in state.poison = index.map { state.log[$0].commit } }
     }

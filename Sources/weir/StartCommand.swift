@@ -82,7 +82,7 @@ struct StartCommand: AsyncParsableCommand {
         print("weir \(report.version) started (pid \(pid))")
         for pipeline in report.pipelines { say(pipeline, since: report.started ?? "") }
         for orphan in report.orphans {
-            printError("warning: \(orphan.message)\n  \(orphan.hint)")
+            printError(VisibleText.ofLines("warning: \(orphan.message)\n  \(orphan.hint)"))
         }
         try refuseStopped(report, "when that is put right: weir stop, then weir start")
     }

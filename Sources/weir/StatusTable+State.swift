@@ -11,7 +11,7 @@ extension StatusTable {
             "! \(pipeline)/\(gap.component)  gap \(gap.id) since \(day): \(gap.message) "
                 + "(\(gap.code))",
         ]
-        if !gap.hint.isEmpty { lines.append("    \(gap.hint)") }
+        if !gap.hint.isEmpty { lines += Self.indented([gap.hint]) }
         return lines
     }
 
@@ -49,6 +49,6 @@ extension StatusTable {
 
     /// For `weir status NAME`.
     func lines(_ orphan: OrphanReport) -> String {
-        self.orphan(orphan).dropFirst().map { $0 + "\n" }.joined()
+        Self.printed(Array(self.orphan(orphan).dropFirst()))
     }
 }

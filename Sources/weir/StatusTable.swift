@@ -257,14 +257,14 @@ struct StatusTable {
     }
 
     /// Text that may have lines of its own, below the line it belongs to.
-    private static func indented(_ texts: [String?]) -> [String] {
+    static func indented(_ texts: [String?]) -> [String] {
         texts.compactMap { $0 }.flatMap { text in
             text.split(separator: "\n", omittingEmptySubsequences: false).map { "    \($0)" }
         }
     }
 
     /// The edge to the terminal: servers' words are among the lines.
-    private static func printed(_ lines: [String]) -> String {
+    static func printed(_ lines: [String]) -> String {
         lines.map { trimmed(VisibleText.of($0)) + "\n" }.joined()
     }
 
