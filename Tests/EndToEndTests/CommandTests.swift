@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 import WeirTesting
 
@@ -118,6 +119,30 @@ extension EndToEnd {
             let stop = try home.weir("stop")
             #expect(stop.code == 0)
             #expect(stop.out == "weir is not running\n")
+        }
+
+        /// A folder one may not look into looks as if nothing ran there.
+        @Test(.enabled(if: getuid() == 0, "only root can be another user"))
+        func stopAsAnotherUserSaysSo() throws {
+            let home = try Self.home(TestDatabaseless.configuration)
+            #expect(try home.weir("stop").code == 0)
+            // Reachable for all, but for the state directory itself.
+            let program = "/tmp/weir-\(getpid())-other"
+            try FileManager.default.copyItem(atPath: weirBinary, toPath: program)
+            defer { try? FileManager.default.removeItem(atPath: program) }
+            try FileManager.default.setAttributes(
+                [.posixPermissions: 0o755], ofItemAtPath: home.folder.path)
+            try FileManager.default.createDirectory(
+                atPath: home.stateDirectory, withIntermediateDirectories: false,
+                attributes: [.posixPermissions: 0o700])
+            let stop = try runProcess(
+                "setpriv",
+                [
+                    "--reuid", "65534", "--regid", "65534", "--clear-groups", program, "stop",
+                    "--state-dir", home.stateDirectory,
+                ])
+            #expect(stop.status == .exited(77), "\(stop.stderr)")
+            #expect(stop.stderr.contains("belongs to another user"))
         }
     }
 }
