@@ -78,6 +78,17 @@ extension PostgresSourceTests {
             #expect(try await source.source.tables().first?.columns.map(\.name) == ["id", "w"])
         }
 
+        @Test func aTableWithoutColumnsHasEmptyRows() async throws {
+            let database = try await TestDatabase(
+                "CREATE TABLE t (); ALTER TABLE t REPLICA IDENTITY FULL")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            try database.run("INSERT INTO t DEFAULT VALUES; DELETE FROM t")
+            let lines = try await source.drain()
+            #expect(lines.map(\.op) == ["insert", "delete"])
+            #expect(lines.first?.after == [:])
+            #expect(try await source.source.tables().first?.columns.isEmpty == true)
+        }
+
         @Test("CORRECTNESS 23: what a column was declared as is not said of one that is other now")
         func declaredOfAnotherTime() async throws {
             let database = try await TestDatabase(

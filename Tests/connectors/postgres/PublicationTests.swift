@@ -66,7 +66,7 @@ extension PostgresSourceTests {
                 """)
             let config = ["publication": ConfigValue.string("mine")]
             for (table, cure) in [
-                ("b", #"ALTER PUBLICATION "mine" ADD TABLE "public"."b";"#),
+                ("b", #"ALTER PUBLICATION "mine" ADD TABLE ONLY "public"."b";"#),
                 ("p", #"ALTER PUBLICATION "mine" SET (publish_via_partition_root = true);"#),
             ] {
                 let source = try SourceHarness(database, tables: [table], config: config)
@@ -184,14 +184,16 @@ extension PostgresSourceTests {
                 """)
             let config = ["publication": ConfigValue.string("mine")]
             let source = try await SourceHarness.open(database, tables: ["bare"], config: config)
-            #expect(source.start?.warnings == [])
+            #expect(source.findings == ["postgres.publication_partial"])
             try database.run("INSERT INTO bare VALUES (1); UPDATE bare SET id = 2")
             #expect(try await source.drain().map(\.op) == ["insert"])
             try database.run("ALTER PUBLICATION mine SET (publish = 'insert, update')")
             #expect(throws: TestingError.self) { try database.run("UPDATE bare SET id = 3") }
-            let start = try await source.open()
-            #expect(start.warnings.count == 1)
-            #expect(start.warnings.first?.contains("public.bare") == true)
+            try await source.open()
+            #expect(
+                source.findings
+                    == ["postgres.no_replica_identity", "postgres.publication_partial"])
+            #expect(source.reports.findings.first?.subject == "public.bare")
         }
 
         @Test("CORRECTNESS 32: attaching and detaching a partition gives no events")
@@ -284,6 +286,9 @@ extension PostgresSourceTests {
                 source.log.all.dropFirst(logged).contains {
                     $0.hasPrefix("warning: publication") && $0.contains("changed")
                 })
+            // It was ours: it is right again, and what it left out is said.
+            #expect(source.reports.gaps.map(\.subject) == ["public.b"])
+            #expect(source.gaps == ["postgres.publication_altered"])
             try database.run("INSERT INTO b VALUES (1)")
             #expect(try await source.drain().map(\.table) == ["public.b"])
         }

@@ -166,6 +166,11 @@ import Glibc
         let deadline = ContinuousClock.now + limit
         guard unsafe PQsendQuery(connection, sql) == 1 else { throw lastFailure() }
         try flush(by: deadline)
+        return try results(by: deadline)
+    }
+
+    /// The rows of the command that was sent, as text.
+    func results(by deadline: ContinuousClock.Instant) throws(PostgresFailure) -> [[String?]] {
         var rows: [[String?]] = []
         var failure: PostgresFailure?
         while let result = try unsafe nextResult(by: deadline) {

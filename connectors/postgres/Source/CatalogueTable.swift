@@ -22,6 +22,8 @@ struct CatalogueTable: Sendable, Equatable {
         let keyPlace: Int?
         /// The table is partitioned by it.
         let isPartitionKey: Bool
+        /// An UPDATE may set it to what it is.
+        let isAssignable: Bool
     }
 
     let database: String
@@ -46,7 +48,7 @@ struct CatalogueTable: Sendable, Equatable {
     /// The partition whose identity fits neither its root's nor the other partitions': no columns
     /// would name a row of all of them (CORRECTNESS 74).
     var misfit: LeafIdentity? {
-        let keyed = leaves.filter { !$0.isWhole && !$0.columns.isEmpty }
+        let keyed = leaves.filter(\.hasKey)
         guard let first = keyed.first else { return nil }
         if let key = rootKey {
             return keyed.first { leaf in !key.allSatisfy(leaf.columns.contains) }
@@ -57,7 +59,7 @@ struct CatalogueTable: Sendable, Equatable {
     /// Its partitions have a key and it has none, and that key is unique within each partition
     /// only.
     var hasKeyPerPartition: Bool {
-        guard rootKey == nil, let keyed = leaves.first(where: { !$0.isWhole }) else { return false }
+        guard rootKey == nil, let keyed = leaves.first(where: \.hasKey) else { return false }
         return !columns.filter(\.isPartitionKey).allSatisfy { keyed.columns.contains($0.number) }
     }
 
@@ -104,7 +106,8 @@ struct CatalogueTable: Sendable, Equatable {
             + "c.relreplident, \(publication == nil ? "true" : "p.pubname IS NOT NULL"), "
             + "\(filter), a.attnum, a.attname, a.atttypid, a.atttypmod, "
             + "pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \(isIdentity), "
-            + "b.nspname, b.typname, \(keyPlace), \(isPartitionKey) FROM pg_catalog.pg_class c "
+            + "b.nspname, b.typname, \(keyPlace), \(isPartitionKey), "
+            + "a.attgenerated = '' AND a.attidentity <> 'a' FROM pg_catalog.pg_class c "
             + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \(published)"
             + "\(CatalogueSQL.source(where: isSent)) \(CatalogueSQL.baseType) "
             + "WHERE \(condition) ORDER BY n.nspname, c.relname, a.attnum"
@@ -141,7 +144,7 @@ struct CatalogueTable: Sendable, Equatable {
 
     /// Nil when there is no such table.
     init?(rows: ArraySlice<[String?]>) {
-        guard let first = rows.first, first.count == 19, let oid = first[3].flatMap({ UInt32($0) })
+        guard let first = rows.first, first.count == 20, let oid = first[3].flatMap({ UInt32($0) })
         else { return nil }
         database = first[0] ?? ""
         name = TableName(schema: first[1] ?? "", name: first[2] ?? "")
@@ -170,6 +173,7 @@ extension CatalogueTable.Column {
         typeName = row[16] ?? ""
         keyPlace = row[17].flatMap { Int($0) }
         isPartitionKey = row[18] == "t"
+        isAssignable = row[19] == "t"
     }
 }
 
@@ -183,13 +187,16 @@ struct LeafIdentity: Sendable, Equatable {
     /// In the identity's own order, by the root's `attnum`; empty for none.
     let columns: [Int]
 
+    /// Some columns, and not all.
+    var hasKey: Bool { !isWhole && !columns.isEmpty }
+
     /// - Parameter condition: on the partitioned table `c` of schema `n`.
     static func query(where condition: String) -> String {
         "SELECT DISTINCT ON (c.oid, 4, 5) c.oid, ln.nspname, l.relname, l.relreplident = 'f', "
             + "coalesce(x.numbers, '') FROM pg_catalog.pg_class c "
             + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-            + "CROSS JOIN LATERAL pg_catalog.pg_partition_tree(c.oid) t "
-            + "JOIN pg_catalog.pg_class l ON l.oid = t.relid "
+            + "CROSS JOIN LATERAL (\(CatalogueSQL.leaves)) t "
+            + "JOIN pg_catalog.pg_class l ON l.oid = t.oid "
             + "JOIN pg_catalog.pg_namespace ln ON ln.oid = l.relnamespace "
             + "LEFT JOIN LATERAL (SELECT pg_catalog.string_agg(r.attnum::pg_catalog.text, ',' "
             + "ORDER BY k.place) AS numbers FROM pg_catalog.pg_index i, "
@@ -198,7 +205,7 @@ struct LeafIdentity: Sendable, Equatable {
             + "JOIN pg_catalog.pg_attribute r ON r.attname = la.attname "
             + "WHERE i.indrelid = l.oid AND \(CatalogueSQL.isIdentity(of: "l")) "
             + "AND la.attrelid = l.oid AND r.attrelid = c.oid) x ON true "
-            + "WHERE \(condition) AND t.isleaf AND t.level > 0 AND l.relkind = 'r' "
+            + "WHERE \(condition) AND c.relkind = 'p' AND l.relkind = 'r' "
             + "AND l.relpersistence = 'p' ORDER BY c.oid, 4, 5, ln.nspname, l.relname"
     }
 
@@ -243,6 +250,15 @@ enum CatalogueSQL {
             + "WHEN 'i' THEN i.indisreplident ELSE false END AND i.indislive AND i.indisvalid "
             + "AND i.indisunique AND i.indimmediate AND i.indpred IS NULL"
     }
+
+    /// The leaves of a partitioned table `c`. `pg_partition_tree` would wait for whoever alters one
+    /// of them.
+    static let leaves =
+        "WITH RECURSIVE tree(oid) AS (SELECT h.inhrelid FROM pg_catalog.pg_inherits h "
+        + "WHERE h.inhparent = c.oid UNION ALL SELECT h.inhrelid FROM tree "
+        + "JOIN pg_catalog.pg_inherits h ON h.inhparent = tree.oid) "
+        + "SELECT x.oid FROM tree JOIN pg_catalog.pg_class x ON x.oid = tree.oid "
+        + "WHERE x.relkind <> 'p'"
 
     /// The numbers of the columns of an index `i`, without those it only includes.
     static let keyColumns = "(i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]"

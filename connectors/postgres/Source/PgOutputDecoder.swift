@@ -244,9 +244,7 @@ struct PgOutputDecoder: ~Copyable {
         var flags: UInt8 = 0
         if kind != UInt8(ascii: "N") {
             before = try unsafe oldTuple(kind, &reader, message, base, relation, &batch)
-            if kind == UInt8(ascii: "K") || !relation.sendsWholeOldRows {
-                flags |= Event.beforeIsKey
-            }
+            if isKeyOnly(kind, relation) { flags |= Event.beforeIsKey }
             kind = try reader.readByte()
         }
         guard kind == UInt8(ascii: "N") else {
@@ -286,10 +284,14 @@ struct PgOutputDecoder: ~Copyable {
         batch.append(
             Event(
                 operation: .delete,
-                flags: kind == UInt8(ascii: "K") || !relation.sendsWholeOldRows
-                    ? Event.beforeIsKey : 0,
+                flags: isKeyOnly(kind, relation) ? Event.beforeIsKey : 0,
                 table: currentTable, commit: commit, ordinal: ordinal, transaction: xid,
                 change: change, commitMicros: commitMicros, key: key, before: before))
+    }
+
+    private func isKeyOnly(_ kind: UInt8, _ relation: Relation) -> Bool {
+        kind == UInt8(ascii: "K")
+            ? !relation.sendsWholeRowsAsKeys : !relation.sendsWholeOldRows
     }
 
     /// CORRECTNESS 26: a tuple of another width than its relation is an error, never a guess.

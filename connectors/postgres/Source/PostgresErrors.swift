@@ -76,6 +76,76 @@ extension ErrorCode {
             + "restored from a backup, or lost its newest changes in a failover. Weir has delivered "
             + "changes that this server does not have.",
         remedy: "Compare the sinks with the source, then weir position set PIPELINE now --yes.")
+    static let tableChanged = ErrorCode(
+        "postgres.table_changed",
+        meaning: "A followed table was renamed, dropped or replaced while Weir was streaming.",
+        remedy: "Nothing: Weir connects again and looks at the tables.")
+    static let tableReplaced = ErrorCode(
+        "postgres.table_replaced",
+        meaning: "Under the name of a followed table there is another table now: it was dropped "
+            + "and made again, or swapped in by renaming. Targets keep rows of the table before, "
+            + "and lack rows that the new one was filled with before Weir followed it.",
+        remedy: "Empty the targets of that table and send its rows again with an UPDATE at the "
+            + "source that changes nothing, then: weir gap resolve ID.")
+    static let partitionIdentity = ErrorCode(
+        "postgres.partition_identity",
+        meaning: "A partition writes old rows after its own replica identity, and that is another "
+            + "than its root's or the other partitions'. Without a common key, rows of updates "
+            + "and deletes could not be named.",
+        remedy: "Give all partitions the same identity: ALTER TABLE … REPLICA IDENTITY DEFAULT or "
+            + "FULL for each.")
+    static let partitionNotSent = ErrorCode(
+        "postgres.partition_not_sent",
+        meaning:
+            "A partition is a foreign table or unlogged: the server sends none of its changes.",
+        remedy: "Follow a foreign table at its own server; ALTER TABLE … SET LOGGED an unlogged "
+            + "one.")
+    static let childrenNotRead = ErrorCode(
+        "postgres.children_not_read",
+        meaning: "Tables inherit from a followed one. They are tables of their own: their rows are "
+            + "not read with it.",
+        remedy: "Add them to \"tables\" of the source.")
+    static let publicationPartial = ErrorCode(
+        "postgres.publication_partial",
+        meaning: "A publication that Weir did not create leaves out operations, rows or columns: "
+            + "targets never see those changes.",
+        remedy: "Nothing if that is meant; else alter the publication as the message says.")
+    static let publicationAltered = ErrorCode(
+        "postgres.publication_altered",
+        meaning: "Somebody altered Weir's own publication, so that operations, rows, columns or "
+            + "tables were left out until Weir noticed and put it right. Those changes are lost "
+            + "to the targets.",
+        remedy: "Send the rows again with an UPDATE at the source that changes nothing, remove "
+            + "rows that were deleted meanwhile, then: weir gap resolve ID. For changes of your own "
+            + "to a publication, create one and name it in the configuration.")
+    static let rowsChangedSilently = ErrorCode(
+        "postgres.rows_changed_silently",
+        meaning: "ALTER TABLE gave rows that exist new values: a column with a default was added, "
+            + "or a column was written anew. The server sends nothing of that, so copies keep "
+            + "what they have.",
+        remedy: "Send the rows again with an UPDATE at the source that changes nothing, then: "
+            + "weir gap resolve ID.")
+    static let slotWaits = ErrorCode(
+        "postgres.slot_waits",
+        meaning: "The server makes a replication slot only when every transaction that was open "
+            + "has ended, prepared ones too.",
+        remedy: "Wait, or end the transaction. Weir goes on by itself.")
+    static let oldTransaction = ErrorCode(
+        "postgres.old_transaction",
+        meaning: "A transaction that has been open for long holds the replication slot back: the "
+            + "server keeps its log from there on.",
+        remedy: "End it: ROLLBACK PREPARED or COMMIT PREPARED, or pg_terminate_backend.")
+    static let failover = ErrorCode(
+        "postgres.failover",
+        meaning: "The server is on another timeline than before: a standby was promoted, or the "
+            + "server was restored to a point in time. The position was checked against it.",
+        remedy: "Nothing, if that was a failover.")
+    static let streamRefused = ErrorCode(
+        "postgres.stream_refused",
+        meaning: "The server cannot send a transaction, and would fail at it again: a value is too "
+            + "large to be written as text (bytea over 536 MB), or a row filter fails.",
+        remedy: "Go on behind it: weir position set PIPELINE LSN --yes, with the position of the "
+            + "message; changes of that transaction are left out.")
     static let notVisible = ErrorCode(
         "postgres.not_visible",
         meaning: "The server sent a transaction whose changes other sessions cannot see yet, so "
@@ -101,6 +171,9 @@ extension ErrorCode {
             walLevel, tableMissing, noReplicaIdentity, publicationMissing, publicationUnfit,
             publicationChanged, slotMissing, slotInvalidated, slotUnknown, slotUnfit, slotActive,
             slotAdvanced, identityChanged, positionAhead, notVisible, originUnknown, protocolError,
+            tableChanged, tableReplaced, partitionIdentity, partitionNotSent, childrenNotRead,
+            publicationPartial, publicationAltered, rowsChangedSilently, slotWaits, oldTransaction,
+            failover, streamRefused,
         ]
 }
 
@@ -135,6 +208,33 @@ struct FailureMap {
                     + "\(role); and make it a member of the role that owns the tables.")
         default: return server.error(failure, doing: work)
         }
+    }
+
+    /// Of the stream. What the server cannot send it cannot send the next time either; then the
+    /// way on is behind the transaction.
+    ///
+    /// - Parameter transaction: where the one that is being read was committed; nil between two.
+    func error(_ failure: PostgresFailure, reading transaction: LSN?) -> WeirError {
+        let work = "read from replication slot \"\(slot)\""
+        let plain = error(failure, doing: work)
+        guard plain.code == .commandFailed else { return plain }
+        let hint = transaction.map {
+            "To go on behind this transaction, without its changes: weir position set "
+                + "\(pipeline) \(LSN($0.value + 1)) --yes"
+        }
+        // Errors in data, in expressions, in functions, and limits of the server do not pass.
+        let isLasting =
+            ["22", "23", "38", "39", "42", "54", "P0"].contains(failure.sqlState.prefix(2))
+            || failure.message.contains("invalid memory alloc request size")
+        var error = make(
+            .streamRefused, isLasting ? .blocked : .transient, failure, work, hint: hint)
+        let place = transaction.map { "It happened in the transaction committed at \($0)." }
+        error.detail = [error.detail, place].compactMap(\.self).joined(separator: " ")
+        if failure.message.contains("invalid memory alloc request size") {
+            error.detail? +=
+                " A value is too large to be written as text: of bytea more than 536 MB are."
+        }
+        return error
     }
 
     /// Of reading a table's rows beside the stream, for which it needs a right of its own.

@@ -260,7 +260,7 @@ package actor PostgresRowReader: RowReader {
                         where: condition, publication: config.publication,
                         serverVersion: connection.serverVersion))
             let leaves = try connection.query(
-                LeafIdentity.query(where: condition + " AND c.relkind = 'p'"))
+                LeafIdentity.query(where: condition))
             found = CatalogueTable.tables(rows, leaves: leaves).first
         } catch {
             // No such table, no such schema, something that is no table.

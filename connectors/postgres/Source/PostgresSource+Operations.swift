@@ -35,6 +35,7 @@ extension PostgresSource: SourceMarker {
 extension PostgresSource: SourceProbe {
     package func probe(held: Position?) async throws(WeirError) -> SourceRetention {
         let connection = try ordinaryConnection()
+        if ordinary != nil { try await watch(connection) }
         guard let slot = try slot(connection) else {
             return SourceRetention(
                 .slot, name: config.slot, active: false, status: "missing", head: "", confirmed: "")
@@ -179,14 +180,19 @@ extension PostgresSource: SourceSeek {
         let exists = try slot(sql) != nil
         if let lsn = LSN(parsing: plan.target) {
             try await rememberFingerprint(sql, isFresh: true)
-            try await context.notes.set("slot", "\(server.system) \(config.slot)")
+            let intent = "\(server.system) \(config.slot)"
+            if try await context.notes.get("slot") != intent {
+                // Another server: what is remembered of tables is not of its tables.
+                try await context.notes.set("tables", "")
+                try await context.notes.set("slot", intent)
+            }
             return StoredPosition(position: Position(commit: lsn.value), identity: identity)
         }
         if exists { try dropSlot(sql) }
-        _ = try await ensurePublication(sql, isFirstStart: true)
+        _ = try await ensurePublication(sql, from: nil, isFirstStart: true)
         try await rememberFingerprint(sql, isFresh: true)
         try await context.notes.set("slot", "\(server.system) \(config.slot)")
-        let lsn = try createSlot(replication)
+        let lsn = try createSlot(replication, sql)
         return StoredPosition(position: Position(commit: lsn.value), identity: identity)
     }
 

@@ -8,22 +8,20 @@ extension PostgresSource {
     func prepare(
         _ stored: StoredPosition?, _ server: ServerFacts, _ sql: PostgresConnection,
         _ replication: PostgresConnection
-    ) async throws(WeirError) -> (Position, [String]) {
+    ) async throws(WeirError) -> (position: Position, tables: TableView) {
         let slot = try slot(sql)
-        let check = positionCheck
-        guard let stored else {
-            let start = try await makeSlot(slot, server, sql, replication)
-            return start
-        }
-        try check.check(slot, of: server, against: stored)
-        let warnings = try await ensurePublication(sql, isFirstStart: false)
-        var all = warnings
+        guard let stored else { return try await makeSlot(slot, server, sql, replication) }
+        try positionCheck.check(slot, of: server, against: stored)
+        let tables = try await ensurePublication(sql, from: stored.position)
         if let timeline = stored.identity["timeline"], timeline != server.timeline {
-            all.append(
-                "the server is on timeline \(server.timeline), it was on \(timeline): a failover "
-                    + "happened; the stored position was checked against the new primary")
+            raise(
+                Finding(
+                    .failover, .warning, config.slot,
+                    "the server is on timeline \(server.timeline), it was on \(timeline): a "
+                        + "failover happened; the stored position was checked against the new "
+                        + "primary"))
         }
-        return (stored.position, all)
+        return (stored.position, tables)
     }
 
     var positionCheck: PositionCheck {
@@ -40,74 +38,102 @@ extension PostgresSource {
     private func makeSlot(
         _ existing: Slot?, _ server: ServerFacts, _ sql: PostgresConnection,
         _ replication: PostgresConnection
-    ) async throws(WeirError) -> (Position, [String]) {
+    ) async throws(WeirError) -> (position: Position, tables: TableView) {
         let intent = "\(server.system) \(config.slot)"
         if let existing {
-            guard try await context.notes.get("slot") == intent, let confirmed = existing.confirmed
-            else {
-                throw WeirError(
-                    .slotUnknown, .blocked,
-                    "replication slot \"\(config.slot)\" exists at \(config.connection.place), but "
-                        + "Weir's state knows nothing of it",
-                    detail: "It may belong to another daemon, or the state directory was lost.",
-                    hint: "Take it over where it stands: weir position set \(context.pipeline) "
-                        + "confirmed --yes. Or remove it: weir drop \(context.pipeline) --yes")
+            guard try await context.notes.get("slot") == intent else { throw unknownSlot() }
+            guard let confirmed = existing.confirmed else {
+                try waitForSlot(sql)
+                throw halfMade(existing)
             }
             try positionCheck.checkFit(existing, of: server)
-            let warnings = try await ensurePublication(sql, isFirstStart: false)
-            return (Position(commit: confirmed.value), warnings)
+            let tables = try await ensurePublication(sql, from: nil)
+            return (Position(commit: confirmed.value), tables)
         }
-        let warnings = try await ensurePublication(sql, isFirstStart: true)
+        let tables = try await ensurePublication(sql, from: nil, isFirstStart: true)
         // The intent is on disk before the slot exists, so that a crash between the two leaves a
         // slot we recognise.
         try await context.notes.set("slot", intent)
-        return (Position(commit: try createSlot(replication).value), warnings)
+        return (Position(commit: try createSlot(replication, sql).value), tables)
     }
 
-    /// Waits for transactions that are running now to end, as the server must.
-    func createSlot(_ replication: PostgresConnection) throws(WeirError) -> LSN {
+    private func unknownSlot() -> WeirError {
+        WeirError(
+            .slotUnknown, .blocked,
+            "replication slot \"\(config.slot)\" exists at \(config.connection.place), but "
+                + "Weir's state knows nothing of it",
+            detail: "It may belong to another daemon, or the state directory was lost.",
+            hint: "Take it over where it stands: weir position set \(context.pipeline) "
+                + "confirmed --yes. Or remove it: weir drop \(context.pipeline) --yes")
+    }
+
+    /// CORRECTNESS 78: a first start that was killed leaves a session that goes on making the slot
+    /// until the transactions end that were open then. Then the slot is ours to take up.
+    private func halfMade(_ slot: Slot) -> WeirError {
+        WeirError(
+            .slotWaits, .transient,
+            "replication slot \"\(config.slot)\" at \(config.connection.place) is still being "
+                + "made by a session of an earlier start"
+                + (slot.activePID.map { " (process \($0))" } ?? ""),
+            detail: "The server waits there for transactions that are open.",
+            hint: ErrorCode.slotWaits.remedy)
+    }
+
+    /// A few seconds, so that it is taken up soon after it is made.
+    private func waitForSlot(_ sql: PostgresConnection) throws(WeirError) {
+        let deadline = ContinuousClock.now + .seconds(3)
+        try raiseWaiting(sql)
+        while ContinuousClock.now < deadline, !Task.isCancelled {
+            guard let slot = try slot(sql), slot.confirmed == nil else { return }
+            _ = try run("SELECT pg_catalog.pg_sleep(0.1)", on: sql, to: "wait for the slot")
+        }
+    }
+
+    /// Names the transactions that keep the server from making the slot.
+    private func raiseWaiting(_ sql: PostgresConnection) throws(WeirError) {
+        let rows = try run(
+            OpenTransaction.query(preparedSeconds: 0, runningSeconds: 0), on: sql,
+            to: "look at the open transactions")
+        guard let first = rows.compactMap(OpenTransaction.init(row:)).first else { return }
+        let rest = rows.count == 1 ? "" : " and \(rows.count - 1) more"
+        raise(
+            Finding(
+                .slotWaits, .warning, config.slot,
+                "the server makes replication slot \"\(config.slot)\" when every transaction that "
+                    + "is open has ended: it waits for \(first.words)\(rest)",
+                hint: first.cure))
+    }
+
+    /// Waits for transactions that are running now to end, as the server must (CORRECTNESS 78).
+    func createSlot(
+        _ replication: PostgresConnection, _ sql: PostgresConnection
+    ) throws(WeirError) -> LSN {
         let name = PostgresConnection.identifier(config.slot)
-        let row = try run(
-            "CREATE_REPLICATION_SLOT \(name) LOGICAL pgoutput NOEXPORT_SNAPSHOT", on: replication,
-            to:
-                "create replication slot \"\(config.slot)\" (the server waits for open transactions)",
-            within: .seconds(600)
-        ).first
-        guard let row, row.count > 1, let lsn = row[1].flatMap(LSN.init(parsing:)) else {
+        let rows: [[String?]]
+        do throws(PostgresFailure) {
+            rows = try replication.query(
+                "CREATE_REPLICATION_SLOT \(name) LOGICAL pgoutput NOEXPORT_SNAPSHOT",
+                within: .seconds(600)
+            ) {
+                // What it waits for is only words for the operator.
+                do throws(WeirError) { try raiseWaiting(sql) } catch {
+                    context.log(.debug, "\(error)")
+                }
+            }
+        } catch {
+            throw failures.error(
+                error,
+                doing: "create replication slot \"\(config.slot)\" (the server waits for open "
+                    + "transactions)")
+        }
+        settle(.slotWaits, config.slot)
+        guard let row = rows.first, row.count > 1, let lsn = row[1].flatMap(LSN.init(parsing:))
+        else {
             throw WeirError(
                 .protocolError, .transient, "the server did not say where the slot begins")
         }
         context.log(.info, "created replication slot \"\(config.slot)\" at \(lsn)")
         return lsn
-    }
-
-    func ensurePublication(
-        _ sql: PostgresConnection, isFirstStart: Bool
-    ) async throws(WeirError) -> [String] {
-        let name = config.publication
-        let row = try run(
-            Publication.query(name, serverVersion: sql.serverVersion), on: sql,
-            to: "look at the publication"
-        ).first
-        let tables = try run(
-            Publication.tablesQuery(name), on: sql, to: "look at the publication")
-        let facts = try run(
-            TableFacts.query(config.tables, serverVersion: sql.serverVersion), on: sql,
-            to: "look at the tables")
-        // One of the same name that we did not make is the operator's.
-        let noted = try await context.notes.get("publication")
-        let isOurs = !config.isPublicationNamed && (row == nil || noted == name)
-        let plan = try PublicationPlan(
-            name: name, ownership: isOurs ? .ours : .operators,
-            existing: Publication(row: row, tables: tables), wanted: config.tables,
-            facts: facts.map(TableFacts.init(row:)), isFirstStart: isFirstStart,
-            restartHint: failures.restartHint)
-        if isOurs && noted != name { try await context.notes.set("publication", name) }
-        for statement in plan.statements {
-            _ = try run(statement, on: sql, to: "set up publication \"\(name)\"")
-            context.log(.info, statement)
-        }
-        return plan.warnings
     }
 
     /// CORRECTNESS 36: a changed publication changes ordinals, so its fingerprint is kept.

@@ -46,7 +46,9 @@ extension PostgresSource.Stream {
                 try wait(until: min(deadline, nextStatus), from: now)
             }
         } catch {
-            throw failures.error(error, doing: "read from replication slot \"\(failures.slot)\"")
+            if let refusal { throw refusal }
+            throw failures.error(
+                error, reading: decoder.openTransaction.map { LSN($0.commit) })
         }
     }
 
@@ -103,6 +105,7 @@ extension PostgresSource.Stream {
         do throws(MalformedBytes) {
             followup = try unsafe decode(message.bytes, &batch)
         } catch {
+            if let table = decoder.tableWithoutKey { refuse(table) }
             throw PostgresFailure(
                 .statement, "the server sent a message Weir does not understand: \(error)",
                 sqlState: "08P01")
@@ -151,7 +154,54 @@ extension PostgresSource.Stream {
         // CORRECTNESS 30, 74: a partition writes old rows after its own identity.
         let leaves =
             rows.first?[4] == "p" ? try sql.query(LeafIdentity.query(where: condition)) : []
-        decoder.install(relation, table: CatalogueTable.tables(rows, leaves: leaves).first)
+        let now = CatalogueTable.tables(rows, leaves: leaves).first
+        try checkName(of: relation, now)
+        if let now, let leaf = now.misfit, tables.sendsOldRows,
+            tables.memory.table(now.name) != nil
+        {
+            refusal = PublicationPlan.misfit(leaf, of: now)
+            throw PostgresFailure(.statement, "partitions without a common key")
+        }
+        decoder.install(relation, table: now)
+    }
+
+    /// CORRECTNESS 76: the description has the name of its time, the catalogue that of now.
+    private mutating func checkName(
+        of relation: RelationMessage, _ now: CatalogueTable?
+    ) throws(PostgresFailure) {
+        let name = TableName(schema: relation.schema, name: relation.name)
+        let isGoneOn: Bool
+        if let wanted = tables.followed[relation.oid] {
+            // Under an older name is fine. Renamed since streaming began, or even swapped, is not
+            // for us to judge in the middle of a stream.
+            isGoneOn = name != wanted && now?.name != wanted
+        } else if tables.memory.table(name) != nil,
+            !tables.memory.known(name).contains(relation.oid)
+        {
+            isGoneOn = now?.name == name
+            if !isGoneOn { strangers.insert(name) }
+        } else {
+            return
+        }
+        guard isGoneOn else { return }
+        let wanted = tables.followed[relation.oid] ?? name
+        refusal = WeirError(
+            .tableChanged, .transient,
+            "table \"\(wanted)\" was renamed, dropped or replaced while Weir was streaming")
+        throw PostgresFailure(.statement, "table changed")
+    }
+
+    /// CORRECTNESS 74: a partition with another identity than its root's wrote the row.
+    private mutating func refuse(_ schema: TableSchema) {
+        let name = TableName(schema: schema.schema, name: schema.name)
+        let next = decoder.openTransaction.map { LSN($0.commit + 1).description } ?? "now"
+        refusal = WeirError(
+            .partitionIdentity, .blocked,
+            "an old row of \"\(name)\" came without its key: a partition with another replica "
+                + "identity than the others wrote it",
+            detail: ErrorCode.partitionIdentity.remedy,
+            hint: "Then go on behind that transaction, without its changes: weir position set "
+                + "\(pipeline) \(next) --yes")
     }
 
     // MARK: Feedback

@@ -32,7 +32,7 @@ extension PostgresSource: SourceTables {
                 where: condition, publication: publication, serverVersion: sql.serverVersion),
             on: sql, to: "look at the tables")
         let leaves = try run(
-            LeafIdentity.query(where: condition + " AND c.relkind = 'p'"), on: sql,
+            LeafIdentity.query(where: condition), on: sql,
             to: "look at the partitions")
         return CatalogueTable.tables(rows, leaves: leaves)
     }

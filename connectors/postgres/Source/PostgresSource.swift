@@ -23,6 +23,7 @@ package actor PostgresSource: SourceConnector {
         let replication: PostgresConnection
         let sql: PostgresConnection
         let server: ServerFacts
+        let pipeline: String
         /// Of the publication, as it was when streaming began.
         let fingerprint: String
         let statusInterval: Duration
@@ -38,6 +39,12 @@ package actor PostgresSource: SourceConnector {
         var pace = GatherPace()
         /// Bytes of the largest message: the client library keeps that much memory.
         var largestMessage = 0
+        /// The followed tables as they were when streaming began.
+        let tables: TableView
+        /// Names under which changes of an unknown table came.
+        var strangers: Set<TableName> = []
+        /// Why reading cannot go on, where it is neither the server nor the connection.
+        var refusal: WeirError?
     }
     private var stream: Stream?
     private var nextSchemaVersion: UInt32 = 1
@@ -46,6 +53,11 @@ package actor PostgresSource: SourceConnector {
     var originsDue = ContinuousClock.Instant.now
     /// Where to connect anew before the next read, to get rid of the memory of a huge row.
     var renewal: StoredPosition?
+    /// The findings that stand, and those of the connection before.
+    var raised: [Finding] = []
+    var formerlyRaised: [Finding] = []
+    /// Of the followed tables and the publication, when last looked at.
+    var watched = ""
 
     package init(_ config: PostgresSourceConfig, _ context: ConnectorContext) throws(WeirError) {
         self.config = config
@@ -66,11 +78,12 @@ package actor PostgresSource: SourceConnector {
 
     package func open(at stored: StoredPosition?) async throws(WeirError) -> SourceStart {
         close()
+        beginFindings()
         let sql = try connect(.sql)
         let replication = try connect(.replication)
         let server = try serverFacts(replication)
         try checkSettings(sql)
-        let (start, warnings) = try await prepare(stored, server, sql, replication)
+        let (start, tables) = try await prepare(stored, server, sql, replication)
         let fingerprint = try await rememberFingerprint(sql, isFresh: stored == nil)
         try await rememberInstance(sql)
         expectOrigins()
@@ -82,26 +95,25 @@ package actor PostgresSource: SourceConnector {
         let lsn = LSN(first.commit)
         let command = startCommand(at: lsn, serverVersion: sql.serverVersion)
         _ = try run(command, on: replication, to: "start replication")
-        let followed = try catalogueTables(sql).map { ($0.oid, $0.name) }
         let catalogue = RelationCatalogue(
-            database: server.database, tables: Set(config.tables),
-            followed: Dictionary(followed) { first, _ in first },
+            database: server.database, tables: Set(config.tables), followed: tables.followed,
             checksAllText: sql.parameter("server_encoding") == "SQL_ASCII",
             firstVersion: nextSchemaVersion)
         stream = Stream(
-            replication: replication, sql: sql, server: server, fingerprint: fingerprint,
+            replication: replication, sql: sql, server: server, pipeline: context.pipeline,
+            fingerprint: fingerprint,
             statusInterval: interval,
             decoder: PgOutputDecoder(
                 from: first, catalogue: catalogue,
                 origins: OriginSieve(config.origins)),
             // Nothing is durable until `acknowledge` says so: after a lost connection the engine
             // opens where it read to, which may be in memory only. The server ignores a zero.
-            resume: lsn, start: first, received: lsn, durable: LSN(0), nextStatus: .now)
+            resume: lsn, start: first, received: lsn, durable: LSN(0), nextStatus: .now,
+            tables: tables)
         return SourceStart(
             identity: server.identity(slot: config.slot), position: start, keepalive: interval,
             server: "PostgreSQL "
-                + (sql.parameter("server_version")?.prefix { $0 != " " } ?? ""),
-            warnings: warnings)
+                + (sql.parameter("server_version")?.prefix { $0 != " " } ?? ""))
     }
 
     /// Protocol 1: the server sends whole transactions in commit order (CORRECTNESS 16, 20).
@@ -208,6 +220,7 @@ package actor PostgresSource: SourceConnector {
     ) async throws(WeirError) -> EventBatch {
         try await renewIfHuge()
         var batch: BatchBuilder? = consume batch
+        var strangers: Set<TableName> = []
         let failures = failures
         let slot = config.slot
         var place: StoredPosition?
@@ -216,11 +229,14 @@ package actor PostgresSource: SourceConnector {
                 throw WeirError(.bug, .bug, "a batch was read into twice")
             }
             try stream.read(into: &builder, within: limit, failures)
+            strangers = stream.strangers
+            stream.strangers = []
             let sealed = stream.seal(builder)
             place = stream.placeToRenew(behind: sealed, slot: slot)
             return sealed
         }
         renewal = place
+        for name in strangers { try await declareReplaced(name, []) }
         return sealed
     }
 

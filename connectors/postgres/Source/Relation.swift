@@ -54,6 +54,8 @@ final class Relation: Sendable {
     let checkedColumns: [Bool]
     /// False when a null of an `O` row may mean "not sent" (CORRECTNESS 30).
     let sendsWholeOldRows: Bool
+    /// An old row that comes as a key is a whole one.
+    let sendsWholeRowsAsKeys: Bool
     /// No row has a null in its key, so an old key that has one was not written (CORRECTNESS 74).
     let refusesNullKeys: Bool
 
@@ -62,6 +64,7 @@ final class Relation: Sendable {
         identity: RowIdentity
     ) {
         sendsWholeOldRows = identity.isWhole
+        sendsWholeRowsAsKeys = identity.sendsWholeRowsAsKeys
         refusesNullKeys = schema.isKeyUnique
         oid = message.oid
         self.message = message
@@ -122,7 +125,8 @@ struct RelationCatalogue: Sendable {
             known.schema.key == relation.schema.key,
             known.schema.columns == relation.schema.columns,
             known.isIdentity == relation.isIdentity,
-            known.sendsWholeOldRows == relation.sendsWholeOldRows
+            known.sendsWholeOldRows == relation.sendsWholeOldRows,
+            known.sendsWholeRowsAsKeys == relation.sendsWholeRowsAsKeys
         {
             return
         }

@@ -12,6 +12,8 @@ struct RowIdentity: Sendable, Equatable {
     let key: [Int]
     /// A null of a whole old row is the row's own.
     let isWhole: Bool
+    /// Old rows come as keys, after the root's identity, and are whole, after the partitions'.
+    let sendsWholeRowsAsKeys: Bool
     /// For want of a key, the whole row stands for it.
     let isKeyWholeRow: Bool
 
@@ -19,14 +21,15 @@ struct RowIdentity: Sendable, Equatable {
     init(_ message: RelationMessage, _ table: CatalogueTable?) {
         let described = message.columns
         let leaves = table?.leaves ?? []
-        let leafNames = leaves.filter { !$0.isWhole }.map { leaf in
+        // One without an identity, such as a new one that gets its key later, sends no old rows.
+        let leafNames = leaves.filter(\.hasKey).map { leaf in
             leaf.columns.compactMap { number in
                 table?.columns.first { $0.number == number }?.name
             }
         }
         let hasIdentity = described.contains { $0.isIdentity }
         let sent = described.map { column in
-            (hasIdentity ? column.isIdentity : !leaves.isEmpty)
+            (hasIdentity ? column.isIdentity : leaves.contains { $0.isWhole || $0.hasKey })
                 && leafNames.allSatisfy { $0.contains(column.name) }
         }
         columns = sent
@@ -47,7 +50,9 @@ struct RowIdentity: Sendable, Equatable {
         } else {
             key = sent.indices.filter { sent[$0] }
         }
-        let isFull = message.replicaIdentity == Self.full || !hasIdentity && !leaves.isEmpty
+        sendsWholeRowsAsKeys =
+            !hasIdentity && leafNames.isEmpty && leaves.contains(where: \.isWhole)
+        let isFull = message.replicaIdentity == Self.full || sendsWholeRowsAsKeys
         isKeyWholeRow =
             isFull && leafNames.isEmpty && key.count == described.count
             && !(hasPrimaryKey && key == primaryKey)

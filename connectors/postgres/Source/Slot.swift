@@ -51,9 +51,27 @@ struct ServerFacts: Sendable, Equatable {
 
     func identity(slot: String) -> SourceIdentity {
         SourceIdentity([
-            ("system", system), ("database", ServerInstance.escaped(database)), ("slot", slot),
+            ("system", system), ("database", database.escapedIdentity), ("slot", slot),
             ("timeline", timeline),
         ])
+    }
+}
+
+extension String {
+    /// Identities are kept as words separated by blanks.
+    fileprivate var escapedIdentity: String { escaped(besides: []) }
+
+    /// With percent signs for blanks, what is not ASCII, and the bytes given.
+    func escaped(besides others: [UInt8]) -> String {
+        utf8.reduce(into: "") { text, byte in
+            let isPlain =
+                byte > 0x20 && byte < 0x7F && byte != UInt8(ascii: "%") && !others.contains(byte)
+            if isPlain {
+                text.unicodeScalars.append(Unicode.Scalar(byte))
+            } else {
+                text += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
+            }
+        }
     }
 }
 

@@ -52,7 +52,7 @@ final class SourceHarness: SourceDriver<PostgresSource> {
     /// A reader of rows beside the stream, with the same configuration.
     func makeRowReader(visibilityLimit: Duration = .seconds(10)) -> PostgresRowReader {
         PostgresRowReader(
-            config, Self.context(database, notes, log), visibilityLimit: visibilityLimit)
+            config, Self.context(database, notes, log, reports), visibilityLimit: visibilityLimit)
     }
 
     /// A source that was opened for the first time.
@@ -68,6 +68,8 @@ final class SourceHarness: SourceDriver<PostgresSource> {
     @discardableResult
     func open(atStored at: StoredPosition?, waits: Bool) async throws -> SourceStart {
         await source.close()
+        // As the engine does: what still holds is raised again.
+        for finding in reports.findings { reports.settle(finding.code, finding.subject) }
         var opened: SourceStart?
         try await eventually("the slot is free") {
             do { opened = try await source.open(at: at) } catch let error as WeirError {
@@ -108,6 +110,13 @@ final class SourceHarness: SourceDriver<PostgresSource> {
             try await read(events: events)
         }
     }
+
+    /// The codes of what stands and of what was declared.
+    var findings: [String] { reports.findings.map(\.code.name) }
+    var gaps: [String] { reports.gaps.map(\.code.name) }
+
+    /// What the engine asks every other second.
+    func probe() async throws { _ = try await source.probe(held: nil) }
 
     /// Everything that was committed before the call.
     func drain() async throws -> [Line] {

@@ -1,0 +1,168 @@
+import Testing
+import WeirCore
+import WeirTesting
+
+@testable import WeirPostgresSource
+
+extension PostgresSourceTests {
+    /// What happens to a table besides changes of its rows.
+    @Suite struct TableChanges {
+        /// The statements of a hint, as an operator would paste them.
+        static func statements(_ hint: String?) -> [String] {
+            (hint ?? "").matches(of: /(ALTER|UPDATE|ROLLBACK) [^;]*;/).map { String($0.output.0) }
+        }
+
+        @Test(
+            "CORRECTNESS 76: a table made again under its name is a declared gap, and is read",
+            arguments: [true, false])
+        func madeAgain(isRunning: Bool) async throws {
+            let database = try await TestDatabase("CREATE TABLE t (id int PRIMARY KEY, v text)")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            try database.run("INSERT INTO t VALUES (1, 'old')")
+            #expect(try await source.drain().count == 1)
+            if !isRunning { await source.source.close() }
+            try database.run(
+                """
+                INSERT INTO t VALUES (2, 'last'); BEGIN; DROP TABLE t;
+                CREATE TABLE t (id int PRIMARY KEY, v text); COMMIT; INSERT INTO t VALUES (3, 'x')
+                """)
+            if isRunning {
+                let changed = try await #require(throws: WeirError.self) {
+                    try await source.probe()
+                }
+                #expect(changed.code.name == "postgres.table_changed")
+                #expect(changed.disposition == .transient)
+            }
+            try await source.open()
+            #expect(source.gaps == ["postgres.table_replaced"])
+            let gap = try #require(source.reports.gaps.first)
+            #expect(gap.subject == "public.t")
+            try database.run("INSERT INTO t VALUES (4, 'new')")
+            var lines = try await source.drain()
+            // What the table before did last, and the new one since it is followed.
+            #expect(lines.compactMap { $0.after?["id"] } == [2, 4])
+            // The hint brings the rows that are missing.
+            for sql in Self.statements(gap.hint) { try database.run(sql) }
+            lines = try await source.drain()
+            #expect(lines.map(\.op) == ["update", "update"])
+            #expect(lines.compactMap { $0.after?["id"] } == [3, 4])
+            try await source.probe()
+            try await source.open()
+            #expect(source.reports.gaps.count == 1)
+        }
+
+        @Test("CORRECTNESS 76: a table swapped in by renaming is told from the one before")
+        func swapped() async throws {
+            let database = try await TestDatabase(
+                "CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION mine FOR ALL TABLES")
+            for config in [[:], ["publication": ConfigValue.string("mine")]] {
+                try database.run("TRUNCATE t")
+                let source = try await SourceHarness.open(database, tables: ["t"], config: config)
+                try database.run("INSERT INTO t VALUES (1)")
+                #expect(try await source.drain().count == 1)
+                try database.run(
+                    """
+                    CREATE TABLE t_new (id int PRIMARY KEY); INSERT INTO t_new VALUES (10);
+                    BEGIN; ALTER TABLE t RENAME TO t_old; ALTER TABLE t_new RENAME TO t; COMMIT;
+                    INSERT INTO t_old VALUES (2); INSERT INTO t VALUES (11)
+                    """)
+                var ids: [JSON] = []
+                let changed = try await #require(throws: WeirError.self) {
+                    for _ in 0..<50 {
+                        ids += try await source.read().compactMap { $0.after?["id"] }
+                        try await source.probe()
+                    }
+                }
+                #expect(changed.code.name == "postgres.table_changed")
+                try await source.open()
+                #expect(source.gaps == ["postgres.table_replaced"])
+                try database.run("INSERT INTO t_old VALUES (3); INSERT INTO t VALUES (12)")
+                let lines = try await source.drain()
+                ids += lines.compactMap { $0.after?["id"] }
+                // Neither what "t_old" gets nor what "t_new" was filled with is of "t".
+                #expect(!ids.contains(2) && !ids.contains(3) && !ids.contains(10))
+                #expect(ids.last == 12)
+                #expect(Set(lines.map(\.table)) == ["public.t"])
+                await source.source.close()
+                _ = try await source.source.cleanUp()
+                try database.run("DROP TABLE t_old")
+            }
+        }
+
+        @Test(
+            "CORRECTNESS 79: values that ALTER TABLE gives to old rows are a declared gap",
+            arguments: [
+                ("ALTER TABLE t ADD COLUMN d text NOT NULL DEFAULT 'a b'", "default \"a b\""),
+                ("ALTER TABLE t ADD COLUMN d uuid DEFAULT gen_random_uuid()", "for each row"),
+                ("ALTER TABLE t ADD COLUMN d serial", "for each row"),
+                (
+                    "ALTER TABLE t ALTER v TYPE int USING v * 2",
+                    "\"v\" of \"public.t\" was rewritten"
+                ),
+            ])
+        func silentValues(sql: String, words: String) async throws {
+            let database = try await TestDatabase(
+                "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 5)")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            try database.run(sql)
+            try await source.probe()
+            #expect(source.gaps == ["postgres.rows_changed_silently"])
+            let gap = try #require(source.reports.gaps.first)
+            #expect(gap.message.contains(words), "\(gap.message)")
+            for sql in Self.statements(gap.hint) { try database.run(sql) }
+            let line = try #require(try await source.drain().first)
+            let row = try database.run("SELECT row_to_json(t) FROM t")
+            #expect(line.text.contains("\"after\":\(row)"))
+            // It is said once, and found as well by a start later.
+            try await source.probe()
+            try await source.open()
+            #expect(source.reports.gaps.count == 1)
+            await source.source.close()
+            try database.run("ALTER TABLE t ADD COLUMN later bool DEFAULT true")
+            try await source.open()
+            #expect(source.reports.gaps.last?.message.contains("\"later\"") == true)
+            #expect(source.reports.gaps.count == 2)
+        }
+
+        @Test("CORRECTNESS 79: what changes no value of a row is no gap")
+        func harmlessChanges() async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 5);
+                CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)
+                """)
+            let source = try await SourceHarness.open(database, tables: ["t", "p"])
+            for sql in [
+                "ALTER TABLE t ADD COLUMN plain text", "VACUUM FULL t", "TRUNCATE t",
+                "ALTER TABLE t ALTER v SET DEFAULT 7", "ALTER TABLE t RENAME v TO w",
+                "ALTER TABLE t DROP COLUMN w", "CREATE INDEX ON t (plain)", "ANALYZE t",
+                "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9)",
+                "ALTER TABLE t ADD COLUMN g int GENERATED ALWAYS AS (id * 2) STORED",
+            ] {
+                try database.run(sql)
+                try await source.probe()
+                #expect(source.gaps.isEmpty, "\(sql)")
+                #expect(source.findings.isEmpty, "\(sql)")
+            }
+        }
+
+        @Test func whatIsRememberedOfTablesComesBackAsItWas() {
+            let name = TableName(schema: "odd \"one\"", name: "a,b:c\n%ü -")
+            var memory = TableMemory(tables: [
+                TableMemory.Table(
+                    name: name, oid: 7, former: [3, 5], files: [7: "9", 8: "10"],
+                    columns: [
+                        TableMemory.Column(
+                            number: 2, name: "c, d:é", changedBy: "77", missingValue: nil,
+                            hasDefault: false, isGenerated: false)
+                    ]),
+                TableMemory.Table(name: TableName(schema: "s", name: "-"), oid: 8),
+            ])
+            #expect(TableMemory(text: memory.text) == memory)
+            #expect(TableMemory(text: "nonsense\n1 2 3").tables.isEmpty)
+            #expect(memory.known(name) == [3, 5, 7])
+            memory.tables[0].former = []
+            #expect(memory.remembering(TableMemory()).known(name) == [7])
+        }
+    }
+}
