@@ -205,7 +205,7 @@ extension WeirHome {
     func gaps() throws -> [String] {
         let script = """
             import sqlite3, sys
-            for row in sqlite3.connect(sys.argv[1]).execute('SELECT pipeline, reason FROM gap'):
+            for row in sqlite3.connect(sys.argv[1]).execute('SELECT pipeline, message FROM gap'):
                 print(*row)
             """
         let answer = try runProcess("python3", ["-c", script, stateDirectory + "/state.sqlite"])

@@ -158,7 +158,7 @@ extension EndToEnd {
             try set("now")
             try await database.insert(8...9)
             try expectNext([8, 9])
-            #expect(try home.gaps().last == "shop position set now")
+            #expect(try home.gaps().last == "shop the position was set to now")
 
             let late = ClusterMoment(seconds: delivered[0].moment.seconds + 5000, increment: 1)
             for bad in ["\(late)", "0/16B3748", "82ZZ", "2026-02-30T00:00:00Z"] {
@@ -264,7 +264,7 @@ extension EndToEnd {
             let move = try home.weir("position", "set", "shop", "now", "--yes")
             #expect(move.code == 0, "\(move.err)")
             #expect(move.out.contains("are not delivered: a gap."))
-            #expect(try home.gaps() == ["shop position set now"])
+            #expect(try home.gaps() == ["shop the position was set to now"])
             try await database.insert(6...7)
             try home.once()
             #expect(try documentIDs(home.output) == [1, 2, 3, 6, 7])

@@ -68,7 +68,7 @@ extension EndToEnd {
         private func gaps() throws -> [String] {
             let script = """
                 import sqlite3, sys
-                for row in sqlite3.connect(sys.argv[1]).execute('SELECT pipeline, reason FROM gap'):
+                for row in sqlite3.connect(sys.argv[1]).execute('SELECT pipeline, message FROM gap'):
                     print(*row)
                 """
             let answer = try runProcess(
@@ -154,7 +154,7 @@ extension EndToEnd {
             let move = try home.weir("position", "set", "shop", "now", "--yes")
             #expect(move.code == 0, "\(move.err)")
             #expect(move.out.contains("are not delivered: a gap."))
-            #expect(try gaps() == ["shop position set now"])
+            #expect(try gaps() == ["shop the position was set to now"])
             #expect(try epoch() > before)
             try insert(11...12)
             try once()
