@@ -26,11 +26,13 @@ extension Pipeline {
         guard let known, let roster = SinkRoster(sinks: plan.sinks.map(\.name), rows: rows) else {
             return try await firstStart(source)
         }
-        let all = try await withoutForeignMarks(makeRows(roster.kept, from: roster.beginning))
+        let configured = try await store.configured(of: plan.name).mapValues(\.settings)
+        let all = withoutForeignMarks(
+            makeRows(roster.kept, from: roster.beginning), configured)
         if !roster.gone.isEmpty || !roster.added.isEmpty {
             try await store.follow(
                 roster, new: all.filter { roster.added.contains($0.sink) }, of: plan.name)
-            say(roster)
+            say(roster, configured)
             // After the gaps are on disk: what waited there is lost with its sink.
             directory.removeSpills(of: plan.name, sinks: roster.gone.map(\.row.sink))
         }
@@ -67,18 +69,17 @@ extension Pipeline {
 
     /// A sink that is of another type now cannot read what the one before left for itself.
     private func withoutForeignMarks(
-        _ rows: [CheckpointRow]
-    ) async throws(WeirError) -> [CheckpointRow] {
-        let configured = try await store.configured(of: plan.name)
-        return rows.map { row in
+        _ rows: [CheckpointRow], _ configured: [String: ConnectorSettings]
+    ) -> [CheckpointRow] {
+        rows.map { row in
             guard let now = plan.settings(of: row.sink)?.settings.type,
-                let before = configured[row.sink]?.settings.type, !before.isEmpty, before != now
+                let before = configured[row.sink]?.type, !before.isEmpty, before != now
             else { return row }
             return row.with(mark: nil)
         }
     }
 
-    private func say(_ roster: SinkRoster) {
+    private func say(_ roster: SinkRoster, _ configured: [String: ConnectorSettings]) {
         for sink in roster.added {
             let beginning = roster.beginning.display
             logger.warning(
@@ -90,6 +91,12 @@ extension Pipeline {
             } else {
                 let position = row.position.display
                 logger.warning("\(row.sink): no longer configured; it had all before \(position)")
+            }
+            if let kept = configured[row.sink], !kept.removal.isEmpty {
+                // A sink of that name would find it there and stop.
+                let place = kept.place ?? kept.type
+                let statements = kept.removal.joined(separator: " ")
+                logger.warning("\(row.sink): its own rows stay at \(place): \(statements)")
             }
         }
     }
