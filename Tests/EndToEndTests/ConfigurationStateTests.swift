@@ -253,6 +253,37 @@ extension EndToEnd {
             #expect(try copy.target.sql("SELECT id FROM t ORDER BY 1") == "1\n2")
         }
 
+        @Test func aSinkThatIsGoneSaysWhatItLeavesAtItsTargetAndHowToRemoveIt() async throws {
+            let copy = try await PostgresCopy.make(["public.t"])
+            try copy.source.sql("CREATE TABLE t (id int PRIMARY KEY)")
+            func once(_ sink: String) throws -> String {
+                try copy.home.configure(
+                    PostgresCopy.configuration(
+                        copy.source, copy.target,
+                        ["shop": CopyPipeline(["public.t"], sinks: [sink: #""write": "table""#])]))
+                let answer = try copy.home.weir("run", "--once")
+                #expect(answer.code == 0, "\(answer.err)")
+                return answer.err
+            }
+            _ = try once("copy")
+            try copy.source.sql("INSERT INTO t VALUES (1)")
+            _ = try once("copy")
+            let log = try once("other").split(separator: "\n").compactMap { line in
+                let object = try JSONSerialization.jsonObject(with: Data(line.utf8))
+                return (object as? [String: Any])?["msg"] as? String
+            }
+            let line = try #require(log.first { $0.contains("its own rows stay at ") })
+            let sql = try #require(
+                line.firstRange(of: "DELETE FROM ").map { line[$0.lowerBound...] })
+            try copy.target.sql(String(sql))
+            #expect(try copy.target.sql("SELECT sink FROM weir_position") == "other")
+            // The name can be used again.
+            _ = try once("copy")
+            try copy.source.sql("INSERT INTO t VALUES (2)")
+            _ = try once("copy")
+            try copy.expectEqual("t")
+        }
+
         // MARK: Start, status, position
 
         @Test func aSlotThatIsMissingIsSaidWhileTheDaemonIsDown() async throws {
