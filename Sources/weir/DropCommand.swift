@@ -172,8 +172,8 @@ private struct DropWork {
         }
         let sql = lines.isEmpty ? nil : "Run by hand:\n  " + lines.joined(separator: "\n  ")
         if forgets {
-            print("Left as it is: \(error.message).")
-            if let sql { print(sql) }
+            print("Left as it is: \(VisibleText.ofLines(error.message)).")
+            if let sql { print(VisibleText.ofLines(sql)) }
             return
         }
         throw Failure(

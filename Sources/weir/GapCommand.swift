@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import WeirConfig
 import WeirCore
 import WeirEngine
 
@@ -30,7 +31,7 @@ struct GapCommand: AsyncParsableCommand {
                 }
             }
             if json {
-                try printData(GapList(gaps).text)
+                try printData(VisibleText.json(GapList(gaps).text))
             } else if gaps.isEmpty {
                 print("no gaps")
             } else {
@@ -48,7 +49,7 @@ struct GapCommand: AsyncParsableCommand {
                 lines.append("    from \(ends[0]) to \(ends[1])")
             }
             if !gap.hint.isEmpty { lines.append("    \(gap.hint)") }
-            return lines.joined(separator: "\n")
+            return VisibleText.ofLines(lines.joined(separator: "\n"))
         }
     }
 
