@@ -58,14 +58,19 @@ public struct Column: Sendable, Equatable {
     public let declaredType: String?
     /// The table refuses null here. False also where that is not known.
     public let isNotNull: Bool
+    /// The table is partitioned by it, so that a row whose value changes may be deleted from one
+    /// partition and inserted into another. False also where that is not known.
+    public let isPartitionKey: Bool
 
     public init(
-        name: String, type: ColumnType, declaredType: String? = nil, isNotNull: Bool = false
+        name: String, type: ColumnType, declaredType: String? = nil, isNotNull: Bool = false,
+        isPartitionKey: Bool = false
     ) {
         self.name = name
         self.type = type
         self.declaredType = declaredType
         self.isNotNull = isNotNull
+        self.isPartitionKey = isPartitionKey
     }
 }
 

@@ -105,6 +105,7 @@ enum SpillCodec {
             var flags = UInt32(column.type.valueClass.rawValue)
             if column.declaredType != nil { flags |= Self.isDeclared }
             if column.isNotNull { flags |= Self.isNotNull }
+            if column.isPartitionKey { flags |= Self.isPartitionKey }
             body.append(flags)
             switch column.type.array {
             case .scalar: body.append(UInt32(0))
@@ -146,7 +147,8 @@ enum SpillCodec {
             columns.append(
                 Column(
                     name: column, type: ColumnType(valueClass, array: shape, name: typeName),
-                    declaredType: declared, isNotNull: rawClass & Self.isNotNull != 0))
+                    declaredType: declared, isNotNull: rawClass & Self.isNotNull != 0,
+                    isPartitionKey: rawClass & Self.isPartitionKey != 0))
         }
         var key: [Int] = []
         let keyCount = try source.integer(UInt32.self)
@@ -170,10 +172,11 @@ enum SpillCodec {
     private static let partialOldRows: UInt32 = 1 << 29
     private static let keyFlags = sharedKey | wholeOldRows | partialOldRows
 
-    /// In a column's type class: its declared type follows, and it refuses null. Version 2 has
-    /// neither.
+    /// In a column's type class: its declared type follows, it refuses null, and the table is
+    /// partitioned by it. Version 2 has none of them.
     private static let isDeclared: UInt32 = 1 << 8
     private static let isNotNull: UInt32 = 1 << 9
+    private static let isPartitionKey: UInt32 = 1 << 10
 }
 
 /// Appends little-endian integers, counted strings and raw memory.

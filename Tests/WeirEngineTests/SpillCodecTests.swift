@@ -25,7 +25,9 @@ import WeirTesting
                 Column(
                     name: "v", type: ColumnType(.integer, array: .vector, name: "int2vector"),
                     declaredType: "int2vector", isNotNull: true),
-                Column(name: "n", type: ColumnType(.text, name: "text"), isNotNull: true),
+                Column(
+                    name: "n", type: ColumnType(.text, name: "text"), isNotNull: true,
+                    isPartitionKey: true),
             ], key: [1, 0])
         return EventBatch(
             tables: batch.tables + [odd, .messages(version: 0, database: "shop")],

@@ -58,6 +58,7 @@ extension PostgresSourceTests {
             #expect(
                 tables[0].columns.map(\.declaredType)
                     == ["numeric(10,2)", "integer", "app.email", "app.mood[]"])
+            #expect(tables[1].columns.map(\.isPartitionKey) == [false, true, false])
             #expect(tables[0].columns.map(\.isNotNull) == [true, true, false, false])
             #expect(tables[0].key == [1, 0])
             #expect(tables[1].columns.last?.declaredType == "character varying(5)")

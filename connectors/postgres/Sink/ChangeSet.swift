@@ -8,7 +8,7 @@ struct Cell: BitwiseCopyable {
 }
 
 /// An event of a write.
-struct EventPlace: BitwiseCopyable {
+struct EventPlace: BitwiseCopyable, Equatable {
     let batch: Int
     let event: Int
 }

@@ -43,6 +43,8 @@ final class CopyPlan: Sendable {
     let updatesFirst: Bool
     /// An UPDATE may give a row another key.
     let canMove: Bool
+    /// Others at the target would see a row go that comes back at once.
+    let mindsDeletes: Bool
     /// A row may be taken out and put back, and nobody sees or misses anything.
     let canSwap: Bool
     /// Keys of the source that differ may be one to the target, though their texts differ: the
@@ -73,6 +75,7 @@ final class CopyPlan: Sendable {
             !column.isGenerated && !outputs.contains { $0.name == column.name }
         }
         updatesFirst = others.contains(where: \.isDemanded)
+        mindsDeletes = isKeyed && target.isWatched && !schema.isCollection
         canMove = isKeyed && key.allSatisfy { outputs[$0].isSettable }
         let keyTypes = key.map { target.column(outputs[$0].name)?.type ?? "" }
         mayCollide = schema.isCollection && !keyTypes.allSatisfy(["text", "varchar"].contains)

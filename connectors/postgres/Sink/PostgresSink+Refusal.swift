@@ -65,25 +65,6 @@ extension PostgresSink {
         return TargetRefusal.inFunction(refusal.failure, writing: target, session.connection)
     }
 
-    /// Says what went along with rows that came back under another key.
-    func reportCascades(_ session: TargetSession) {
-        for target in rows.takeCascaded() {
-            let children = TargetRefusal.cascades(to: target, session.connection)
-            context.reports.raise(
-                Finding(
-                    .cascaded, .warning, target.name.description,
-                    "rows of \"\(target.name)\" were deleted and inserted under another key in "
-                        + "one transaction, and rows of the target that referred to them were "
-                        + "deleted or changed along with them",
-                    detail: "So PostgreSQL writes an UPDATE that moves a row of the source to "
-                        + "another partition.",
-                    hint: children.isEmpty
-                        ? ErrorCode.cascaded.remedy
-                        : "Bring those rows back. To keep them from now on: "
-                            + children.joined(separator: " ")))
-        }
-    }
-
     /// The key for people, as `a=1, b=2`.
     private static func keyWords(
         of event: Event, _ schema: TableSchema, _ batch: EventBatch

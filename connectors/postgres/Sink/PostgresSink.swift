@@ -352,13 +352,34 @@ package actor PostgresSink: SinkConnector {
                 WriteChunk(batches, compiled, before: place),
                 to: batch.position(of: batch.events[place.event]), isContinued: true, committed,
                 &counts, session)
-            return try await write(
-                WriteChunk(batches, compiled, from: place), to: nil, isContinued: true,
-                self.committed ?? committed, &counts, session)
+            return try await writeBeginning(
+                WriteChunk(batches, compiled, from: place), self.committed ?? committed, &counts,
+                session)
         }
-        try await write(
-            WriteChunk(batches, compiled), to: boundary, isContinued: isContinued, committed,
-            &counts, session)
+        let chunk = WriteChunk(batches, compiled)
+        if let boundary {
+            try await write(
+                chunk, to: boundary, isContinued: isContinued, committed, &counts, session)
+        } else {
+            try await writeBeginning(chunk, committed, &counts, session)
+        }
+    }
+
+    /// Writes a part of a transaction whose end is still to come.
+    private func writeBeginning(
+        _ chunk: WriteChunk, _ committed: SinkPosition, _ counts: inout Counts,
+        _ session: TargetSession
+    ) async throws(WeirError) {
+        guard let place = chunk.openDelete else {
+            return try await write(
+                chunk, to: nil, isContinued: true, committed, &counts, session)
+        }
+        // What comes next may bring the row back, so that its delete is none.
+        if !isInside, durable != committed { try makeDurable(session) }
+        let (before, last) = chunk.split(at: place)
+        try await write(before, to: nil, isContinued: true, committed, &counts, session)
+        held = held.isEmpty ? last.ownBatches : chunk.ownBatches
+        isInside = true
     }
 
     private func write(
@@ -391,7 +412,6 @@ package actor PostgresSink: SinkConnector {
             self.committed = next
             if isContinued { durable = next }
             isInside = false
-            reportCascades(session)
         } else {
             isInside = true
         }

@@ -48,13 +48,6 @@ extension ErrorCode {
         remedy: "Change the constraint, the column or the row in the target, then start the "
             + "pipeline again. What lies before it was delivered, nothing behind it; the source "
             + "keeps it.")
-    static let cascaded = ErrorCode(
-        "postgres.cascaded",
-        meaning: "Rows were deleted and inserted under another key, as PostgreSQL writes an UPDATE "
-            + "that moves a row to another partition. Foreign keys of the target with ON DELETE "
-            + "CASCADE, SET NULL or SET DEFAULT reached the rows that referred to them.",
-        remedy: "Bring those rows of the target back, and drop the foreign key if they are to stay "
-            + "in future.")
     static let readOnly = ErrorCode(
         "postgres.read_only",
         meaning: "The target takes no writes: it is a standby, or fenced off.",
@@ -77,7 +70,7 @@ extension ErrorCode {
 
     package static let postgresSink: [ErrorCode] = [
         otherWriter, targetRestored, targetForgotten, keyNotChosen, noUniqueIndex, newColumn,
-        targetUnfit, rowRefused, cascaded, readOnly, diskFull, originActive, acceptedLost,
+        targetUnfit, rowRefused, readOnly, diskFull, originActive, acceptedLost,
     ]
 }
 

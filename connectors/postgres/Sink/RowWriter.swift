@@ -10,11 +10,8 @@ struct RowWriter: ~Copyable {
     private var partColumns: [PartColumns: Int] = [:]
     /// What was sent and is not yet answered: the event each command belongs to.
     private var pending: [Pending] = []
-    /// Targets whose rows went and came back under another key, which may have taken along what
-    /// referred to them.
-    private var cascaded: [TargetTable] = []
-    /// Those that were said already.
-    private var said: Set<TableName> = []
+    /// Inserts that were written as updates in the place of the deletes before them.
+    private var written: [EventPlace] = []
 
     private struct PartColumns: Hashable {
         let plan: Int
@@ -69,6 +66,7 @@ struct RowWriter: ~Copyable {
     ) throws(PostgresFailure) -> Outcome {
         var outcome = Outcome()
         var next = 0
+        written = []
         while next < places.count, outcome.refusal == nil {
             try session.connection.beginPipeline()
             while next < places.count, pending.count < Self.commandsMax {
@@ -97,6 +95,7 @@ struct RowWriter: ~Copyable {
     ) throws(PostgresFailure) -> Outcome {
         var failure: PostgresFailure?
         var last = EventPlace(batch: 0, event: 0)
+        written = []
         try session.connection.beginPipeline()
         chunk.visit { place, _, _ in
             if failure != nil { return }
@@ -232,31 +231,29 @@ struct RowWriter: ~Copyable {
         let event = chunk.event(place)
         let batch = chunk.batches[place.batch]
         switch event.operation {
-        case .insert, .read: try upsert(event.after, place, plan, batch, session)
-        case .delete:
-            guard plan.target.isWatched else {
-                return try delete(event.before, place, plan, batch, session)
+        case .insert, .read:
+            if let index = written.firstIndex(of: place) {
+                written.remove(at: index)
+                return
             }
-            switch chunk.whatFollows(place) {
-            // The row comes back at once: nothing that refers to it may go with it.
-            case .sameKey: return
-            case .partOfKey where plan.target.isCascading: note(plan)
-            case .partOfKey, .gone: break
+            try upsert(event.after, place, plan, batch, session)
+        case .delete:
+            // Nothing that refers to the row may go with it.
+            if way == .moving, plan.mindsDeletes, plan.canMove,
+                let back = chunk.comesBack(place, plan)
+            {
+                let new = chunk.batches[back.batch]
+                parameters.removeAll()
+                append(plan.keyReferences, of: event.before, batch)
+                append(plan.references, of: chunk.event(back).after, new)
+                try execute(plan.moveName, plan.move, back, session)
+                written.append(back)
+                return
             }
             try delete(event.before, place, plan, batch, session)
         case .update: try update(event, place, plan, batch, way, session)
         case .truncate, .message: break
         }
-    }
-
-    private mutating func note(_ plan: CopyPlan) {
-        if said.insert(plan.target.name).inserted { cascaded.append(plan.target) }
-    }
-
-    /// The targets that are to be spoken of, each once.
-    mutating func takeCascaded() -> [TargetTable] {
-        defer { cascaded = [] }
-        return cascaded
     }
 
     private mutating func update(

@@ -110,25 +110,7 @@ struct TargetRefusal {
             """
     }
 
-    // MARK: Foreign keys
-
-    /// SQL that gives up each foreign key by which the end of a row reaches others.
-    static func cascades(to table: TargetTable, _ connection: PostgresConnection) -> [String] {
-        let query = """
-            SELECT n.nspname, t.relname, c.conname FROM pg_catalog.pg_constraint c \
-            JOIN pg_catalog.pg_class t ON t.oid = c.conrelid \
-            JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace \
-            WHERE c.contype = 'f' AND c.conparentid = 0 AND c.confrelid = \(table.oid) \
-            AND c.confdeltype IN ('c', 'n', 'd') ORDER BY 1, 2, 3
-            """
-        return ((try? connection.query(query)) ?? []).map(dropConstraint)
-    }
-
-    private static func dropConstraint(_ row: [String?]) -> String {
-        let table = TableName(schema: row[0] ?? "", name: row[1] ?? "")
-        return "ALTER TABLE \(table.sql) DROP CONSTRAINT "
-            + "\(PostgresConnection.identifier(row[2] ?? ""));"
-    }
+    // MARK: TRUNCATE
 
     /// Names the tables that refer to some that are truncated and are not truncated with them.
     static func ofTruncate(
@@ -151,6 +133,12 @@ struct TargetRefusal {
             hint: "Either give up the foreign key: \(drops.joined(separator: " ")) Or let the "
                 + "target keep its rows: \"truncate\": \"ignore\" in this sink. Tables that refer "
                 + "to each other belong into one sink.")
+    }
+
+    private static func dropConstraint(_ row: [String?]) -> String {
+        let table = TableName(schema: row[0] ?? "", name: row[1] ?? "")
+        return "ALTER TABLE \(table.sql) DROP CONSTRAINT "
+            + "\(PostgresConnection.identifier(row[2] ?? ""));"
     }
 }
 

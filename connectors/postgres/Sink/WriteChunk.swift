@@ -26,9 +26,7 @@ struct WriteChunk {
         _ batches: [EventBatch], _ plans: [[CopyPlan?]], from start: EventPlace? = nil,
         before end: EventPlace? = nil
     ) {
-        self.batches = batches
-        self.plans = plans
-        ranges = batches.indices.map { index in
+        let ranges = batches.indices.map { index in
             let count = batches[index].events.count
             let first =
                 start.map { index < $0.batch ? count : index == $0.batch ? $0.event : 0 } ?? 0
@@ -36,9 +34,30 @@ struct WriteChunk {
                 end.map { index < $0.batch ? count : index == $0.batch ? $0.event : 0 } ?? count
             return min(first, last)..<last
         }
+        self.init(batches, plans, ranges)
+    }
+
+    private init(_ batches: [EventBatch], _ plans: [[CopyPlan?]], _ ranges: [Range<Int>]) {
+        self.batches = batches
+        self.plans = plans
+        self.ranges = ranges
         for (index, batch) in batches.enumerated() {
             for event in batch.events[ranges[index]] { count(event, of: batch, plans[index]) }
         }
+    }
+
+    /// What lies before one of its events, and the rest.
+    func split(at place: EventPlace) -> (before: WriteChunk, rest: WriteChunk) {
+        var (before, rest) = (ranges, ranges)
+        for batch in ranges.indices {
+            let middle =
+                batch < place.batch
+                ? ranges[batch].upperBound
+                : batch == place.batch ? place.event : ranges[batch].lowerBound
+            before[batch] = ranges[batch].lowerBound..<middle
+            rest[batch] = middle..<ranges[batch].upperBound
+        }
+        return (WriteChunk(batches, plans, before), WriteChunk(batches, plans, rest))
     }
 
     /// Whether some batch is so large that its values should be sent in slices.
@@ -150,49 +169,61 @@ struct WriteChunk {
 
     // MARK: Rows that come back
 
-    /// What becomes of a row that was deleted, by the next change of its table in the transaction.
-    enum Return {
-        case gone
-        /// It is inserted again.
-        case sameKey
-        /// A row is inserted whose key is the same in a part of its columns. So does PostgreSQL
-        /// write an UPDATE that moves a row to another partition.
-        case partOfKey
-    }
-
+    /// The insert by which a deleted row comes back in the same transaction: as the next change of
+    /// its table, under its own key or, of a partitioned table, under one that differs in the
+    /// partition key only. So does PostgreSQL write an UPDATE that moves a row to another
+    /// partition.
+    ///
     /// - Complexity: O(events up to the next of the same table).
-    func whatFollows(_ place: EventPlace) -> Return {
-        guard let plan = plan(place), plan.isKeyed, !plan.schema.isCollection else { return .gone }
+    func comesBack(_ place: EventPlace, _ plan: CopyPlan) -> EventPlace? {
         let deleted = event(place)
         var next = place.event + 1
         for batch in place.batch..<batches.count {
             while next < ranges[batch].upperBound {
                 let event = batches[batch].events[next]
-                if event.commit != deleted.commit { return .gone }
+                if event.commit != deleted.commit { return nil }
                 if let other = plans[batch][Int(event.table)],
                     other.target.name == plan.target.name
                 {
-                    guard event.operation == .insert, other === plan else { return .gone }
-                    return compare(
-                        deleted.before, batches[place.batch], event.after, batches[batch], plan)
+                    let isBack =
+                        other === plan && event.operation == .insert
+                        && isSameRow(
+                            deleted.before, batches[place.batch], event.after, batches[batch], plan)
+                    return isBack ? EventPlace(batch: batch, event: next) : nil
                 }
                 next += 1
             }
             next = 0
         }
-        return .gone
+        return nil
     }
 
-    private func compare(
+    private func isSameRow(
         _ old: Slice, _ oldBatch: EventBatch, _ new: Slice, _ newBatch: EventBatch, _ plan: CopyPlan
-    ) -> Return {
-        let same = plan.keyReferences.count { reference in
+    ) -> Bool {
+        var isSameInPart = false
+        for reference in plan.keyReferences {
             let left = oldBatch.values[Int(old.start) + reference.column]
             let right = newBatch.values[Int(new.start) + reference.column]
-            return left.form == right.form
-                && oldBatch.arena[left.bytes.range] == newBatch.arena[right.bytes.range]
+            if left.form == right.form,
+                oldBatch.arena[left.bytes.range] == newBatch.arena[right.bytes.range]
+            {
+                isSameInPart = true
+            } else if !plan.schema.columns[reference.column].isPartitionKey {
+                return false
+            }
         }
-        if same == plan.keyReferences.count { return .sameKey }
-        return same > 0 ? .partOfKey : .gone
+        return isSameInPart
+    }
+
+    /// The last event, if it is the delete of a row that may come back with the first event behind
+    /// it.
+    var openDelete: EventPlace? {
+        guard let batch = ranges.lastIndex(where: { !$0.isEmpty }) else { return nil }
+        let place = EventPlace(batch: batch, event: ranges[batch].upperBound - 1)
+        guard event(place).operation == .delete, let plan = plan(place), plan.mindsDeletes else {
+            return nil
+        }
+        return place
     }
 }

@@ -160,7 +160,7 @@ struct RelationCatalogue: Sendable {
         }
         return Column(
             name: described.name, type: type(of: described.type), declaredType: now?.declaredType,
-            isNotNull: now?.isNotNull ?? false)
+            isNotNull: now?.isNotNull ?? false, isPartitionKey: now?.isPartitionKey ?? false)
     }
 
     /// `"char"` holds any byte; PostgreSQL 14 sends it as it is.
