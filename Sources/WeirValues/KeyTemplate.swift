@@ -134,11 +134,15 @@ package struct KeyTemplate: Sendable, Equatable {
             }, as: UTF8.self)
     }
 
-    /// A key of the form, with one text in the place of every field.
-    package func sample(_ value: String) -> [UInt8] {
-        parts.flatMap { part in
+    /// A key of the form, with one text in the place of every field, and its side key.
+    package func sample(_ value: String) -> [[UInt8]] {
+        let key: [UInt8] = parts.flatMap { part in
             if case .literal(let bytes) = part { bytes } else { Array(value.utf8) }
         }
+        let side =
+            hasHashTag
+            ? key + Array(":v".utf8) : Array("{".utf8) + key + Array("}:v".utf8)
+        return [key, side]
     }
 
     /// The bytes every key begins with.

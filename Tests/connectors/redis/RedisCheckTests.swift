@@ -101,7 +101,7 @@ struct RedisCheckTests {
                 #expect(try await sink.check([items()]).isEmpty)
                 await sink.close()
                 return
-            } catch let error as WeirError {
+            } catch {
                 #expect(error.code.name == "redis.permission")
                 #expect(error.disposition == .transient)
                 #expect("\(error)".contains(words))

@@ -1,5 +1,4 @@
 package import WeirCore
-import WeirJSON
 import WeirRedisClient
 import WeirValues
 
@@ -68,7 +67,7 @@ extension RedisSink: SinkCheck {
         let user = config.options.username ?? config.options.url.username ?? "default"
         let probe = "weir:{\(context.pipeline)/\(context.name)}:check"
         do {
-            _ = try await link.refused([], on: sampleKeys)
+            _ = try await link.refused([], on: config.key.sample("weir"))
             _ = try await link.scan(from: "0", matching: config.key.sideGlobPattern)
         } catch {
             var error = failed(error)
@@ -91,14 +90,6 @@ extension RedisSink: SinkCheck {
             "user \"\(user)\" may not run \(refused.joined(separator: ", ")) at "
                 + config.options.url.place,
             hint: "ACL SETUSER \(user) " + refused.map { "+\($0)" }.joined(separator: " "))
-    }
-
-    /// A key of the template, whatever the rows are, and its side key.
-    private var sampleKeys: [[UInt8]] {
-        let key = config.key.sample("weir")
-        var side = JSONWriter(capacity: 64)
-        unsafe key.withUnsafeBytes { unsafe config.key.appendSideKey(of: $0, into: &side) }
-        return [key, unsafe side.withBytes { unsafe Array($0) }]
     }
 
     /// The patterns of all keys the sink uses, as an ACL takes them.
