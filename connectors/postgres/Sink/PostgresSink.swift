@@ -184,8 +184,15 @@ package actor PostgresSink: SinkConnector {
             hint: ErrorCode.otherWriter.remedy)
     }
 
-    /// The session, after a lost one a new one that stands where the old one did.
-    private func ready() async throws(WeirError) -> TargetSession {
+    /// The session, after a lost one a new one that stands where the old one did. It knows whether
+    /// its database is the source's.
+    func ready() async throws(WeirError) -> TargetSession {
+        let session = try await connected()
+        try await lookForSource(session)
+        return session
+    }
+
+    private func connected() async throws(WeirError) -> TargetSession {
         if isLost { throw lost("the pipeline has not gone back yet") }
         if let session, session.isUsable { return session }
         // Said before anything else may fail: nobody else remembers it.
@@ -293,7 +300,6 @@ package actor PostgresSink: SinkConnector {
         await turn.take()
         defer { turn.give() }
         let session = try await ready()
-        try await lookForSource(session)
         guard let committed else {
             throw WeirError(.bug, .bug, "the sink is written to before it was opened")
         }
