@@ -91,7 +91,7 @@ struct SinkKeyTests {
         let url = database.server.url(database: database.name)
         let config = try SinkHarness.config(url: url)
         let connection = try PostgresConnection(config.connection, mode: .sink, name: "test")
-        let session = TargetSession(
+        let session = try TargetSession(
             connection, PositionSQL(table: config.positionTable, pipeline: "p", sink: "s"))
         _ = try session.readPosition()
         let schema = TableSchema.test("items", version: 1, ["id", "v"], key: [0])
