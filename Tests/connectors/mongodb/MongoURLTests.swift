@@ -94,7 +94,7 @@ struct MongoURLTests {
         ("mongodb://h", []), ("mongodb://h/?tls=true&replicaSet=rs0", []),
         (
             "mongodb://h/d?readPreference=secondary&readPreferenceTags=a:b&w=majority"
-                + "&authMechanism=PLAIN&appName=a&retryWrites=true&maxPoolSize=5&ssl=true"
+                + "&authSource=admin&appName=a&retryWrites=true&maxPoolSize=5&ssl=true"
                 + "&readConcernLevel=local&journal=true&socketTimeoutMS=5&compressors=zlib"
                 + "&tlsCAFile=/ca&zlibCompressionLevel=3&maxStalenessSeconds=90", []
         ),
