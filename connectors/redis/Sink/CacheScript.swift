@@ -45,7 +45,8 @@ enum CacheScript: CaseIterable {
     /// The marker's text that must be there, and the new one. Returns 1 if it was replaced.
     case replace
     /// The names of commands. Tries them at a key of the sink's own, which ends at once, and returns
-    /// those that the user may not run. With no names it only shows that the keys may be accessed.
+    /// those that the user may not run. With no names it touches nothing, and only shows that the user
+    /// may access the keys.
     case rights
 
     static let livesMax = 8
@@ -215,6 +216,7 @@ enum CacheScript: CaseIterable {
     /// What it leaves, whichever of the commands are refused, ends after a millisecond.
     private static let rightsText = """
         local key, refused = KEYS[1], {}
+        if ARGV[1] == '' then return refused end
         local function try(name, ...)
           local reply = redis.pcall(name, ...)
           local text = type(reply) == 'table' and reply.err
