@@ -28,6 +28,8 @@ final class Reader: Sendable {
     static let markInterval = Duration.seconds(10)
     /// Between two looks at what the source keeps for us, as `status` shows it.
     static let probeInterval = Duration.seconds(2)
+    /// So many looks in a row may fail while streaming works.
+    static let failedProbesMax = 5
 
     init(
         source: any SourceConnector, pipeline: Pipeline, lanes: [Lane], checkpointer: Checkpointer,
@@ -53,6 +55,7 @@ final class Reader: Sendable {
         var acknowledged: Position?
         var nextMark = ContinuousClock.now
         var nextProbe = ContinuousClock.now
+        var failedProbes = 0
         /// While the stream is down.
         var nextLook = ContinuousClock.now
         /// In `--once`: what must be safe before we end.
@@ -166,6 +169,7 @@ final class Reader: Sendable {
             // An open stream alone proves nothing: the error stays until something was read.
             if $0.failure == nil { $0.state = .streaming }
         }
+        progress.failedProbes = 0
         progress.isErrorShown = before.failure != nil
         progress.patience.opened(at: .now)
         for warning in now.warnings where !before.warnings.contains(warning) {
@@ -235,9 +239,13 @@ final class Reader: Sendable {
             do throws(WeirError) {
                 pipeline.monitor.keeps(
                     try await probe.probe(held: checkpointer.safe ?? start.stored.position))
+                progress.failedProbes = 0
             } catch {
-                // Streaming works; what is shown grows old and says so.
-                guard error.disposition == .transient else { throw error }
+                // Streaming works; what is shown grows old and says so. A connection that is dead
+                // for these questions alone is made anew with the others.
+                progress.failedProbes += 1
+                let isTolerable = progress.failedProbes < Self.failedProbesMax
+                guard error.disposition == .transient, isTolerable else { throw error }
             }
         }
         guard now >= progress.nextMark else { return }

@@ -23,7 +23,8 @@ package final class ScriptedServer: Sendable {
         var isPositionLost = false
         var poison: UInt64?
         /// What `probe` answers; nil is refused.
-        var retention: SourceRetention?
+        var retention: SourceRetention? = SourceRetention(
+            .slot, name: "test", active: true, status: "reserved", head: "", confirmed: "")
     }
     let state = Mutex(State())
     /// Batches end after so many events, wherever that is.
