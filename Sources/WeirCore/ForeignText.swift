@@ -19,6 +19,10 @@ public enum ForeignText {
             let isBreak = scalar == "\n" || scalar == "\r"
             if isBreak {
                 if !isBehindBreak { append("; ", to: &shown, &count) }
+            } else if scalar == "\t" || scalar == " " {
+                // A line that goes on below is indented.
+                if isBehindBreak { continue }
+                append(" ", to: &shown, &count)
             } else if acts(scalar) {
                 append(name(of: scalar), to: &shown, &count)
             } else {

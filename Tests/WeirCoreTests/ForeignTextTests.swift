@@ -9,7 +9,7 @@ struct ForeignTextTests {
     }
 
     @Test(arguments: [
-        ("a\u{1B}[2Jb", "a<U+001B>[2Jb"), ("a\r\nb\n\nc", "a; b; c"),
+        ("a\u{1B}[2Jb", "a<U+001B>[2Jb"), ("a\r\nb\n\nc", "a; b; c"), ("a:\n\t b\tc", "a:; b c"),
         ("\u{0}\u{7F}", "<U+0000><U+007F>"),
         ("\u{85}\u{9B}m", "<U+0085><U+009B>m"), ("\u{202E}x\u{2066}", "<U+202E>x<U+2066>"),
         ("\u{2028}\u{FEFF}\u{E0041}", "<U+2028><U+FEFF><U+E0041>"),

@@ -162,7 +162,7 @@ extension PostgresSourceTests {
             _ = try server.psql("ALTER SYSTEM RESET synchronous_standby_names")
             _ = try server.psql("SELECT pg_reload_conf()")
             #expect(try await reading.value == [["1", "new"]])
-            #expect(try writer.nextRow(by: .now + .seconds(20)) == nil)
+            #expect(try writer.nextRow(columns: 0, by: .now + .seconds(20)) == nil)
             await reader.close()
         }
 
@@ -235,7 +235,7 @@ extension PostgresSourceTests {
             func run(_ sql: String) throws -> [String] {
                 try connection.sendQuery(sql, parameters: lists)
                 var lines: [String] = []
-                while let row = try connection.nextRow(by: .now + .seconds(20)) {
+                while let row = try connection.nextRow(columns: 0, by: .now + .seconds(20)) {
                     lines.append(
                         unsafe row[0].map { unsafe String(decoding: $0, as: UTF8.self) } ?? "")
                 }

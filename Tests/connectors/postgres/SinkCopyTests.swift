@@ -224,6 +224,6 @@ struct SinkCopyTests {
         let shuffled = [3, 0, 2, 1]
         try copy("COPY wide (c, n, b, a) FROM STDIN", batch, shuffled.map { references[$0] })
         let found = try connection.query("SELECT n, a, b, c FROM wide ORDER BY n")
-        #expect(found == rows.map { $0.map(\.string) })
+        #expect(found == rows.map { TextRow($0.map(\.string)) })
     }
 }

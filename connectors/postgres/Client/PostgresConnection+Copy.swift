@@ -11,6 +11,7 @@ extension PostgresConnection {
         var buffer: UnsafeMutablePointer<CChar>?
         let count = unsafe PQgetCopyData(connection, &buffer, 1)
         if count > 0, let start = unsafe buffer {
+            answer.hasPart = true
             return unsafe CopyMessage(stealing: start, count: Int(count))
         }
         switch count {
@@ -29,6 +30,7 @@ extension PostgresConnection {
     /// Reads what the socket holds into libpq's buffer; never blocks.
     package func consumeInput() throws(PostgresFailure) {
         guard unsafe PQconsumeInput(connection) == 1 else { throw lastFailure() }
+        try checkStream()
     }
 
     /// Sends one CopyData message, waiting for room in the socket up to `limit`.
@@ -82,13 +84,14 @@ extension PostgresConnection {
         _ sql: String, by deadline: ContinuousClock.Instant
     ) throws(PostgresFailure) {
         guard unsafe PQsendQuery(connection, sql) == 1 else { throw lastFailure() }
+        beginAnswer(atMost: Self.answerBytesMax)
         try flush(by: deadline)
         let result = try unsafe nextResult(by: deadline)
         defer { unsafe PQclear(result) }
         guard let result = unsafe result else { throw lastFailure() }
         guard unsafe PQresultStatus(result) == PGRES_COPY_IN else {
             let failure = unsafe failure(of: result)
-            try finishResults(by: deadline)
+            if failure.kind == .statement { try finishResults(by: deadline) }
             throw failure
         }
     }
@@ -125,11 +128,11 @@ extension PostgresConnection {
         var count = 0
         var failure: PostgresFailure?
         while let result = try unsafe nextResult(by: deadline) {
+            defer { unsafe PQclear(result) }
             switch unsafe PQresultStatus(result) {
             case PGRES_COMMAND_OK: count = unsafe Int(String(cString: PQcmdTuples(result))) ?? 0
-            default: failure = unsafe failure ?? self.failure(of: result)
+            default: try unsafe note(result, in: &failure)
             }
-            unsafe PQclear(result)
         }
         if let failure { throw failure }
         return count

@@ -57,6 +57,7 @@ extension PostgresConnection {
         try flush(by: .now + limit)
         for index in 0..<count {
             var answer: PipelineAnswer?
+            beginAnswer(atMost: Self.answerBytesMax)
             let deadline = ContinuousClock.now + limit
             while let result = try unsafe nextResult(by: deadline) {
                 let next = unsafe pipelineAnswer(result)

@@ -7,9 +7,10 @@ extension PostgresConnection {
     /// server too.
     package func query(
         _ sql: String, within limit: Duration, meanwhile: () -> Void
-    ) throws(PostgresFailure) -> [[String?]] {
+    ) throws(PostgresFailure) -> [TextRow] {
         let deadline = ContinuousClock.now + limit
         guard unsafe PQsendQuery(connection, sql) == 1 else { throw lastFailure() }
+        beginAnswer(atMost: Self.answerBytesMax)
         do throws(PostgresFailure) {
             try flush(by: deadline)
             var next = ContinuousClock.now + .seconds(1)
@@ -25,6 +26,7 @@ extension PostgresConnection {
                     continue
                 }
                 guard unsafe PQconsumeInput(connection) == 1 else { throw lastFailure() }
+                try checkAnswer()
             }
             return try results(by: deadline)
         } catch {

@@ -1,5 +1,6 @@
 import CLibPQ
 import Glibc
+import WeirCore
 
 /// One libpq connection, always with Weir's session settings.
 ///
@@ -10,6 +11,8 @@ import Glibc
     let connection: OpaquePointer
     /// Looks into waits in which nothing comes; nil lets each last up to its own limit.
     package var silence: SilenceWatch?
+    /// What may still come of the answer that is read now.
+    var answer = AnswerBudget()
 
     /// Settings that change how values are written, forced on every connection: a database or role
     /// setting would silently change pgoutput's text (CORRECTNESS 14; FAULTS, finding 2).
@@ -129,11 +132,13 @@ import Glibc
 
     private func finishConnecting(by deadline: ContinuousClock.Instant) throws(PostgresFailure) {
         guard unsafe PQstatus(connection) != CONNECTION_BAD else { throw lastFailure() }
+        beginAnswer(atMost: Self.greetingBytesMax)
         var state = PGRES_POLLING_WRITING
         while state != PGRES_POLLING_OK {
             if state == PGRES_POLLING_FAILED { throw lastFailure() }
             try wait(for: state == PGRES_POLLING_READING ? POLLIN : POLLOUT, by: deadline)
             state = unsafe PQconnectPoll(connection)
+            try checkAnswer()
         }
     }
 
@@ -144,7 +149,14 @@ import Glibc
     package var backendPID: Int32 { unsafe PQbackendPID(connection) }
 
     package func parameter(_ name: String) -> String? {
-        unsafe PQparameterStatus(connection, name).map { unsafe String(cString: $0) }
+        unsafe PQparameterStatus(connection, name).map { unsafe ForeignText.visible(Self.text($0)) }
+    }
+
+    /// A text that belongs into a message: of a very long one, its beginning.
+    private static func text(_ start: UnsafePointer<CChar>) -> String {
+        let count = unsafe strnlen(start, 2 * ForeignText.bytesMax)
+        return unsafe String(
+            decoding: UnsafeRawBufferPointer(start: start, count: count), as: UTF8.self)
     }
 
     /// False once the server closed the connection. Reads what has arrived; never blocks.
@@ -160,37 +172,47 @@ import Glibc
     }
 
     /// Runs one command and returns its rows as text.
+    ///
+    /// - Parameter columns: how many the caller reads. With fewer in the answer this throws; a row's
+    ///   column that is not there reads as NULL, never past the end.
     package func query(
-        _ sql: String, within limit: Duration = .seconds(15)
-    ) throws(PostgresFailure) -> [[String?]] {
+        _ sql: String, columns: Int = 0, within limit: Duration = .seconds(15)
+    ) throws(PostgresFailure) -> [TextRow] {
         let deadline = ContinuousClock.now + limit
         guard unsafe PQsendQuery(connection, sql) == 1 else { throw lastFailure() }
+        beginAnswer(atMost: Self.answerBytesMax)
         try flush(by: deadline)
-        return try results(by: deadline)
+        return try results(by: deadline, columns: columns, of: sql)
     }
 
     /// The rows of the command that was sent, as text.
-    func results(by deadline: ContinuousClock.Instant) throws(PostgresFailure) -> [[String?]] {
-        var rows: [[String?]] = []
+    ///
+    /// - Parameter sql: what was sent, because one command answers with a stream.
+    func results(
+        by deadline: ContinuousClock.Instant, columns: Int = 0, of sql: String = ""
+    ) throws(PostgresFailure) -> [TextRow] {
+        var rows: [TextRow] = []
         var failure: PostgresFailure?
         while let result = try unsafe nextResult(by: deadline) {
             defer { unsafe PQclear(result) }
             switch unsafe PQresultStatus(result) {
-            case PGRES_TUPLES_OK: unsafe rows = Self.rows(of: result)
+            case PGRES_TUPLES_OK:
+                try Self.check(Int(unsafe PQnfields(result)), isAtLeast: columns)
+                unsafe rows = Self.rows(of: result)
             case PGRES_COMMAND_OK, PGRES_EMPTY_QUERY: break
-            case PGRES_COPY_BOTH: return []
-            default: failure = unsafe failure ?? self.failure(of: result)
+            case PGRES_COPY_BOTH where sql.hasPrefix("START_REPLICATION"): return []
+            default: try unsafe note(result, in: &failure)
             }
         }
         if let failure { throw failure }
         return rows
     }
 
-    /// One row that must be there.
+    /// One row that must be there, of at least `columns` columns.
     package func queryRow(
-        _ sql: String, within limit: Duration = .seconds(15)
-    ) throws(PostgresFailure) -> [String?] {
-        guard let row = try query(sql, within: limit).first else {
+        _ sql: String, columns: Int = 1, within limit: Duration = .seconds(15)
+    ) throws(PostgresFailure) -> TextRow {
+        guard let row = try query(sql, columns: columns, within: limit).first else {
             throw PostgresFailure(.statement, "the server returned no row")
         }
         return row
@@ -201,6 +223,7 @@ import Glibc
         _ sql: String, within limit: Duration = .seconds(15)
     ) throws(PostgresFailure) -> Int {
         guard unsafe PQsendQuery(connection, sql) == 1 else { throw lastFailure() }
+        beginAnswer(atMost: Self.answerBytesMax)
         let deadline = ContinuousClock.now + limit
         try flush(by: deadline)
         return try finishResults(by: deadline)
@@ -233,22 +256,30 @@ import Glibc
             }
         }
         guard sent == 1, unsafe PQsetSingleRowMode(connection) == 1 else { throw lastFailure() }
+        beginAnswer(atMost: Self.rowBytesMax)
         try flush(by: .now + limit)
     }
 
     /// The next row of what `sendQuery` sent; nil behind the last, when the connection is free
     /// again. It is free after a statement's failure too, but after no other one.
+    ///
+    /// - Parameter columns: how many the caller reads; a row with fewer ends the connection.
     package func nextRow(
-        by deadline: ContinuousClock.Instant
+        columns: Int, by deadline: ContinuousClock.Instant
     ) throws(PostgresFailure) -> PostgresRow? {
         var failure: PostgresFailure?
         while let result = try unsafe nextResult(by: deadline) {
             switch unsafe PQresultStatus(result) {
-            case PGRES_SINGLE_TUPLE: return unsafe PostgresRow(stealing: result)
-            case PGRES_TUPLES_OK, PGRES_COMMAND_OK: break
-            default: failure = unsafe failure ?? self.failure(of: result)
+            case PGRES_SINGLE_TUPLE:
+                endPart()
+                let row = unsafe PostgresRow(stealing: result)
+                try Self.check(row.columnCount, isAtLeast: columns)
+                return row
+            case PGRES_TUPLES_OK, PGRES_COMMAND_OK: unsafe PQclear(result)
+            default:
+                defer { unsafe PQclear(result) }
+                try unsafe note(result, in: &failure)
             }
-            unsafe PQclear(result)
         }
         if let failure { throw failure }
         return nil
@@ -281,6 +312,7 @@ import Glibc
                 try wait(
                     for: POLLIN | POLLOUT, by: deadline, heedsCancelling: heedsCancelling)
                 guard unsafe PQconsumeInput(connection) == 1 else { throw lastFailure() }
+                try checkAnswer()
             default: throw lastFailure()
             }
         }
@@ -292,6 +324,7 @@ import Glibc
         while unsafe PQisBusy(connection) == 1 {
             try wait(for: POLLIN, by: deadline)
             guard unsafe PQconsumeInput(connection) == 1 else { throw lastFailure() }
+            try checkAnswer()
         }
         return unsafe PQgetResult(connection)
     }
@@ -338,25 +371,57 @@ import Glibc
 
     // MARK: Results
 
-    private static func rows(of result: OpaquePointer) -> [[String?]] {
+    /// What answers is no PostgreSQL, or not the question we asked.
+    private static func check(
+        _ count: Int, isAtLeast columns: Int
+    ) throws(PostgresFailure) {
+        guard count < columns else { return }
+        throw PostgresFailure(
+            .connection, "the server answered with \(count) columns where \(columns) were asked for"
+        )
+    }
+
+    private static func rows(of result: OpaquePointer) -> [TextRow] {
         let columns = unsafe PQnfields(result)
         return (0..<(unsafe PQntuples(result))).map { row in
-            (0..<columns).map { column in
-                unsafe PQgetisnull(result, row, column) == 1
-                    ? nil : unsafe String(cString: PQgetvalue(result, row, column))
-            }
+            TextRow(
+                (0..<columns).map { column in
+                    unsafe PQgetisnull(result, row, column) == 1
+                        ? nil : unsafe String(cString: PQgetvalue(result, row, column))
+                })
         }
     }
 
+    /// Keeps the first failure of a command whose other results are still to be read.
+    ///
+    /// - Throws: what ends the connection, at once: behind it there may be results for ever.
+    func note(
+        _ result: OpaquePointer, in first: inout PostgresFailure?
+    ) throws(PostgresFailure) {
+        let failure = unsafe failure(of: result)
+        guard failure.kind == .statement else { throw failure }
+        first = first ?? failure
+    }
+
     func failure(of result: OpaquePointer) -> PostgresFailure {
+        switch unsafe PQresultStatus(result) {
+        // libpq hands these out again and again until the copy has ended.
+        case PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH:
+            return PostgresFailure(.connection, "the server began a copy nobody asked for")
+        default: break
+        }
         func field(_ code: Int32) -> String? {
-            unsafe PQresultErrorField(result, code).map { unsafe String(cString: $0) }
+            unsafe PQresultErrorField(result, code).map { unsafe Self.text($0) }
         }
         let state = field(Int32(UInt8(ascii: "C"))) ?? ""
         guard let message = field(Int32(UInt8(ascii: "M"))) else { return lastFailure() }
         let isGone = unsafe PQstatus(connection) != CONNECTION_OK || state.hasPrefix("57P")
-        let context = field(Int32(UInt8(ascii: "W"))).map { text in
-            String(decoding: text.utf8.suffix(PostgresFailure.contextBytesMax), as: UTF8.self)
+        let context = unsafe PQresultErrorField(result, Int32(UInt8(ascii: "W"))).map { start in
+            let count = unsafe strlen(start)
+            let kept = min(count, PostgresFailure.contextBytesMax)
+            return unsafe String(
+                decoding: UnsafeRawBufferPointer(start: start + (count - kept), count: kept),
+                as: UTF8.self)
         }
         return PostgresFailure(
             isGone ? .connection : .statement, message, sqlState: state,
@@ -365,8 +430,23 @@ import Glibc
     }
 
     func lastFailure() -> PostgresFailure {
-        let text = unsafe PQerrorMessage(connection).map { unsafe String(cString: $0) } ?? ""
+        let text = unsafe PQerrorMessage(connection).map { unsafe Self.text($0) } ?? ""
         return PostgresFailure(libpqMessage: text)
+    }
+}
+
+/// One row of a result as text. Reading a column that the server did not send is NULL: no bytes from
+/// outside can make us read past the end.
+package struct TextRow: Sendable, Equatable, ExpressibleByArrayLiteral {
+    private let values: [String?]
+
+    package init(_ values: [String?]) { self.values = values }
+    package init(arrayLiteral elements: String?...) { values = elements }
+
+    package var count: Int { values.count }
+
+    package subscript(column: Int) -> String? {
+        values.indices.contains(column) ? values[column] : nil
     }
 }
 
@@ -384,6 +464,8 @@ import Glibc
 
     /// A value's text, valid as long as the row is; nil when it is NULL.
     package subscript(column: Int) -> UnsafeRawBufferPointer? {
+        // libpq refuses others too, but says so on standard error.
+        guard 0..<columnCount ~= column else { return nil }
         let column = Int32(column)
         if unsafe PQgetisnull(result, 0, column) == 1 { return nil }
         return unsafe UnsafeRawBufferPointer(

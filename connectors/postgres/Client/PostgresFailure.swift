@@ -1,4 +1,7 @@
-/// An error as the server or libpq reported it. Holds no row values: `DETAIL` is left out.
+import WeirCore
+
+/// An error as the server or libpq reported it. Holds no row values: `DETAIL` is left out. Its texts
+/// are short and harmless to a terminal, whoever the server is.
 package struct PostgresFailure: Error, Sendable {
     /// Five characters; empty when libpq itself failed.
     package let sqlState: String
@@ -27,9 +30,9 @@ package struct PostgresFailure: Error, Sendable {
         context: String? = nil, isInFunction: Bool = false
     ) {
         self.kind = kind
-        self.message = message
-        self.sqlState = sqlState
-        self.hint = hint
+        self.message = ForeignText.visible(message)
+        self.sqlState = ForeignText.visible(String(sqlState.prefix(5)))
+        self.hint = hint.map(ForeignText.visible)
         self.context = context
         self.isInFunction = isInFunction
     }

@@ -310,7 +310,7 @@ struct PlanMaker {
         _ = try rows(statements.joined(separator: "; "))
     }
 
-    private func rows(_ sql: String) throws(TargetFailure) -> [[String?]] {
+    private func rows(_ sql: String) throws(TargetFailure) -> [TextRow] {
         // Adding a tsvector column or a primary key may read all of a table.
         do { return try connection.query(sql, within: .seconds(600)) } catch {
             throw .server(error)

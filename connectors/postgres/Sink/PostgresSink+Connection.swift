@@ -114,7 +114,7 @@ struct LockHolder: Equatable {
     let address: String?
     let since: String?
 
-    init?(row: [String?]?) {
+    init?(row: TextRow?) {
         guard let row, row.count == 4, let pid = row[0] else { return nil }
         self.pid = pid
         name = row[1].map { "\(pid) \($0)" } ?? ""

@@ -13,7 +13,7 @@ struct SilenceProbe: Sendable {
         let seconds = max(1, silence.milliseconds / 1000)
         let lost = "no answer for \(seconds) s, and "
         let limit = min(Self.connectLimitMax, silence * 5)
-        let rows: [[String?]]
+        let rows: [TextRow]
         do throws(PostgresFailure) {
             let probe = try PostgresConnection(
                 connection, mode: .sink, name: name, within: limit)

@@ -135,7 +135,7 @@ struct TargetRefusal {
                 + "to each other belong into one sink.")
     }
 
-    private static func dropConstraint(_ row: [String?]) -> String {
+    private static func dropConstraint(_ row: TextRow) -> String {
         let table = TableName(schema: row[0] ?? "", name: row[1] ?? "")
         return "ALTER TABLE \(table.sql) DROP CONSTRAINT "
             + "\(PostgresConnection.identifier(row[2] ?? ""));"

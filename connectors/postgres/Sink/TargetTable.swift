@@ -94,7 +94,7 @@ struct TargetTable: Sendable, Equatable {
 }
 
 extension TargetColumn {
-    init?(_ row: [String?]) {
+    init?(_ row: TextRow) {
         guard row.count == 7, let name = row[0], let type = row[1], let sqlType = row[2] else {
             return nil
         }
@@ -151,7 +151,7 @@ struct TargetCatalogue {
         return Set(rows.compactMap { $0[0] })
     }
 
-    private func query(_ sql: String) throws(TargetFailure) -> [[String?]] {
+    private func query(_ sql: String) throws(TargetFailure) -> [TextRow] {
         do { return try connection.query(sql) } catch { throw .server(error) }
     }
 }

@@ -123,7 +123,7 @@ struct CatalogueTable: Sendable, Equatable {
     }
 
     /// One for each table, in the order of the rows.
-    static func tables(_ rows: [[String?]], leaves: [[String?]]) -> [CatalogueTable] {
+    static func tables(_ rows: [TextRow], leaves: [TextRow]) -> [CatalogueTable] {
         var leavesByRoot: [UInt32: [LeafIdentity]] = [:]
         for row in leaves {
             guard let leaf = LeafIdentity(row: row) else { continue }
@@ -142,9 +142,13 @@ struct CatalogueTable: Sendable, Equatable {
         return tables
     }
 
+    /// Of what `query` asks.
+    static let columnCount = 20
+
     /// Nil when there is no such table.
-    init?(rows: ArraySlice<[String?]>) {
-        guard let first = rows.first, first.count == 20, let oid = first[3].flatMap({ UInt32($0) })
+    init?(rows: ArraySlice<TextRow>) {
+        guard let first = rows.first, first.count == Self.columnCount,
+            let oid = first[3].flatMap({ UInt32($0) })
         else { return nil }
         database = first[0] ?? ""
         name = TableName(schema: first[1] ?? "", name: first[2] ?? "")
@@ -158,7 +162,7 @@ struct CatalogueTable: Sendable, Equatable {
 }
 
 extension CatalogueTable.Column {
-    fileprivate init?(row: [String?]) {
+    fileprivate init?(row: TextRow) {
         guard let number = row[8].flatMap({ Int($0) }), let name = row[9],
             let type = row[10].flatMap({ UInt32($0) })
         else { return nil }
@@ -209,8 +213,12 @@ struct LeafIdentity: Sendable, Equatable {
             + "AND l.relpersistence = 'p' ORDER BY c.oid, 4, 5, ln.nspname, l.relname"
     }
 
-    init?(row: [String?]) {
-        guard row.count == 5, let root = row[0].flatMap({ UInt32($0) }) else { return nil }
+    static let columnCount = 5
+
+    init?(row: TextRow) {
+        guard row.count == Self.columnCount, let root = row[0].flatMap({ UInt32($0) }) else {
+            return nil
+        }
         self.root = root
         partition = TableName(schema: row[1] ?? "", name: row[2] ?? "")
         isWhole = row[3] == "t"

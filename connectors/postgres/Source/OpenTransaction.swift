@@ -30,7 +30,7 @@ struct OpenTransaction: Sendable, Equatable {
             + "ORDER BY began, 1, 2 LIMIT 20"
     }
 
-    init?(row: [String?]) {
+    init?(row: TextRow) {
         guard row.count == 7, row[0] != nil || row[1] != nil else { return nil }
         preparedName = row[0]
         pid = row[1]

@@ -142,7 +142,7 @@ package actor PostgresRowReader: RowReader {
                 known[schema.version] = nil
             }
         }
-        let found = try connection.query(TableNow.query(table))
+        let found = try connection.query(TableNow.query(table), columns: 5)
         guard let now = TableNow(rows: found),
             let read = KeyedRead(now, schema, comparing: .byType),
             let textRead = KeyedRead(now, schema, comparing: .byText)
@@ -172,7 +172,7 @@ package actor PostgresRowReader: RowReader {
             read.sql,
             parameters: schema.key.indices.map { KeyedRead.arrayLiteral($0, of: keys) },
             within: Self.readLimit)
-        while let row = try connection.nextRow(by: deadline) {
+        while let row = try connection.nextRow(columns: rows.columnCount, by: deadline) {
             rows.copy(row, into: &builder)
             if builder.arenaCount > BatchBuilder.arenaCeiling {
                 // Ends the connection, where the rest of the rows is still under way. The state is
@@ -258,7 +258,8 @@ package actor PostgresRowReader: RowReader {
                 ScannedTable.begin(table)
                     + CatalogueTable.query(
                         where: condition, publication: config.publication,
-                        serverVersion: connection.serverVersion))
+                        serverVersion: connection.serverVersion),
+                columns: CatalogueTable.columnCount)
             let leaves = try connection.query(
                 LeafIdentity.query(where: condition))
             found = CatalogueTable.tables(rows, leaves: leaves).first
@@ -296,7 +297,8 @@ package actor PostgresRowReader: RowReader {
             reusing: EventBatch(), eventLimit: Self.scanEvents, byteLimit: Self.scanBytes)
         do throws(PostgresFailure) {
             while !builder.isFull {
-                guard let row = try scan.connection.nextRow(by: deadline) else {
+                let columns = scan.rows.columnCount
+                guard let row = try scan.connection.nextRow(columns: columns, by: deadline) else {
                     _ = try scan.connection.query("COMMIT")
                     free = free ?? scan.connection
                     self.scan = .ended

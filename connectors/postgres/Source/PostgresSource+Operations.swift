@@ -11,12 +11,12 @@ extension PostgresSource: SourceMarker {
             throw WeirError(.connectionFailed, .transient, "the source is not open")
         }
         try lookForOrigins(connection)
-        let rows: [[String?]]
+        let rows: [TextRow]
         do {
             rows = try connection.query(
                 "SELECT pg_catalog.pg_logical_emit_message(true, "
                     + "\(PostgresConnection.literal(PgOutputDecoder.markerPrefix)), ''), "
-                    + Publication.fingerprintQuery(config.publication))
+                    + Publication.fingerprintQuery(config.publication), columns: 2)
         } catch {
             // A standby or a role that may not write: lag is then measured without markers.
             if ["25006", "42501"].contains(error.sqlState) { return nil }

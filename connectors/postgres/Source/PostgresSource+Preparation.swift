@@ -31,7 +31,9 @@ extension PostgresSource {
 
     func slot(_ sql: PostgresConnection) throws(WeirError) -> Slot? {
         let query = Slot.query(config.slot, serverVersion: sql.serverVersion)
-        return Slot(row: try run(query, on: sql, to: "look at the replication slot").first)
+        let rows = try run(
+            query, on: sql, to: "look at the replication slot", columns: Slot.columnCount)
+        return Slot(row: rows.first)
     }
 
     /// The first start: the slot is made, or taken up if an earlier first start was cut short.
@@ -109,7 +111,7 @@ extension PostgresSource {
         _ replication: PostgresConnection, _ sql: PostgresConnection
     ) throws(WeirError) -> LSN {
         let name = PostgresConnection.identifier(config.slot)
-        let rows: [[String?]]
+        let rows: [TextRow]
         do throws(PostgresFailure) {
             rows = try replication.query(
                 "CREATE_REPLICATION_SLOT \(name) LOGICAL pgoutput NOEXPORT_SNAPSHOT",
@@ -144,7 +146,9 @@ extension PostgresSource {
         _ sql: PostgresConnection, isFresh: Bool
     ) async throws(WeirError) -> String {
         let query = Publication.fingerprintQuery(config.publication)
-        let now = try run("SELECT \(query)", on: sql, to: "look at the publication").first?[0] ?? ""
+        let now =
+            try run("SELECT \(query)", on: sql, to: "look at the publication", columns: 1).first?[0]
+            ?? ""
         let before = isFresh ? nil : try await context.notes.get("fingerprint")
         if before != now {
             // The server decodes a change with the publication of its time. For what was written

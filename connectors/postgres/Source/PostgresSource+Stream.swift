@@ -112,7 +112,8 @@ extension PostgresSource.Stream {
         }
         switch followup {
         case .nothing: return
-        case .reply: try sendStatus(at: .now)
+        // With the next look at the clock: a server that asks in each message gets one answer.
+        case .reply: nextStatus = min(nextStatus, .now)
         case .install(let relation): try install(relation)
         }
     }
@@ -150,7 +151,8 @@ extension PostgresSource.Stream {
     private mutating func install(_ relation: RelationMessage) throws(PostgresFailure) {
         let condition = CatalogueTable.isNumbered(relation.oid)
         let rows = try sql.query(
-            CatalogueTable.query(where: condition, serverVersion: sql.serverVersion))
+            CatalogueTable.query(where: condition, serverVersion: sql.serverVersion),
+            columns: CatalogueTable.columnCount)
         // CORRECTNESS 30, 74: a partition writes old rows after its own identity.
         let leaves =
             rows.first?[4] == "p" ? try sql.query(LeafIdentity.query(where: condition)) : []

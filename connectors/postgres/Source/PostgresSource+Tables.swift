@@ -30,7 +30,7 @@ extension PostgresSource: SourceTables {
         let rows = try run(
             CatalogueTable.query(
                 where: condition, publication: publication, serverVersion: sql.serverVersion),
-            on: sql, to: "look at the tables")
+            on: sql, to: "look at the tables", columns: CatalogueTable.columnCount)
         let leaves = try run(
             LeafIdentity.query(where: condition), on: sql,
             to: "look at the partitions")

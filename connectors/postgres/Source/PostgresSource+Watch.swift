@@ -25,7 +25,7 @@ extension PostgresSource {
 
     private func look(_ sql: PostgresConnection) throws(WeirError) -> Look {
         let (name, tables, version) = (config.publication, config.tables, sql.serverVersion)
-        func ask(_ query: String) throws(WeirError) -> [[String?]] {
+        func ask(_ query: String) throws(WeirError) -> [TextRow] {
             try run(query, on: sql, to: "look at the publication and the tables")
         }
         // First, so that what changes meanwhile is looked at once more.

@@ -145,10 +145,10 @@ package actor PostgresSource: SourceConnector {
     }
 
     func run(
-        _ sql: String, on connection: PostgresConnection, to work: String,
+        _ sql: String, on connection: PostgresConnection, to work: String, columns: Int = 0,
         within limit: Duration = .seconds(15)
-    ) throws(WeirError) -> [[String?]] {
-        do { return try connection.query(sql, within: limit) } catch {
+    ) throws(WeirError) -> [TextRow] {
+        do { return try connection.query(sql, columns: columns, within: limit) } catch {
             throw failures.error(error, doing: work)
         }
     }
@@ -174,7 +174,8 @@ package actor PostgresSource: SourceConnector {
                 "\(place) runs PostgreSQL \(sql.parameter("server_version") ?? "?"); Weir needs 14 "
                     + "or newer")
         }
-        let level = try run("SHOW wal_level", on: sql, to: "read settings").first?[0] ?? ""
+        let level =
+            try run("SHOW wal_level", on: sql, to: "read settings", columns: 1).first?[0] ?? ""
         guard level == "logical" else {
             throw WeirError(
                 .walLevel, .blocked,

@@ -112,7 +112,7 @@ struct Publication: Sendable, Equatable {
         return before.count == 3 && now.count == 3 && before[2] == now[2] && before[0] != now[0]
     }
 
-    init?(row: [String?]?, entries: [[String?]], tables: [[String?]]) {
+    init?(row: TextRow?, entries: [TextRow], tables: [TextRow]) {
         guard let row, row.count == 7 else { return nil }
         isForAllTables = row[0] == "t"
         publishesViaRoot = row[1] == "t"

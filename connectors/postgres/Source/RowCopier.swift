@@ -11,9 +11,13 @@ struct RowCopier {
     /// Columns whose text may be no UTF-8 (CORRECTNESS 14).
     private let checkedColumns: [Bool]
 
+    /// How many columns a result must have.
+    let columnCount: Int
+
     init(_ schema: TableSchema, places: [Int?], checksAllText: Bool) {
         self.schema = schema
         self.places = places
+        columnCount = places.reduce(0) { max($0, ($1 ?? -1) + 1) }
         // The name of a type that is not built in has its schema before it.
         checkedColumns = schema.columns.map { checksAllText || $0.type.name == "char" }
     }
@@ -22,6 +26,7 @@ struct RowCopier {
     init(_ relation: Relation) {
         schema = relation.schema
         places = Array(relation.schema.columns.indices)
+        columnCount = places.count
         checkedColumns = relation.checkedColumns
     }
 

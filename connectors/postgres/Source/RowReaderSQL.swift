@@ -38,7 +38,7 @@ struct TableNow: Sendable, Equatable {
     }
 
     /// Nil when there is no such table.
-    init?(rows: [[String?]]) {
+    init?(rows: [TextRow]) {
         if rows.isEmpty { return nil }
         var columns: [String: Column] = [:]
         for row in rows where row.count == 5 {

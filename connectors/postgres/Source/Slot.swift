@@ -28,8 +28,10 @@ struct Slot: Sendable, Equatable {
             + "WHERE slot_name = \(PostgresConnection.literal(name))"
     }
 
-    init?(row: [String?]?) {
-        guard let row, row.count == 9 else { return nil }
+    static let columnCount = 9
+
+    init?(row: TextRow?) {
+        guard let row, row.count == Self.columnCount else { return nil }
         plugin = row[0] ?? ""
         kind = row[1] ?? ""
         database = row[2] ?? ""

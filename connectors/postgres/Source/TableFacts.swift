@@ -83,7 +83,7 @@ struct TableFacts: Sendable, Equatable {
             + "WHERE c.relkind = 'r' AND \(CatalogueTable.isNamed(tables)) ORDER BY 2, 3"
     }
 
-    static func tables(_ rows: [[String?]], children: [[String?]]) -> [TableFacts] {
+    static func tables(_ rows: [TextRow], children: [TextRow]) -> [TableFacts] {
         var tables: [UInt32: TableFacts] = [:]
         for row in rows {
             guard row.count == 17, let oid = row[0].flatMap({ UInt32($0) }) else { continue }
@@ -108,7 +108,7 @@ struct TableFacts: Sendable, Equatable {
 }
 
 extension TableFacts.Part {
-    fileprivate init?(row: [String?]) {
+    fileprivate init?(row: TextRow) {
         guard let oid = row[5].flatMap({ UInt32($0) }) else { return nil }
         self.oid = oid
         name = TableName(schema: row[6] ?? "", name: row[7] ?? "")

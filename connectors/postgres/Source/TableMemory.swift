@@ -32,7 +32,7 @@ struct TableMemory: Sendable, Equatable {
     init(tables: [Table] = []) { self.tables = tables }
 
     /// The tables as they are now.
-    init(_ facts: [TableFacts], columns: [[String?]]) {
+    init(_ facts: [TableFacts], columns: [TextRow]) {
         var byTable: [UInt32: [Column]] = [:]
         for row in columns {
             guard row.count == 7, let oid = row[0].flatMap({ UInt32($0) }),
