@@ -190,6 +190,36 @@ struct PgOutputDecoderTests {
         }
     }
 
+    @Test func whatIsDescribedWithoutEndIsRefused() throws {
+        func relation(_ oid: Int32, columns: Int16) -> Message {
+            var message = Message("R").int32(oid).string("public").string("t")
+                .int8(UInt8(ascii: "d")).int16(columns)
+            for _ in 0..<columns { message = message.int8(1).string("c").int32(23).int32(-1) }
+            return message
+        }
+        var feed = Feed()
+        let wide = relation(1, columns: 1600)
+        for oid in 0..<Int32(RelationCatalogue.columnsMax / 1600) {
+            var message = wide
+            message.bytes.replaceSubrange(1..<5, with: Message("R").int32(oid).bytes[1...])
+            try feed.take(message.bytes)
+        }
+        #expect(throws: MalformedBytes.self) { try feed.take(relation(-1, columns: 1600).bytes) }
+        // One that is described again takes no more room.
+        try feed.take(wide.bytes)
+        #expect(throws: MalformedBytes.self) {
+            let name = String(repeating: "n", count: RelationCatalogue.descriptionBytesMax)
+            try feed.take(Message("Y").int32(1).string("public").string(name).bytes)
+        }
+        for oid in 0..<Int32(RelationCatalogue.typesMax) {
+            try feed.take(Message("Y").int32(oid).string("public").string("t").bytes)
+        }
+        #expect(throws: MalformedBytes.self) {
+            try feed.take(Message("Y").int32(-1).string("public").string("t").bytes)
+        }
+        try feed.take(Message("Y").int32(1).string("public").string("renamed").bytes)
+    }
+
     @Test func changesWhereNoneCanBeAreRefused() {
         let impossible: [[Message]] = [
             [.relation, .insert(["1", "a"])], // outside of a transaction

@@ -119,8 +119,14 @@ struct PgOutputDecoder: ~Copyable {
         case UInt8(ascii: "D"): try unsafe decodeDelete(&reader, message, change, &batch)
         case UInt8(ascii: "B"): try decodeBegin(&reader)
         case UInt8(ascii: "C"): return try decodeCommit(&reader)
-        case UInt8(ascii: "R"): return .relation(try RelationMessage(&reader))
-        case UInt8(ascii: "Y"): try catalogue.addType(&reader)
+        case UInt8(ascii: "R"):
+            try RelationCatalogue.checkDescription(message.count)
+            let relation = try RelationMessage(&reader)
+            try catalogue.checkRoom(for: relation)
+            return .relation(relation)
+        case UInt8(ascii: "Y"):
+            try RelationCatalogue.checkDescription(message.count)
+            try catalogue.addType(&reader)
         case UInt8(ascii: "T"): try decodeTruncate(&reader, change, &batch)
         case UInt8(ascii: "M"): return try unsafe decodeMessage(&reader, message, change, &batch)
         case UInt8(ascii: "O"):
@@ -176,6 +182,9 @@ struct PgOutputDecoder: ~Copyable {
     ) throws(MalformedBytes) -> (ordinal: UInt32, isTaken: Bool) {
         guard isInTransaction else {
             throw MalformedBytes("change outside of a transaction", at: offset)
+        }
+        guard ordinal < .max else {
+            throw MalformedBytes("transaction has more changes than can be counted", at: offset)
         }
         defer { ordinal += 1 }
         return (ordinal, ordinal >= firstTaken)

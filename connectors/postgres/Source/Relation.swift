@@ -93,6 +93,14 @@ struct RelationCatalogue: Sendable {
 
     private(set) var relations: [UInt32: Relation] = [:]
     private var types: [UInt32: String] = [:]
+    /// Of all relations together.
+    private var columnCount = 0
+
+    /// Far more than a database has, and what keeps a server from filling our memory with what it
+    /// describes. A table has at most 1,600 columns, whose names have 63 bytes.
+    static let columnsMax = 1 << 20
+    static let typesMax = 1 << 17
+    static let descriptionBytesMax = 1 << 20
 
     init(
         database: String, tables: Set<TableName>?, followed: [UInt32: TableName] = [:],
@@ -109,7 +117,24 @@ struct RelationCatalogue: Sendable {
         let oid = try reader.readInteger(UInt32.self)
         let schema = try reader.readCString()
         let name = try reader.readCString()
+        guard types.count < Self.typesMax || types[oid] != nil else {
+            throw MalformedBytes("more types than a database has", at: reader.offset)
+        }
         addType(oid, schema: schema.isEmpty ? "pg_catalog" : schema, name: name)
+    }
+
+    /// Of a message that describes a relation or a type.
+    static func checkDescription(_ bytes: Int) throws(MalformedBytes) {
+        guard bytes <= descriptionBytesMax else {
+            throw MalformedBytes("description is too long", at: 0)
+        }
+    }
+
+    func checkRoom(for message: RelationMessage) throws(MalformedBytes) {
+        let replaced = relations[message.oid]?.columnCount ?? 0
+        guard columnCount - replaced + message.columns.count <= Self.columnsMax else {
+            throw MalformedBytes("more columns than a database has", at: 0)
+        }
     }
 
     mutating func addType(_ oid: UInt32, schema: String, name: String) {
@@ -131,6 +156,7 @@ struct RelationCatalogue: Sendable {
             return
         }
         nextVersion += 1
+        columnCount += relation.columnCount - (relations[message.oid]?.columnCount ?? 0)
         relations[message.oid] = relation
     }
 
