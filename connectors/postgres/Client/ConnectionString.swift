@@ -1,4 +1,5 @@
 import CLibPQ
+import Glibc
 package import WeirCore
 
 /// A PostgreSQL URL or key=value string, taken apart by libpq itself.
@@ -17,6 +18,7 @@ package struct ConnectionString: Sendable {
 
     /// - Throws: libpq's own words; never the string, which may hold a password.
     package init(_ text: String) throws(ConfigIssue) {
+        try Self.checkCredentials(text)
         var problem: UnsafeMutablePointer<CChar>?
         guard let list = unsafe PQconninfoParse(text, &problem) else {
             defer { unsafe PQfreemem(problem) }
@@ -50,21 +52,80 @@ package struct ConnectionString: Sendable {
         return "\(host):\(self["port"] ?? "5432")/\(self["dbname"] ?? self["user"] ?? "postgres")"
     }
 
+    /// Where libpq takes an option from that the string leaves out.
+    private static let variables = [
+        "host": "PGHOST", "hostaddr": "PGHOSTADDR", "sslmode": "PGSSLMODE", "service": "PGSERVICE",
+    ]
+
+    /// What libpq will use, from the string or from the environment.
+    private func effective(_ keyword: String) -> String? {
+        if let given = self[keyword] { return given }
+        guard let variable = Self.variables[keyword], let value = unsafe getenv(variable) else {
+            return nil
+        }
+        return unsafe String(cString: value)
+    }
+
+    /// What the service file says is libpq's to know.
+    private var asksServiceFile: Bool {
+        effective("service") != nil && self["host"] == nil && self["hostaddr"] == nil
+    }
+
     /// Every host is a unix socket or a loopback address.
     package var isLocal: Bool {
-        let hosts = (self["host"] ?? self["hostaddr"] ?? "").split(separator: ",")
-        return hosts.allSatisfy {
-            $0.hasPrefix("/") || $0.hasPrefix("@") || $0.hasPrefix("127.") || $0 == "::1"
-                || $0 == "localhost"
+        if asksServiceFile { return false }
+        func list(_ keyword: String) -> [Substring] {
+            (effective(keyword) ?? "").split(separator: ",", omittingEmptySubsequences: false)
         }
+        let (hosts, addresses) = (list("host"), list("hostaddr"))
+        return (0..<max(hosts.count, addresses.count)).allSatisfy { index in
+            // libpq connects to the address; the name beside it is only what a certificate is for.
+            let address = index < addresses.count ? addresses[index] : ""
+            let host = index < hosts.count ? hosts[index] : ""
+            return Self.isLocal(address.isEmpty ? host : address)
+        }
+    }
+
+    /// Of one host; a name may begin like an address.
+    private static func isLocal(_ host: Substring) -> Bool {
+        if host.isEmpty || host.hasPrefix("/") || host.hasPrefix("@") { return true }
+        if host.lowercased() == "localhost" { return true }
+        var four = in_addr()
+        if unsafe inet_pton(AF_INET, String(host), &four) == 1 {
+            return UInt32(bigEndian: four.s_addr) >> 24 == 127
+        }
+        var (six, loopback) = (in6_addr(), in6addr_loopback)
+        return unsafe inet_pton(AF_INET6, String(host), &six) == 1
+            && memcmp(&six, &loopback, MemoryLayout<in6_addr>.size) == 0
     }
 
     /// What a connection of this name should be warned of, if anything.
     package func tlsWarning(connection name: String) -> String? {
-        let mode = self["sslmode"] ?? "prefer"
+        let mode = effective("sslmode")
         if isLocal || mode == "verify-full" { return nil }
-        return "connection \"\(name)\" uses sslmode=\(mode), which does not prove who the server "
-            + "is; use sslmode=verify-full with sslrootcert"
+        let means =
+            "which does not prove who the server is; use sslmode=verify-full with sslrootcert"
+        if mode == nil, asksServiceFile {
+            return "connection \"\(name)\" leaves sslmode to the service file; unless that says "
+                + "otherwise it is prefer, \(means)"
+        }
+        return "connection \"\(name)\" uses sslmode=\(mode ?? "prefer"), \(means)"
+    }
+
+    /// libpq takes what stands behind a careless "@" or "/" of a password for the host or the
+    /// database, which messages show.
+    private static func checkCredentials(_ text: String) throws(ConfigIssue) {
+        guard let scheme = ["postgresql://", "postgres://"].first(where: text.hasPrefix) else {
+            return
+        }
+        let rest = text.utf8.dropFirst(scheme.utf8.count)
+        let places = rest.indices.filter { rest[$0] == UInt8(ascii: "@") }
+        let slash = rest.firstIndex(of: UInt8(ascii: "/")) ?? rest.endIndex
+        if places.count <= 1, places.allSatisfy({ $0 < slash }) { return }
+        throw ConfigIssue(
+            field: "url",
+            "the url has \"@\" where it cannot stand; in a user name or a password, \"@\" and \"/\" "
+                + "are written %40 and %2F")
     }
 
     /// The first line of libpq's reason, unless it quotes a part of the string itself.
