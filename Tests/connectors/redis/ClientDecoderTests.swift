@@ -121,9 +121,9 @@ struct ClientDecoderTests {
 
     @Test func limitsHoldBeforeTheBytesCome() throws {
         var limits = RESPLimits()
-        (limits.bulkBytes, limits.lineBytes, limits.elements, limits.depth) = (10, 8, 6, 3)
+        (limits.replyBytes, limits.lineBytes, limits.elements, limits.depth) = (16, 8, 6, 3)
         let refused = [
-            "$11\r\n", "*2\r\n$6\r\n123456\r\n$5\r\n", "+12345678", "*7\r\n", "%4\r\n",
+            "$14\r\n", "*2\r\n$6\r\n123456\r\n$5\r\n", "+12345678", "*7\r\n", "%4\r\n",
             "*3\r\n*2\r\n:1\r\n:2\r\n*2\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n",
             "|1\r\n|1\r\n|1\r\n|1\r\n",
         ]
@@ -141,9 +141,24 @@ struct ClientDecoderTests {
         }
     }
 
+    @Test func ofALongErrorTheBeginningIsKept() throws {
+        var decoder = RESPDecoder()
+        let text = "ERR " + String(repeating: "E", count: 40 << 20)
+        decoder.feed(ByteBuffer(string: "!\(text.utf8.count)\r\n\(text)\r\n+OK\r\n"))
+        let error = try #require(try decoder.next()?.error)
+        #expect(error.code == "ERR" && error.text.utf8.count == 64 << 10)
+        #expect(RedisFailure(error).message.utf8.count < 2100)
+        #expect(try decoder.next() == .simple("OK"))
+        let odd = RESPError(String(repeating: "A", count: 100) + " x")
+        #expect(odd.code == "", "no code is that long")
+        #expect(RedisFailure(RESPError("ERR \u{1B}[2J")).message == "ERR <U+001B>[2J")
+    }
+
     @Test func aLongStringInPiecesIsReadOnce() throws {
         let count = 100 << 20
-        var decoder = RESPDecoder()
+        var limits = RESPLimits()
+        limits.replyBytes = 2 * count
+        var decoder = RESPDecoder(limits: limits)
         decoder.feed(ByteBuffer(string: "*2\r\n$1\r\nx\r\n$\(count)\r\n"))
         let piece = ByteBuffer(repeating: UInt8(ascii: "\r"), count: 64 << 10)
         let start = ContinuousClock.now

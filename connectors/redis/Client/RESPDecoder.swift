@@ -2,9 +2,8 @@ package import NIOCore
 
 /// What one reply may be at most. Nothing is ever allocated by a length that was only announced.
 package struct RESPLimits: Sendable {
-    /// Of all strings of one reply together; it is the server's own limit of one
-    /// (`proto-max-bulk-len`).
-    package var bulkBytes = 512 << 20
+    /// Of all strings and lines of one reply together. What Weir asks is answered with kilobytes.
+    package var replyBytes = 64 << 20
     /// Of the line that holds a short value or an error.
     package var lineBytes = 64 << 10
     /// Of all arrays, maps, sets of one reply together.
@@ -41,7 +40,9 @@ package struct RESPDecoder {
     /// The collections that are being read, the innermost last.
     private var open: [Collection] = []
     private var elements = 0
-    private var bulkBytes = 0
+    private var replyBytes = 0
+    /// Of the value `next` returned last.
+    package private(set) var lastReplyBytes = 0
     private var failure: MalformedRESP?
 
     private enum StringKind { case bulk, error, verbatim }
@@ -95,7 +96,8 @@ package struct RESPDecoder {
                 case .value(let value):
                     guard let reply = complete(value) else { continue }
                     elements = 0
-                    bulkBytes = 0
+                    lastReplyBytes = replyBytes
+                    replyBytes = 0
                     return reply
                 }
             }
@@ -130,6 +132,7 @@ package struct RESPDecoder {
         let text = buffer.readSlice(length: length - 1) ?? ByteBuffer()
         buffer.moveReaderIndex(forwardBy: 2)
         searched = 0
+        try count(length)
         switch kind {
         case UInt8(ascii: "$"): return try openString(.bulk, text)
         case UInt8(ascii: "!"): return try openString(.error, text)
@@ -169,12 +172,17 @@ package struct RESPDecoder {
             if kind == .bulk, RESPLine.isMinusOne(text) { return .value(.null) }
             throw MalformedRESP("a string without a length")
         }
-        guard count <= limits.bulkBytes - bulkBytes else {
-            throw MalformedRESP("a string is too long")
-        }
-        bulkBytes += count
+        try self.count(count)
         string = (kind, count)
         return .opened
+    }
+
+    /// Before anything is kept of so many bytes.
+    private mutating func count(_ bytes: Int) throws(MalformedRESP) {
+        guard bytes <= limits.replyBytes - replyBytes else {
+            throw MalformedRESP("a reply is too long")
+        }
+        replyBytes += bytes
     }
 
     private mutating func readString(
@@ -187,7 +195,9 @@ package struct RESPDecoder {
         string = nil
         switch kind {
         case .bulk: return .value(.bulk(bytes))
-        case .error: return .value(.error(RESPError(String(buffer: bytes))))
+        case .error:
+            let kept = bytes.readSlice(length: min(count, RESPError.bytesMax)) ?? ByteBuffer()
+            return .value(.error(RESPError(String(buffer: kept))))
         case .verbatim:
             guard let format = bytes.readString(length: 3),
                 bytes.readInteger(as: UInt8.self) == UInt8(ascii: ":")

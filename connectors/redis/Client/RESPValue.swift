@@ -67,6 +67,10 @@ package enum RESPValue: Sendable, Equatable {
 
 /// An error reply: `-WRONGTYPE Operation against a key …`
 package struct RESPError: Sendable, Equatable {
+    /// What is kept of one that has a length of its own; others are lines.
+    static let bytesMax = 64 << 10
+    private static let codeBytesMax = 32
+
     /// The first word, such as `ERR`, `NOSCRIPT` or `READONLY`; empty where there is none.
     package let code: String
     /// All of it, the code too. May quote the arguments of the command: see `safeText`.
@@ -76,7 +80,7 @@ package struct RESPError: Sendable, Equatable {
         self.text = text
         let word = text.prefix { $0 != " " }
         let isCode =
-            !word.isEmpty
+            1...Self.codeBytesMax ~= word.utf8.count
             && word.utf8.allSatisfy { byte in
                 UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte || byte == UInt8(ascii: "_")
                     || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte

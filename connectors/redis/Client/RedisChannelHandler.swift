@@ -32,6 +32,9 @@ final class RedisChannelHandler: ChannelInboundHandler {
     private var waiting = CircularBuffer<Waiting>()
     /// The replies to the first of `waiting` that have come.
     private var replies: [RESPValue] = []
+    private var repliesBytes = 0
+    /// Of all replies that one waits for.
+    private static let repliesBytesMax = 128 << 20
     private var timer: Scheduled<Void>?
     /// Why there is no connection any more.
     private var failure: RedisFailure?
@@ -108,7 +111,13 @@ final class RedisChannelHandler: ChannelInboundHandler {
             return
         }
         replies.append(value)
+        repliesBytes += decoder.lastReplyBytes
+        guard repliesBytes <= Self.repliesBytesMax else {
+            end(RedisFailure(.protocolError, "not a Redis reply: the replies are too long"))
+            return
+        }
         guard replies.count == first.count else { return }
+        repliesBytes = 0
         waiting.removeFirst()
         let complete = replies
         replies = []

@@ -1,5 +1,7 @@
+import WeirCore
+
 /// An error as the server, the network or TLS reported it. Holds no credentials and no arguments of
-/// commands.
+/// commands. Its message is short and harmless to a terminal, whoever the server is.
 package struct RedisFailure: Error, Sendable, Equatable {
     package let kind: Kind
     /// The other side's own words where it had any; one line.
@@ -23,7 +25,7 @@ package struct RedisFailure: Error, Sendable, Equatable {
 
     package init(_ kind: Kind, _ message: String) {
         self.kind = kind
-        self.message = message
+        self.message = ForeignText.visible(message)
     }
 
     /// An error reply: `.reply`, unless it is about credentials or ends the connection.

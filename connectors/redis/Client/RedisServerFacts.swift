@@ -1,4 +1,5 @@
 import NIOCore
+import WeirCore
 
 /// What a server says of itself in INFO. Nil is unknown: an account may not be allowed to ask, and
 /// servers leave things out.
@@ -47,7 +48,8 @@ package struct RedisServerFacts: Sendable, Equatable {
         var fields: [Substring: String] = [:]
         for line in info.split(whereSeparator: \.isNewline) where !line.hasPrefix("#") {
             guard let colon = line.firstIndex(of: ":") else { continue }
-            fields[line[..<colon]] = String(line[line.index(after: colon)...])
+            let value = String(line[line.index(after: colon)...])
+            fields[line[..<colon]] = ForeignText.visible(value)
         }
         isValkey = fields["server_name"] == "valkey" || fields["valkey_version"] != nil
         version = fields["valkey_version"] ?? fields["redis_version"]
