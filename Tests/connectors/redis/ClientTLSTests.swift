@@ -1,6 +1,7 @@
 import Testing
-import WeirRedisClient
 import WeirTesting
+
+@testable import WeirRedisClient
 
 /// Chain and host name are always verified; there is no setting that turns it off.
 struct ClientTLSTests {
@@ -47,6 +48,8 @@ struct ClientTLSTests {
         "A certificate for another host is refused",
         arguments: [
             ("DNS:other.example,IP:127.0.0.2", "localhost"),
+            // The address is only what the name server says the host has.
+            ("DNS:other.example,IP:127.0.0.1", "localhost"), ("IP:127.0.0.1", "localhost"),
             ("DNS:other.example,IP:127.0.0.2", "127.0.0.1"),
             ("DNS:localhost", "127.0.0.1"), ("DNS:127.0.0.1", "127.0.0.1"),
         ])
@@ -55,6 +58,20 @@ struct ClientTLSTests {
         let refused = try await failure(RedisOptions(server, url: server.url(host: host)))
         #expect(refused.kind == .tls)
         #expect(refused.message.contains("another host"), "\(refused.message)")
+    }
+
+    @Test(arguments: [
+        ("cache.example", "cache.example", true), ("Cache.Example", "cache.example.", true),
+        ("*.example", "cache.example", true), ("*.EXAMPLE", "cache.example", true),
+        ("*.example", "example", false), ("*.example", ".example", false),
+        ("*.example", "a.cache.example", false), ("c*.example", "cache.example", false),
+        ("*", "localhost", false), ("*.", "localhost.", false), ("", "", false),
+        ("*.*.example", "a.*.example", false), ("cache.example.org", "cache.example", false),
+    ])
+    func aNameOfACertificateIsWholeOrLacksItsFirstLabel(
+        pattern: String, name: String, isMatch: Bool
+    ) {
+        #expect(CertificateNames.matches(pattern, name) == isMatch)
     }
 
     @Test func aPlainPortIsRefused() async throws {

@@ -86,7 +86,11 @@ extension RedisConnection {
                     let pipeline = channel.pipeline.syncOperations
                     if let tls {
                         try pipeline.addHandler(
-                            NIOSSLClientHandler(context: tls, serverHostname: serverName))
+                            NIOSSLClientHandler._makeSSLClientHandler(
+                                context: tls, serverHostname: serverName,
+                                additionalPeerCertificateVerificationCallback: {
+                                    CertificateNames.check($0, $1, isFor: serverName)
+                                }))
                     }
                     let handler = RedisChannelHandler(replyTimeout: replyTimeout, onPush: onPush)
                     try pipeline.addHandler(handler)
