@@ -92,9 +92,12 @@ let package = Package(
         .target(
             name: "CLibraryCounters", path: "connectors/mongodb/CLibraryCounters",
             publicHeadersPath: "."),
+        .target(
+            name: "CMessageGuard", dependencies: ["CLibMongoC"],
+            path: "connectors/mongodb/CMessageGuard", publicHeadersPath: "."),
         library(
             "WeirMongoDBClient", path: "connectors/mongodb/Client",
-            ["CLibMongoC", "CLibraryCounters", "CMalloc", "WeirCore"]),
+            ["CLibMongoC", "CLibraryCounters", "CMalloc", "CMessageGuard", "WeirCore"]),
         library(
             "WeirMongoDBSource", path: "connectors/mongodb/Source",
             ["WeirCore", "WeirJSON", "WeirValues", "WeirMongoDBClient"]),

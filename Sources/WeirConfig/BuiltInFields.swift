@@ -25,7 +25,8 @@ enum DaemonFields {
         default: #""30s""#)
     static let log = ConfigField(
         "log", .choice(DaemonSettings.LogFormat.allCases.map(\.rawValue)),
-        "The form of the log: auto is text on a terminal and logfmt elsewhere.",
+        "The form of the log: auto is text on a terminal, logfmt in systemd's journal, and json, one "
+            + "object per line, elsewhere.",
         default: #""auto""#)
     static let logLevel = ConfigField(
         "log_level", .choice(["debug", "info", "warning", "error"]),

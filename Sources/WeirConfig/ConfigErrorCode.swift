@@ -70,7 +70,8 @@ package enum ConfigErrorCode {
     package static let unknownType = ErrorCode(
         "config.unknown_type",
         meaning: "No connector has this type.",
-        remedy: "Correct the type; weir version lists the connectors this build has.")
+        remedy: "Correct the type. weir schema --path \"connections.*\" lists those of "
+            + "connections, with \"pipelines.*.sinks.*\" those of sinks.")
     package static let roleNotOffered = ErrorCode(
         "config.role_not_offered",
         meaning: "A connector is used for what it cannot be: as a source, a sink or a connection.",
@@ -103,8 +104,9 @@ package enum ConfigErrorCode {
             + "{ \"credential\": \"id\" } in its place.")
     package static let readableByOthers = ErrorCode(
         "config.readable_by_others",
-        meaning: "The file holds a password and others than its owner may read it.",
-        remedy: "chmod 600 the file, or move the password out of it.")
+        meaning: "A file that holds a password, the configuration itself or one it names for a "
+            + "secret, may be read by others.",
+        remedy: "chmod 600 the file; of a configuration, move the password out of it.")
     package static let advice = ErrorCode(
         "config.advice",
         meaning: "The configuration works, but a connector has something to say about it.",

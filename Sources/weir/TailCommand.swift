@@ -26,6 +26,8 @@ struct TailCommand: AsyncParsableCommand {
     @Flag(help: "One JSON object per change, as the format weir.") var json = false
     @Option(name: [.customShort("n"), .customLong("number")], help: "End after so many changes.")
     var number: Int?
+    @Flag(help: "Read a server on another host although the URL asks for no TLS.")
+    var allowPlaintext = false
     @OptionGroup var config: ConfigOptions
 
     func validate() throws {
@@ -88,7 +90,7 @@ struct TailCommand: AsyncParsableCommand {
     private func load(source: String, url: String) throws -> Configuration {
         let format = json ? "weir" : "text"
         let text = """
-            { "connections": { "tail": { "type": "mongodb", "url": \(url) } }, "pipelines": { "tail": { "source": \(source),
+            { "connections": { "tail": { "type": "mongodb", "url": \(url), "allow_plaintext": \(allowPlaintext) } }, "pipelines": { "tail": { "source": \(source),
               "sinks": { "out": { "type": "stdout", "format": "\(format)" } } } } }
             """
         let given = self.source

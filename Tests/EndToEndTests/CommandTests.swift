@@ -38,6 +38,13 @@ extension EndToEnd {
             #expect((object["$schema"] as? String)?.contains("draft-07") == true)
             #expect(try Self.plain("schema", "--path", "pipelines.*.source").code == 0)
             #expect(try Self.plain("schema", "--path", "pipeline.nothing").code == 64)
+            // What `config.unknown_type` advises.
+            let advice = try Self.plain("explain", "config.unknown_type").out
+            for (path, type) in [("connections.*", "postgres"), ("pipelines.*.sinks.*", "stdout")] {
+                #expect(advice.contains("\"\(path)\""))
+                let types = try Self.plain("schema", "--path", path)
+                #expect(types.code == 0 && types.out.contains("\"\(type)\""))
+            }
 
             let codes = try Self.plain("explain").out.split(separator: "\n").map(String.init)
             #expect(codes.contains("postgres.slot_missing"))

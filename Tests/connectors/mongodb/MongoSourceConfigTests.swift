@@ -37,6 +37,28 @@ struct MongoSourceConfigTests {
         #expect(try scope(collections: ["shop.a", "shop.b"]).database == "shop")
     }
 
+    @Test func aServerAbroadWithoutTLSIsRefusedUnlessTheConfigurationTakesIt() throws {
+        func config(_ url: String, _ more: [String: ConfigValue] = [:]) throws -> MongoSourceConfig
+        {
+            var connection = more
+            connection["url"] = .secret(Secret(url, origin: "test"))
+            return try MongoSourceConfig(
+                ConfigScope(
+                    pipeline: "p", name: "source", values: ConfigValues([:]),
+                    connection: ConfigValues(connection), connectionName: "cms"))
+        }
+        let url = "mongodb://u:canary@db.internal/shop"
+        for more: [String: ConfigValue] in [[:], ["allow_plaintext": .boolean(false)]] {
+            let issue = try #require(throws: ConfigIssue.self) { try config(url, more) }
+            #expect(issue.field == "url" && issue.message.contains("\"allow_plaintext\": true"))
+            #expect(!issue.message.contains("canary"))
+        }
+        let taken = try config(url, ["allow_plaintext": .boolean(true)])
+        #expect(taken.warnings.first?.contains("does not check all that it reads") == true)
+        #expect(try config(url + "?tls=true").warnings.isEmpty)
+        #expect(try config("mongodb://localhost/shop").warnings.isEmpty)
+    }
+
     @Test func whatAScopeCovers() {
         let two = Scope.collections([
             TableName(schema: "shop", name: "a"), TableName(schema: "crm", name: "b"),

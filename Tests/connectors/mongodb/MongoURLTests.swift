@@ -50,6 +50,25 @@ struct MongoURLTests {
     }
 
     @Test(arguments: [
+        "mongodb://weir:p@CANARY@127.0.0.1:1/shop", "mongodb://weir:27017/CANARY@127.0.0.1:1/shop",
+        "mongodb://weir:/CANARY@h/shop", "mongodb+srv://weir:p/CANARY@a.b.c/shop",
+    ])
+    func aPasswordThatIsNotEscapedIsRefusedWithoutShowingAPart(text: String) throws {
+        let issue = try #require(throws: ConfigIssue.self) { try MongoURL(text) }
+        #expect(!"\(issue)".contains("CANARY"), "\(issue)")
+    }
+
+    @Test(arguments: [
+        ("mongodb://localhost", false), ("mongodb://db.internal", true),
+        ("mongodb://localhost,db.internal", true), ("mongodb://db.internal/?tls=true", false),
+        ("mongodb://db.internal/?tls=true&tlsInsecure=true", false),
+        ("mongodb+srv://a.b.c/?tls=false", true),
+    ])
+    func aServerAbroadWithoutTLSIsTold(text: String, isPlain: Bool) throws {
+        #expect(try MongoURL(text).isPlainAbroad == isPlain)
+    }
+
+    @Test(arguments: [
         "", "mongodb://", "mongodb:/localhost", "postgres://localhost", "http://canary:canary@h/",
         "mongodb://canary:canary:canary@localhost", "mongodb://canary:can%ary@localhost",
         "mongodb://u:canary@localhost:99999", "mongodb://u:canary@localhost:port",

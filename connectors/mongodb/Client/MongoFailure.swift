@@ -1,4 +1,7 @@
-/// An error as the server or libmongoc reported it.
+import WeirCore
+
+/// An error as the server or libmongoc reported it. Its message is short and harmless to a terminal,
+/// whoever the server is.
 package struct MongoFailure: Error, Sendable {
     package enum Kind: Sendable {
         /// The server refused a command; the connection still works.
@@ -29,7 +32,7 @@ package struct MongoFailure: Error, Sendable {
     package init(_ kind: Kind, code: Int = 0, _ message: String, labels: [String] = []) {
         self.kind = kind
         self.code = code
-        self.message = message
+        self.message = ForeignText.visible(message)
         self.labels = labels
     }
 

@@ -1,4 +1,5 @@
 import CLibMongoC
+import CMessageGuard
 
 /// libmongoc's client and session of one connection. Every call blocks; one thread at a time may
 /// use it.
@@ -9,6 +10,8 @@ final class MongoHandle {
     private var server: UInt32 = 0
     /// How long the server may take to answer; nil for ever.
     private let answerLimit: Duration?
+    /// Looks at messages before libmongoc does; nil with TLS, where the server is known.
+    private let messageGuard: UnsafeMutablePointer<weir_message_guard>?
 
     /// How long a search for a server, a new connection and an answer may take.
     private static let selectionMillis: Int32 = 5000
@@ -36,6 +39,8 @@ final class MongoHandle {
             _ = unsafe mongoc_uri_set_option_as_int32(uri, option, millis)
         }
         answerLimit = unsafe Self.limitAnswers(uri, patience)
+        // What is not proven to come from the server is not unpacked.
+        if !url.isTLS { _ = unsafe mongoc_uri_set_compressors(uri, "") }
         guard let client = unsafe mongoc_client_new_from_uri_with_error(uri, &problem) else {
             throw MongoFailure(.client, problem.text)
         }
@@ -47,6 +52,7 @@ final class MongoHandle {
         unsafe mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2)
         _ = unsafe mongoc_client_set_appname(client, String(name.prefix(127)))
         unsafe self.client = client
+        unsafe messageGuard = url.isTLS ? nil : weir_guard_messages(client)
         PageMemory.addUser()
     }
 
@@ -62,7 +68,8 @@ final class MongoHandle {
     deinit {
         PageMemory.removeUser()
         // The server is told of the end. One that hangs does not answer, and nobody waits for that.
-        let remains = unsafe Remains(client: client, session: session)
+        let remains = unsafe Remains(
+            client: client, session: session, messageGuard: messageGuard)
         if !runDetached(remains.free) { remains.free() }
     }
 
@@ -71,15 +78,21 @@ final class MongoHandle {
     private final class Remains {
         private let client: OpaquePointer
         private let session: OpaquePointer?
+        private let messageGuard: UnsafeMutablePointer<weir_message_guard>?
 
-        init(client: OpaquePointer, session: OpaquePointer?) {
+        init(
+            client: OpaquePointer, session: OpaquePointer?,
+            messageGuard: UnsafeMutablePointer<weir_message_guard>?
+        ) {
             unsafe self.client = client
             unsafe self.session = session
+            unsafe self.messageGuard = messageGuard
         }
 
         func free() {
             if let session = unsafe session { unsafe mongoc_client_session_destroy(session) }
             unsafe mongoc_client_destroy(client)
+            unsafe weir_message_guard_free(messageGuard)
         }
     }
 
@@ -90,7 +103,7 @@ final class MongoHandle {
         guard
             let description = unsafe mongoc_client_select_server(
                 client, false, mongoc_client_get_read_prefs(client), &problem)
-        else { throw MongoFailure(problem) }
+        else { throw failure(problem) }
         server = unsafe mongoc_server_description_id(description)
         unsafe mongoc_server_description_destroy(description)
         let options = unsafe mongoc_session_opts_new()
@@ -98,9 +111,22 @@ final class MongoHandle {
         // Nothing is written in it, and reads ask for a majority by themselves.
         unsafe mongoc_session_opts_set_causal_consistency(options, false)
         guard let session = unsafe mongoc_client_start_session(client, options, &problem) else {
-            throw MongoFailure(problem)
+            throw failure(problem)
         }
         unsafe self.session = session
+    }
+
+    /// The library knows only that a connection ended; why, the guard knows.
+    private func failure(_ problem: bson_error_t, _ reply: MongoReply? = nil) -> MongoFailure {
+        let failure = MongoFailure(problem, reply)
+        guard let messageGuard = unsafe messageGuard,
+            let reason = unsafe messageGuard.pointee.reason
+        else { return failure }
+        unsafe messageGuard.pointee.reason = nil
+        guard failure.kind == .network else { return failure }
+        return unsafe MongoFailure(
+            .network, "what answers does not speak MongoDB's protocol: \(String(cString: reason))",
+            labels: failure.labels)
     }
 
     private func endSession() {
@@ -128,14 +154,14 @@ final class MongoHandle {
         var problem = bson_error_t()
         guard unsafe bson_append_int32(options, "serverId", -1, Int32(bitPattern: server)),
             unsafe mongoc_client_session_append(session, options, &problem)
-        else { throw MongoFailure(problem) }
+        else { throw failure(problem) }
         let reply = MongoReply()
         let start = ContinuousClock.now
         let isDone = unsafe mongoc_client_command_with_opts(
             client, database, document, mongoc_client_get_read_prefs(client), options,
             reply.pointer, &problem)
         guard isDone else {
-            var failure = MongoFailure(problem, reply)
+            var failure = self.failure(problem, reply)
             // The library's words are the same for a connection that broke, and its clock has whole
             // milliseconds.
             if failure.kind == .network, let answerLimit,

@@ -8,9 +8,15 @@ package struct MongoURL: Sendable {
         ConfigField(
             "url", .secret,
             "Where the replica set or the mongos routers are and how to log in, as a MongoDB URL. "
-                + "tls=true verifies certificate and host name; without it, and for hosts other "
-                + "than this one, there is a warning.",
-            required: true, example: #"{ "env": "CMS_URL" }"#)
+                + "tls=true verifies certificate and host name; without it, only servers of "
+                + "this host are taken, unless allow_plaintext says otherwise.",
+            required: true, example: #"{ "env": "CMS_URL" }"#),
+        ConfigField(
+            "allow_plaintext", .boolean,
+            "Whether the server may be on another host although the url asks for no TLS. Whoever is "
+                + "on the way can then read and change every document, and forge answers, which "
+                + "libmongoc is not made to withstand.",
+            default: "false"),
     ]
 
     let text: String
@@ -25,6 +31,7 @@ package struct MongoURL: Sendable {
     /// - Throws: libmongoc's own words; never the URL, which may hold a password.
     package init(_ text: String) throws(ConfigIssue) {
         _ = Self.library
+        try Self.checkCredentials(text)
         var problem = bson_error_t()
         guard let uri = unsafe mongoc_uri_new_with_error(text, &problem) else {
             throw ConfigIssue(
@@ -63,6 +70,26 @@ package struct MongoURL: Sendable {
         }
     }
 
+    /// Neither on this host nor over TLS.
+    package var isPlainAbroad: Bool { !isLocal && !isTLS }
+
+    package static let refusalOfPlaintext =
+        "the url asks for no TLS, and its server is not on this host; add tls=true to it, or, where "
+        + "the network between the two is trusted, \"allow_plaintext\": true beside it "
+        + "(weir tail: --allow-plaintext)"
+
+    /// libmongoc takes what stands behind a careless "/" of a password for the database.
+    private static func checkCredentials(_ text: String) throws(ConfigIssue) {
+        guard let scheme = text.firstRange(of: "://") else { return }
+        let rest = text.utf8[scheme.upperBound...]
+        let path = rest.drop { $0 != UInt8(ascii: "/") }.prefix { $0 != UInt8(ascii: "?") }
+        guard path.contains(UInt8(ascii: "@")) else { return }
+        throw ConfigIssue(
+            field: "url",
+            "not a MongoDB connection URL: it has \"@\" behind its host; in a user name or a "
+                + "password, \"@\" and \"/\" are written %40 and %2F")
+    }
+
     /// What a connection of this name should be warned of, if anything.
     package func tlsWarning(connection name: String) -> String? {
         if isLocal || isTLS && !isTLSWeak { return nil }
@@ -70,7 +97,8 @@ package struct MongoURL: Sendable {
             ? "connection \"\(name)\" does not check the server's certificate; leave the "
                 + "tlsAllowInvalid… and tlsInsecure options out of its url"
             : "connection \"\(name)\" uses no TLS: documents and password cross the network in the "
-                + "clear; add tls=true to its url"
+                + "clear, and libmongoc \(Self.libraryVersion) does not check all that it reads; add "
+                + "tls=true to its url"
     }
 
     private static func unknownOptions(_ text: String) -> [String] {
@@ -113,6 +141,10 @@ package struct MongoURL: Sendable {
         var head = String(line[..<quote])
         while let last = head.last, last.isWhitespace || last == ":" { head.removeLast() }
         return head + " (the value is not shown)"
+    }
+
+    private static var libraryVersion: String {
+        unsafe mongoc_get_version().map { unsafe String(cString: $0) } ?? ""
     }
 
     /// Starts libmongoc once, and keeps it from writing to our standard error: what it has to say

@@ -98,6 +98,9 @@ package struct MongoSourceConfig: ConnectorConfig {
             throw ConfigIssue(field: "connection", "the connection has no url")
         }
         self.url = try MongoURL(url.reveal())
+        if self.url.isPlainAbroad, scope.connection?.boolean("allow_plaintext") != true {
+            throw ConfigIssue(field: "url", MongoURL.refusalOfPlaintext)
+        }
         let given = scope.values
         let database = given.string("database")
         if let names = given.strings("collections") {
@@ -134,6 +137,7 @@ package struct MongoSourceConfig: ConnectorConfig {
             throw ConfigIssue(field: "collections", "at least one collection is needed")
         }
         var collections: [TableName] = []
+        var seen: Set<TableName> = []
         for (index, name) in names.enumerated() {
             let collection: TableName?
             if name.contains("\"") {
@@ -151,7 +155,7 @@ package struct MongoSourceConfig: ConnectorConfig {
                     field: "collections", index: index,
                     "\"\(name)\" is no collection; write database.collection")
             }
-            if collections.contains(collection) {
+            guard seen.insert(collection).inserted else {
                 throw ConfigIssue(
                     field: "collections", index: index, "collection \"\(name)\" is listed twice")
             }
