@@ -28,20 +28,49 @@ package struct StateDirectory: Sendable {
         for sink in sinks { unsafe unlink(spillPath(pipeline: pipeline, sink: sink)) }
     }
 
-    /// What Linux allows in a socket's path, with its final NUL.
-    private static let socketPathBytesMax = 108
+    /// What every system allows in a socket's path; Linux alone would take four bytes more.
+    static let socketPathBytesMax = 103
 
     /// Makes the folder, for us alone.
     package func create() throws(WeirError) {
-        guard socketPath.utf8.count < Self.socketPathBytesMax else {
+        guard socketPath.utf8.count <= Self.socketPathBytesMax else {
             throw WeirError(
                 .stateFailed, .blocked,
-                "the socket path \"\(socketPath)\" is longer than the \(Self.socketPathBytesMax - 1) "
+                "the socket path \"\(socketPath)\" is longer than the \(Self.socketPathBytesMax) "
                     + "bytes the system allows",
                 hint: "Choose a shorter --state-dir.")
         }
-        try Self.makeDirectory(path)
-        try Self.makeDirectory(path + "/spill")
+        for path in [path, path + "/spill"] {
+            try Self.makeDirectory(path)
+            try Self.checkDirectory(path)
+        }
+    }
+
+    /// Who may write here can move positions, and give us a pid to stop or a file to write to.
+    private static func checkDirectory(_ path: String) throws(WeirError) {
+        var facts = stat()
+        guard unsafe stat(path, &facts) == 0, facts.st_mode & S_IFMT == S_IFDIR else {
+            throw WeirError(
+                .stateFailed, .blocked, "the state directory \"\(path)\" is no folder",
+                hint: "Choose another --state-dir.")
+        }
+        guard facts.st_uid == geteuid() else {
+            throw WeirError(
+                .stateFailed, .blocked,
+                "the state directory \"\(path)\" belongs to user \(facts.st_uid), and Weir runs as "
+                    + "user \(geteuid())",
+                hint: "Run Weir as its owner, or choose a --state-dir of its own, such as "
+                    + "\(path)/weir.")
+        }
+        guard facts.st_mode & (S_IWGRP | S_IWOTH) == 0 else {
+            throw WeirError(
+                .stateFailed, .blocked,
+                "others may write to the state directory \"\(path)\" (mode "
+                    + "0\(String(facts.st_mode & 0o777, radix: 8)))",
+                hint: "If what is in it is yours: chmod 700 '\(path)'")
+        }
+        // Some service managers make it readable for all.
+        if facts.st_mode & 0o077 != 0 { unsafe chmod(path, 0o700) }
     }
 
     private static func makeDirectory(_ path: String) throws(WeirError) {
@@ -90,14 +119,58 @@ package struct StateDirectory: Sendable {
         return false
     }
 
-    /// The pid of the daemon that holds the lock now; nil when none does.
+    /// The pid of the daemon that holds the lock now; nil when none does, or when the pid in the
+    /// file is not to be trusted.
     package func runningPID() -> Int32? {
-        guard let file = try? FileDescriptor(path: lockPath, flags: O_RDWR), !file.lock() else {
-            return nil
+        if case .daemon(let pid) = holder() { pid } else { nil }
+    }
+
+    /// The daemon to send a signal to; nil when none runs.
+    ///
+    /// - Throws: when somebody holds the lock, but the pid in the file may be another process's.
+    package func signalTarget() throws(WeirError) -> Int32? {
+        switch holder() {
+        case .nobody: return nil
+        case .daemon(let pid): return pid
+        case .unknown:
+            throw WeirError(
+                .stateLocked, .blocked,
+                "\"\(lockPath)\" is locked, but does not name a process of its owner",
+                hint: "Find who has it open: fuser '\(lockPath)'")
         }
-        guard let bytes = try? file.read(32, at: 0) else { return nil }
-        let text = String(decoding: bytes, as: UTF8.self)
-        return text.split(separator: "\n").first.flatMap { Int32($0) }
+    }
+
+    private enum Holder {
+        case nobody
+        case daemon(Int32)
+        case unknown
+    }
+
+    private func holder() -> Holder {
+        guard let file = try? FileDescriptor(path: lockPath, flags: O_RDWR), !file.lock() else {
+            return .nobody
+        }
+        guard let bytes = try? file.read(32, at: 0), let owner = try? file.owner(),
+            let line = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first,
+            // Other numbers mean groups of processes, or all of them.
+            let pid = Int32(line), pid > 1,
+            // Whoever can write the file could stop a process of his own anyway.
+            Self.user(of: pid) == owner
+        else { return .unknown }
+        return .daemon(pid)
+    }
+
+    /// Who runs a process; nil when there is none. The owner of its folder would be root for one
+    /// that may not be dumped.
+    private static func user(of pid: Int32) -> UInt32? {
+        guard let file = try? FileDescriptor(path: "/proc/\(pid)/status", flags: O_RDONLY),
+            let bytes = try? file.read(4096, at: 0)
+        else { return nil }
+        let line = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+            .first { $0.hasPrefix("Uid:") }
+        // Real, effective, saved and file system user.
+        let words = line?.split(whereSeparator: { $0 == "\t" || $0 == " " })
+        return words.flatMap { $0.count > 2 ? UInt32($0[2]) : nil }
     }
 }
 

@@ -46,6 +46,12 @@ package struct FileDescriptor: ~Copyable, Sendable {
         return (Int(facts.f_bavail) * block, Int(facts.f_blocks) * block)
     }
 
+    package borrowing func owner() throws(FileFailure) -> UInt32 {
+        var facts = stat()
+        guard unsafe fstat(number, &facts) == 0 else { throw FileFailure("stat", path) }
+        return facts.st_uid
+    }
+
     /// Device and inode, to notice that the path leads to another file by now.
     package borrowing func isStill(at path: String) -> Bool {
         var mine = stat()

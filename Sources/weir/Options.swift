@@ -12,7 +12,7 @@ struct StateOptions: ParsableArguments {
     var stateDir: String?
 
     /// `--state-dir`, else `$STATE_DIRECTORY` (systemd), else `$XDG_STATE_HOME/weir`, else
-    /// `~/.local/state/weir`; always absolute, because a daemon changes nothing about its folder.
+    /// `~/.local/state/weir`, also where `HOME` is not set; always absolute, because a daemon changes nothing about its folder.
     var directory: StateDirectory {
         StateDirectory(absolute(chosen))
     }
@@ -23,9 +23,23 @@ struct StateOptions: ParsableArguments {
         if let given = environment("STATE_DIRECTORY")?.split(separator: ":").first {
             return String(given)
         }
-        let base =
-            environment("XDG_STATE_HOME") ?? ((environment("HOME") ?? "/tmp") + "/.local/state")
-        return base + "/weir"
+        if let base = environment("XDG_STATE_HOME") { return base + "/weir" }
+        if let home = environment("HOME") ?? Self.homeOfUser() {
+            return home + "/.local/state/weir"
+        }
+        // Never below a folder that others write to, as /tmp is.
+        return "/var/lib/weir"
+    }
+
+    /// As the system's list of users has it.
+    private static func homeOfUser() -> String? {
+        var entry = unsafe passwd()
+        var found: UnsafeMutablePointer<passwd>?
+        var buffer = [CChar](repeating: 0, count: 16_384)
+        let code = unsafe getpwuid_r(geteuid(), &entry, &buffer, buffer.count, &found)
+        guard code == 0, unsafe found != nil, let home = unsafe entry.pw_dir else { return nil }
+        let path = unsafe String(cString: home)
+        return path.hasPrefix("/") && path != "/" ? path : nil
     }
 }
 

@@ -16,7 +16,9 @@ struct StopCommand: AsyncParsableCommand {
 
     func run() async throws {
         let directory = state.directory
-        guard let pid = directory.runningPID() else {
+        let target: Int32?
+        do { target = try directory.signalTarget() } catch { throw Failure(error) }
+        guard let pid = target else {
             // The folder of another user looks to us as if nothing ran there.
             guard unsafe access(directory.lockPath, R_OK | W_OK) == 0 || errno != EACCES else {
                 throw Failure(
