@@ -102,6 +102,7 @@ extension ConfigChecker {
             unavailable("could not read \(quoted(path)): \(fault.reason)", node)
             return nil
         case .success(let bytes):
+            warnOfReaders(path, node)
             // Editors and `echo` end a file with a line break that is no part of the secret.
             var kept = bytes[...]
             if kept.last == UInt8(ascii: "\n") { kept.removeLast() }
@@ -112,6 +113,16 @@ extension ConfigChecker {
             }
             return usable(text, "the file \(quoted(path))", origin, node)
         }
+    }
+
+    /// A group may be how the secret gets to Weir's user, as in a container; everybody is not.
+    private mutating func warnOfReaders(_ path: String, _ node: JSONNode) {
+        guard let mode = environment.fileMode(path), mode & 0o004 != 0 else { return }
+        log.warning(
+            ConfigErrorCode.readableByOthers,
+            "the file \(quoted(path)) holds a secret and every user may read it (mode "
+                + "0\(String(mode & 0o777, radix: 8)))",
+            at: node.span, note: "chmod o-r")
     }
 
     private mutating func usable(

@@ -13,13 +13,17 @@ package struct ConfigEnvironment: Sendable {
 
     package let variable: @Sendable (String) -> String?
     package let readFile: @Sendable (String) -> Result<[UInt8], FileFault>
+    /// The rights of a file that can be read; nil where it has none.
+    package let fileMode: @Sendable (String) -> UInt32?
 
     package init(
         variable: @escaping @Sendable (String) -> String?,
-        readFile: @escaping @Sendable (String) -> Result<[UInt8], FileFault>
+        readFile: @escaping @Sendable (String) -> Result<[UInt8], FileFault>,
+        fileMode: @escaping @Sendable (String) -> UInt32? = { _ in nil }
     ) {
         self.variable = variable
         self.readFile = readFile
+        self.fileMode = fileMode
     }
 
     /// The process's own variables, and the file system.
@@ -27,6 +31,10 @@ package struct ConfigEnvironment: Sendable {
         variable: { name in unsafe getenv(name).map { unsafe String(cString: $0) } },
         readFile: { path in
             RegularFile.read(path, bytesMax: secretBytesMax, allowsPipes: false).map(\.bytes)
+        },
+        fileMode: { path in
+            var facts = stat()
+            return unsafe stat(path, &facts) == 0 ? UInt32(facts.st_mode) : nil
         })
 
     /// Certificates and keys are a few KiB.

@@ -41,7 +41,8 @@ public struct Routing: Sendable, Equatable {
     private static func check(
         _ chosen: [TableName], among known: [TableName]
     ) throws(ConfigIssue) {
-        for (index, table) in chosen.enumerated() where !known.contains(table) {
+        let all = Set(known)
+        for (index, table) in chosen.enumerated() where !all.contains(table) {
             throw ConfigIssue(
                 field: "tables", index: index,
                 "table \"\(table)\" is not among the tables of the source",

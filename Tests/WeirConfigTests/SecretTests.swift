@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Testing
 import WeirConfig
@@ -111,6 +112,22 @@ import WeirCore
         #expect(!own.warnings.map(\.code).contains(ConfigErrorCode.readableByOthers))
         let environment = ConfigEnvironment.fake(["A": "shop://me:canary@h/d"])
         #expect(url(#"{ "env": "A" }"#, environment, fileMode: 0o644).outcome.warnings.isEmpty)
+    }
+
+    @Test(
+        arguments: [
+            (0o600, false), (0o640, false), (0o440, false), (0o644, true), (0o604, true),
+        ] as [(mode_t, Bool)])
+    func everybodyMayNotReadAFileOfASecret(mode: mode_t, isWarnedOf: Bool) throws {
+        let path = "/tmp/weir-config-secret-\(getpid())-\(mode)"
+        try "shop://me:canary@h/d".write(toFile: path, atomically: false, encoding: .utf8)
+        defer { unsafe unlink(path) }
+        unsafe chmod(path, mode)
+        let (secret, outcome) = url(#"{ "file": "\#(path)" }"#, .process)
+        #expect(secret?.reveal() == "shop://me:canary@h/d")
+        let codes = outcome.warnings.map(\.code)
+        #expect(codes == (isWarnedOf ? [ConfigErrorCode.readableByOthers] : []))
+        #expect(!outcome.rendered().contains("canary"))
     }
 
     @Test func aURLWhereANameBelongsKeepsItsPassword() {

@@ -49,7 +49,8 @@ package struct PostgresSourceConfig: ConnectorConfig {
         connectionName = scope.connectionName ?? ""
         tables = scope.values.tables("tables") ?? []
         if tables.isEmpty { throw ConfigIssue(field: "tables", "at least one table is needed") }
-        for (index, table) in tables.enumerated() where tables.firstIndex(of: table) != index {
+        var seen: Set<TableName> = []
+        for (index, table) in tables.enumerated() where !seen.insert(table).inserted {
             throw ConfigIssue(field: "tables", index: index, "table \"\(table)\" is listed twice")
         }
         let derived = "weir_" + scope.pipeline.map { $0 == "-" ? "_" : $0 }
