@@ -109,25 +109,26 @@ struct LogOutput: LogHandler {
             case "\"": result += "\\\""
             case "\\": result += "\\\\"
             case "\n": result += "\\n"
-            case let control where control.value < 0x20 || control.value == 0x7F:
-                result +=
-                    "\\u00" + (control.value < 16 ? "0" : "")
-                    + String(control.value, radix: 16)
+            case let acting where ForeignText.acts(acting):
+                for unit in String(acting).utf16 {
+                    let digits = String(unit, radix: 16)
+                    result += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
+                }
             default: result.unicodeScalars.append(scalar)
             }
         }
         return result + "\""
     }
 
-    /// Control characters other than line ends made harmless: a server's message must not paint
-    /// the operator's terminal.
+    /// What acts on a terminal is named instead, but for line ends: a server's message must not
+    /// paint the operator's screen.
     private static func visible(_ text: String) -> String {
         var result = ""
         for scalar in text.unicodeScalars {
             if scalar == "\n" {
                 result += "\n         "
-            } else if scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) {
-                result += "?"
+            } else if ForeignText.acts(scalar) {
+                result += ForeignText.name(of: scalar)
             } else {
                 result.unicodeScalars.append(scalar)
             }

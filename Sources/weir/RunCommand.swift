@@ -25,12 +25,14 @@ struct RunCommand: AsyncParsableCommand {
     var once = false
 
     func run() async throws {
+        try ProcessSetup.checkDescriptors()
         let (settings, report) = try config.loadFile()
         SpareMemory.limit()
         LogOutput.bootstrap(settings.daemon)
         // Reloading on SIGHUP is a later feature; until then it must not end the daemon.
         signal(SIGHUP, SIG_IGN)
         let logger = Logger(label: "weir")
+        ProcessSetup.warnOfRoot(logger)
         do {
             let directory = state.directory
             try directory.create()

@@ -20,6 +20,7 @@ struct Weir: AsyncParsableCommand {
         ])
 
     static func main() async {
+        ProcessSetup.begin()
         // A reader of our output that has gone away is an error of that write, not our end.
         signal(SIGPIPE, SIG_IGN)
         // So is a file that may not grow any more (RLIMIT_FSIZE): retried, as a full disk is.
