@@ -212,7 +212,7 @@ struct SinkReplay {
     /// Nil when a TRUNCATE of an open transaction keeps everybody else from looking.
     @discardableResult
     private func check() throws -> SinkMark? {
-        let row: [String?]
+        let row: TextRow
         do {
             row = try observer.queryRow(
                 "SELECT epoch || ' ' || position, \(SinkWorld.query) FROM weir_position")
