@@ -96,8 +96,10 @@ struct SinkKeyTests {
         _ = try session.readPosition()
         let schema = TableSchema.test("items", version: 1, ["id", "v"], key: [0])
         let plan = try #require(
-            try PlanMaker(config: config, session: session, number: 1, log: { _, _ in }).plan(
-                schema))
+            try PlanMaker(
+                config: config, session: session, number: 1, hasPosition: false,
+                reports: CollectedReports(), log: { _, _ in }
+            ).plan(schema))
         func explain(_ sql: String) throws -> String {
             try connection.query("EXPLAIN \(sql)").compactMap { $0[0] }.joined(separator: "\n")
         }

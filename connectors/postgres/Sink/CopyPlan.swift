@@ -175,10 +175,14 @@ final class CopyPlan: Sendable {
 
     /// All at once, because one may refer to another. What waits for the commit is looked at
     /// before: no table may be emptied while its rows' constraints wait.
-    static func truncate(_ plans: [CopyPlan]) -> [String] {
-        [
+    ///
+    /// - Parameter restarts: the source restarted the sequences of its columns.
+    static func truncate(_ plans: [CopyPlan], restarts: Bool) -> [String] {
+        let mayRestart = !plans.contains { $0.target.sequences == .notOurs }
+        return [
             "SET CONSTRAINTS ALL IMMEDIATE",
-            "TRUNCATE \(plans.map(\.target.name.sql).joined(separator: ", "))",
+            "TRUNCATE \(plans.map(\.target.name.sql).joined(separator: ", "))"
+                + (restarts && mayRestart ? " RESTART IDENTITY" : ""),
             "SET CONSTRAINTS ALL DEFERRED",
         ]
     }

@@ -7,13 +7,62 @@ struct PlanMaker {
     let config: PostgresSinkConfig
     let session: TargetSession
     let number: Int
+    /// This sink has written before: what it makes now lacks what it did not write then.
+    let hasPosition: Bool
+    let reports: any OperatorReports
     let log: (LogLevel, String) -> Void
 
     private var connection: PostgresConnection { session.connection }
-    private var catalogue: TargetCatalogue { TargetCatalogue(connection: connection) }
+    var catalogue: TargetCatalogue { TargetCatalogue(connection: connection) }
 
     /// Nil for a table the sink takes nothing of.
     func plan(_ schema: TableSchema) throws(TargetFailure) -> CopyPlan? {
+        guard let route = try route(schema) else { return nil }
+        let wanted = try wanted(schema)
+        let table: TargetTable
+        if let found = try target(route.target) {
+            table = found
+            try refuse(try check(schema, wanted, found, route.takes).findings)
+        } else {
+            if let finding = nameTaken(wanted, route.target) { try refuse([finding]) }
+            try create(route.target, wanted)
+            table = try find(route.target)
+        }
+        do { try session.add(target: route.target) } catch { throw .server(error) }
+        var complete = try extend(table, wanted)
+        if let text = config.text, complete.column(text.column) == nil {
+            try addSearch(text, complete)
+            complete = try find(route.target)
+        }
+        let findings = try check(schema, wanted, complete, route.takes).findings
+        try refuse(findings)
+        for finding in findings { reports.raise(finding) }
+        let outputs = Self.outputs(wanted, schema, complete)
+        // Left-out columns moved the others' places.
+        let places = wanted.key.compactMap { index in
+            outputs.firstIndex { $0.name == wanted.all[index].output }
+        }
+        let matches: [KeyMatch]
+        do throws(PostgresFailure) {
+            matches =
+                wanted.isKeyed
+                ? try KeyMatch.find(places.map { outputs[$0].name }, of: complete, connection) : []
+        } catch {
+            throw .server(error)
+        }
+        return CopyPlan(
+            schema: schema, target: complete, outputs: outputs, key: places,
+            isKeyed: wanted.isKeyed, number: number, takes: route.takes, matching: matches)
+    }
+
+    /// Where a table's rows go, and which operations are written.
+    struct Route {
+        let target: TableName
+        let takes: [Bool]
+    }
+
+    /// Nil for a table the sink takes nothing of.
+    func route(_ schema: TableSchema) throws(TargetFailure) -> Route? {
         let takes = Operation.allCases.map {
             config.routing.takes($0, of: schema) && (config.truncates || $0 != .truncate)
         }
@@ -28,58 +77,44 @@ struct PlanMaker {
                     "the sink would write to \"\(name)\", the very table it follows",
                     hint: "Name another \"table\", or another database in the connection's url."))
         }
-        let wanted = try wanted(schema)
-        let key = try key(schema, wanted)
-        let table: TargetTable
-        if let found = try catalogue.table(name) {
-            table = found
-        } else if session.targets.contains(name.description) {
-            throw .weir(
-                WeirError(
-                    .targetRestored, .positionLost,
-                    "the target \"\(name)\" is gone, and with it the rows that were delivered",
-                    hint: ErrorCode.targetRestored.remedy))
-        } else {
-            try create(name, wanted, key: schema.isKeyUnique ? key : [])
-            table = try find(name)
-        }
-        do { try session.add(target: name) } catch { throw .server(error) }
-        let (outputs, complete) = try fit(wanted, schema, to: table)
-        if let text = config.text { try ensureSearch(text, complete) }
-        // Left-out columns moved the others' places.
-        let places = key.compactMap { index in
-            outputs.firstIndex { $0.name == wanted[index].output }
-        }
-        let keyNames = places.map { outputs[$0].name }
-        let isKeyed = schema.isKeyUnique && !key.isEmpty
-        if isKeyed, places.count < key.count {
-            let lost = key.map { wanted[$0].output }.filter { !keyNames.contains($0) }
-            throw .weir(
-                WeirError(
-                    .newColumn, .blocked,
-                    "the target \"\(name)\" does not take \"\(lost.joined(separator: "\", \""))\", "
-                        + "a column of the key",
-                    hint:
-                        "Without it rows could not be told apart. Add it to the target and to its "
-                        + "unique index."))
-        }
-        if isKeyed, !complete.hasUniqueKey(on: keyNames) {
-            let list = keyNames.map(PostgresConnection.identifier).joined(separator: ", ")
-            throw .weir(
-                WeirError(
-                    .noUniqueIndex, .blocked,
-                    "the target \"\(name)\" has no unique index on (\(list)), by which rows are "
-                        + "told apart",
-                    hint: "ALTER TABLE \(name.sql) ADD PRIMARY KEY (\(list));"))
-        }
-        let matches: [KeyMatch]
-        do { matches = try isKeyed ? KeyMatch.find(keyNames, of: complete, connection) : [] } catch
-        {
-            throw .server(error)
-        }
-        return CopyPlan(
-            schema: schema, target: complete, outputs: outputs, key: places, isKeyed: isKeyed,
-            number: number, takes: takes, matching: matches)
+        return Route(target: name, takes: takes)
+    }
+
+    func wanted(_ schema: TableSchema) throws(TargetFailure) -> WantedColumns {
+        do { return try WantedColumns(schema, config) } catch { throw .weir(error) }
+    }
+
+    /// Nil when it is missing and was never written to.
+    func target(_ name: TableName) throws(TargetFailure) -> TargetTable? {
+        if let found = try catalogue.table(name) { return found }
+        guard session.targets.contains(name.description) else { return nil }
+        throw .weir(
+            WeirError(
+                .targetRestored, .positionLost,
+                "the target \"\(name)\" is gone, and with it the rows that were delivered",
+                hint: ErrorCode.targetRestored.remedy))
+    }
+
+    func check(
+        _ schema: TableSchema, _ wanted: WantedColumns, _ table: TargetTable, _ takes: [Bool]
+    ) throws(TargetFailure) -> TargetCheck {
+        let missing = wanted.all.filter { table.column($0.output) == nil }
+        let types = try sqlTypes(missing).map(\.sql)
+        return TargetCheck(
+            config: config, schema: schema, wanted: wanted, table: table,
+            types: Dictionary(zip(missing.map(\.output), types)) { $1 }, takes: takes)
+    }
+
+    /// The source has a column of the name the column for search would get.
+    func nameTaken(_ wanted: WantedColumns, _ target: TableName) -> Finding? {
+        guard let text = config.text, wanted.all.contains(where: { $0.output == text.column })
+        else { return nil }
+        return TargetCheck.nameTaken(text, target)
+    }
+
+    private func refuse(_ findings: [Finding]) throws(TargetFailure) {
+        guard let finding = findings.first(where: { $0.severity == .blocking }) else { return }
+        throw .weir(WeirError(finding))
     }
 
     /// What the configuration could not check, because the source does not list its tables.
@@ -102,135 +137,16 @@ struct PlanMaker {
 
     // MARK: Columns
 
-    private struct Wanted {
-        let output: String
-        let source: FieldReference
-        let isNamed: Bool
-        /// Nil for a value inside another.
-        let type: ColumnType?
-    }
-
-    private func wanted(_ schema: TableSchema) throws(TargetFailure) -> [Wanted] {
-        if schema.isCollection { return try wantedOfDocuments(schema) }
-        guard let columns = config.columns else {
-            return schema.columns.indices.map { index in
-                Wanted(
-                    output: schema.columns[index].name,
-                    source: FieldReference(column: index, of: schema), isNamed: false,
-                    type: schema.columns[index].type)
-            }
-        }
-        var wanted: [Wanted] = []
-        for choice in columns {
-            guard let path = FieldPath(choice.source) else { continue }
-            let reference: FieldReference
-            if config.tables.count == 1 {
-                do { reference = try path.find(in: schema, namedUnder: "columns") } catch {
-                    throw .weir(error)
-                }
-            } else {
-                guard let found = path.resolve(in: schema) else { continue }
-                reference = found
-            }
-            wanted.append(
-                Wanted(
-                    output: choice.output, source: reference, isNamed: true,
-                    type: reference.isWholeColumn ? schema.columns[reference.column].type : nil))
-        }
-        return wanted
-    }
-
-    private static let idName = "_id"
-    private static let documentName = "document"
-
-    /// The `_id` and the chosen paths, or the whole document.
-    private func wantedOfDocuments(_ schema: TableSchema) throws(TargetFailure) -> [Wanted] {
-        func wanted(_ output: String, _ source: String, isNamed: Bool) -> Wanted? {
-            guard let path = FieldPath(source),
-                let found = path.resolve(in: schema, options: config.options)
-            else { return nil }
-            return Wanted(
-                output: output, source: found, isNamed: isNamed,
-                type: found.isWholeColumn ? ColumnType(.json, name: "jsonb") : nil)
-        }
-        let choices =
-            config.columns
-            ?? [ColumnChoice(output: Self.documentName, source: TableSchema.wholeDocument)]
-        var all = choices.compactMap {
-            wanted($0.output, $0.source, isNamed: config.columns != nil)
-        }
-        guard let id = wanted(Self.idName, Self.idName, isNamed: false),
-            !all.contains(where: { $0.source.isSamePlace(as: id.source) })
-        else { return all }
-        if all.contains(where: { $0.output == id.output }) {
-            throw .weir(
-                WeirError(
-                    .keyNotChosen, .blocked,
-                    "\"columns\" gives the name \"\(id.output)\" to another value, and leaves out "
-                        + "the _id of \"\(TableName(schema: schema.schema, name: schema.name))\"",
-                    hint: "Name one of them otherwise, such as \"id\": \"_id\"."))
-        }
-        all.insert(id, at: 0)
-        return all
-    }
-
-    /// The places of the key's columns in `wanted`.
-    private func key(
-        _ schema: TableSchema, _ wanted: [Wanted]
-    ) throws(TargetFailure) -> [Int] {
-        var key: [Int] = []
-        for reference in schema.keyReferences {
-            if let index = wanted.firstIndex(where: { $0.source.isSamePlace(as: reference) }) {
-                key.append(index)
-            } else if schema.isKeyUnique {
-                let name = schema.columns[reference.column].name
-                throw .weir(
-                    WeirError(
-                        .keyNotChosen, .blocked,
-                        "\"columns\" leaves out \"\(name)\", a column of the key of "
-                            + "\"\(TableName(schema: schema.schema, name: schema.name))\"",
-                        hint: "Add it to \"columns\"."))
-            }
-        }
-        return key
-    }
-
-    /// What of the wanted the target takes, and the target after columns were added.
-    private func fit(
-        _ wanted: [Wanted], _ schema: TableSchema, to table: TargetTable
-    ) throws(TargetFailure) -> (outputs: [CopyPlan.Output], table: TargetTable) {
-        var table = table
-        let missing = wanted.filter { table.column($0.output) == nil }
-        if !missing.isEmpty {
-            let types = try sqlTypes(missing)
-            let statements = zip(missing, types).map {
-                TargetDefinition.addColumn($0.output, $1, to: table.name)
-            }
-            switch config.onNewColumn {
-            case .add:
-                try run(statements)
-                log(.info, "added to the target \"\(table.name)\": \(Self.list(missing))")
-                table = try find(table.name)
-            case .ignore where !missing.contains(where: \.isNamed):
-                log(
-                    .warning,
-                    "the target \"\(table.name)\" lacks \(Self.list(missing)) of the source; left "
-                        + "out (\"on_new_column\": \"ignore\")")
-            case .ignore, .stop:
-                throw .weir(
-                    WeirError(
-                        .newColumn, .blocked,
-                        "the target \"\(table.name)\" lacks \(Self.list(missing))",
-                        hint: statements.joined(separator: "; ") + ";"))
-            }
-        }
-        let outputs = wanted.compactMap { wanted -> CopyPlan.Output? in
+    /// What of the wanted the target takes.
+    private static func outputs(
+        _ wanted: WantedColumns, _ schema: TableSchema, _ table: TargetTable
+    ) -> [CopyPlan.Output] {
+        wanted.all.compactMap { wanted in
             guard let column = table.column(wanted.output), !column.isGenerated else { return nil }
             return CopyPlan.Output(
-                name: wanted.output, source: Self.source(wanted.source, schema, for: column),
+                name: wanted.output, source: source(wanted.source, schema, for: column),
                 isSettable: !column.isAlwaysIdentity)
         }
-        return (outputs, table)
     }
 
     /// What is found by a path has its quotes where the target's column is JSON.
@@ -241,60 +157,135 @@ struct PlanMaker {
         return isFound && ["json", "jsonb"].contains(column.type) ? source.asJSON() : source
     }
 
-    private static func list(_ wanted: [Wanted]) -> String {
-        wanted.map { "\"\($0.output)\"" }.joined(separator: ", ")
+    /// A type as SQL, what it is, and the one that was wanted where the target does not have that.
+    struct MadeType {
+        let sql: String
+        let facts: KnownType
+        var lacking: String?
+
+        static let text = MadeType(sql: "pg_catalog.text", facts: .text)
     }
 
-    /// The source's own types where the target knows them, else text.
-    private func sqlTypes(_ wanted: [Wanted]) throws(TargetFailure) -> [String] {
-        let types = wanted.map { $0.type.map(TargetDefinition.sqlType) ?? "pg_catalog.text" }
-        let known = try catalogue.known(Set(types))
-        return types.map { known.contains($0) ? $0 : "pg_catalog.text" }
+    /// The source's own types where the target knows them: as they were declared, with their
+    /// length and under a domain's name, else what is below, else text.
+    func sqlTypes(_ wanted: [WantedColumn]) throws(TargetFailure) -> [MadeType] {
+        if wanted.isEmpty { return [] }
+        let choices = wanted.map { wanted -> [String] in
+            [wanted.column?.declaredType, wanted.type.map(TargetDefinition.sqlType)]
+                .compactMap(\.self)
+        }
+        let known = try catalogue.known(Set(choices.joined()))
+        return choices.map { choices in
+            guard let sql = choices.first(where: { known[$0] != nil }), let facts = known[sql]
+            else { return MadeType(sql: "pg_catalog.text", facts: .text, lacking: choices.first) }
+            // Only text can be searched, whatever labels there are.
+            if config.kind == .search, facts.isEnum, facts.element.isEmpty { return .text }
+            return MadeType(
+                sql: sql, facts: facts, lacking: sql == choices.first ? nil : choices.first)
+        }
+    }
+
+    static func substituted(
+        _ wanted: [WantedColumn], _ types: [MadeType], in table: TableName
+    ) -> [Finding] {
+        zip(wanted, types).compactMap { wanted, type in
+            type.lacking.map { lacking in
+                Finding(
+                    .typeSubstituted, .warning, "\(table).\(wanted.output)",
+                    "column \"\(wanted.output)\" of \"\(table)\" is made as "
+                        + "\(type.facts.base): the target has no type "
+                        + "\(lacking.dropping("pg_catalog."))",
+                    hint: "Values arrive whole. To have the type, make it in the target, then "
+                        + "alter the column.")
+            }
+        }
     }
 
     // MARK: Definition
 
-    private func create(
-        _ name: TableName, _ wanted: [Wanted], key: [Int]
-    ) throws(TargetFailure) {
-        let types = try sqlTypes(wanted)
-        let columns = zip(wanted, types).map { (name: $0.output, sqlType: $1) }
+    private func create(_ name: TableName, _ wanted: WantedColumns) throws(TargetFailure) {
+        try permit(try catalogue.grantsToMake(name), to: "make the target \"\(name)\"")
+        let types = try sqlTypes(wanted.all)
+        let columns = zip(wanted.all, types).map { (name: $0.output, sqlType: $1.sql) }
         let schemaName = PostgresConnection.literal(PostgresConnection.identifier(name.schema))
         let schemas = try rows("SELECT pg_catalog.to_regnamespace(\(schemaName))::text")
         // Asking for a schema that is there would need a right that is not needed.
         let schema = schemas.first?[0] == nil ? [TargetDefinition.createSchema(name.schema)] : []
+        let key = wanted.isKeyed ? wanted.key.map { wanted.all[$0].output } : []
         try run(
             [PositionSQL.lockDefinitions] + schema + [
-                TargetDefinition.create(name, columns, key: key.map { wanted[$0].output })
-            ])
+                TargetDefinition.create(name, columns, key: key)
+            ]
+        )
         log(.info, "made the target \"\(name)\"")
+        for finding in Self.substituted(wanted.all, types, in: name) { reports.raise(finding) }
+        if hasPosition { reports.raise(made(name)) }
     }
 
-    /// Makes the tsvector column where it is missing.
-    private func ensureSearch(_ text: SearchText, _ table: TargetTable) throws(TargetFailure) {
-        // Without a choice the columns of the first day stay.
-        if text.weighted.isEmpty, table.column(text.column) != nil { return }
+    /// For a target that is missing though this sink has written others.
+    func made(_ name: TableName) -> Finding {
+        Finding(
+            .targetMade, .warning, "\(name)",
+            "there was no target \"\(name)\": Weir makes it for the changes from now on, without "
+                + "the rows the source's table has already",
+            detail: "So it is when a table is added to a pipeline, and when the source's table or "
+                + "the sink's \"table\" got another name.",
+            hint: "If it was renamed, rename the target before Weir starts: ALTER TABLE … RENAME "
+                + "TO \(PostgresConnection.identifier(name.name));")
+    }
+
+    /// Adds columns where the configuration asks for it.
+    private func extend(
+        _ table: TargetTable, _ wanted: WantedColumns
+    ) throws(TargetFailure) -> TargetTable {
+        let missing = wanted.all.filter { table.column($0.output) == nil }
+        guard !missing.isEmpty, config.onNewColumn == .add else { return table }
+        try permit(try grantsToAlter(table), to: "add columns to \"\(table.name)\"")
+        let types = try sqlTypes(missing)
+        try run(
+            zip(missing, types).map {
+                TargetDefinition.addColumn($0.output, $1.sql, to: table.name)
+            })
+        let names = TargetCheck.list(missing.map(\.output))
+        log(.info, "added to the target \"\(table.name)\": \(names)")
+        for finding in Self.substituted(missing, types, in: table.name) { reports.raise(finding) }
+        return try find(table.name)
+    }
+
+    /// Makes the tsvector column.
+    private func addSearch(_ text: SearchText, _ table: TargetTable) throws(TargetFailure) {
+        if let finding = try configurationMissing(text) { try refuse([finding]) }
         let expression: String
-        do {
-            expression = try text.expression(table.columns.filter { $0.name != text.column })
-        } catch {
-            throw .weir(error)
-        }
-        guard let column = table.column(text.column) else {
-            try run(TargetDefinition.addSearch(text, expression, to: table.name))
-            return
-        }
-        // A column of the user's own making is taken as it is.
-        guard let comment = column.comment, comment.hasPrefix("weir: "),
-            comment != TargetDefinition.comment(expression)
-        else { return }
-        let name = PostgresConnection.identifier(text.column)
+        do { expression = try text.expression(table.columns) } catch { throw .weir(error) }
+        try permit(try grantsToAlter(table), to: "add the column for search to \"\(table.name)\"")
+        try run(TargetDefinition.addSearch(text, expression, to: table.name))
+    }
+
+    func configurationMissing(_ text: SearchText) throws(TargetFailure) -> Finding? {
+        guard try !catalogue.hasConfiguration(text.configurationName) else { return nil }
+        let all = try catalogue.configurations()
+        let near = all.nearest(to: text.configuration).map { "Did you mean \"\($0)\"? " } ?? ""
+        return Finding(
+            .searchColumn, .blocking, text.configuration,
+            "the target has no text-search configuration \"\(text.configuration)\"",
+            hint: "\(near)It has: \(all.joined(separator: ", ")). One of another schema is named "
+                + "with it, as schema.name.")
+    }
+
+    private func grantsToAlter(_ table: TargetTable) throws(TargetFailure) -> [String] {
+        let rights = try catalogue.rights(table)
+        if rights.isOwner { return [] }
+        let role = try catalogue.session().role
+        return ["ALTER TABLE \(table.name.sql) OWNER TO \(role);"]
+    }
+
+    /// - Throws: what is retried, because it ends when the role gets its rights.
+    private func permit(_ grants: [String], to work: String) throws(TargetFailure) {
+        guard !grants.isEmpty else { return }
         throw .weir(
             WeirError(
-                .targetUnfit, .blocked,
-                "column \"\(text.column)\" of \"\(table.name)\" was made for another \"text\"",
-                hint: "Weir makes it anew after: ALTER TABLE \(table.name.sql) DROP COLUMN \(name);"
-            ))
+                .permission, .transient, "the role may not \(work)",
+                hint: grants.joined(separator: " ")))
     }
 
     private func find(_ name: TableName) throws(TargetFailure) -> TargetTable {
@@ -315,5 +306,11 @@ struct PlanMaker {
         do { return try connection.query(sql, within: .seconds(600)) } catch {
             throw .server(error)
         }
+    }
+}
+
+extension String {
+    fileprivate func dropping(_ prefix: String) -> String {
+        hasPrefix(prefix) ? String(dropFirst(prefix.count)) : self
     }
 }

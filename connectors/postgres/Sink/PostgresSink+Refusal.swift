@@ -63,6 +63,7 @@ extension PostgresSink {
             return TargetRefusal.ofTruncate(tables, session.connection)
         }
         return TargetRefusal.inFunction(refusal.failure, writing: target, session.connection)
+            ?? TargetRefusal.ofLongKey(refusal.failure)
     }
 
     /// The key for people, as `a=1, b=2`.

@@ -34,7 +34,7 @@ package actor PostgresSink: SinkConnector {
     /// Batches of the open transaction that were accepted and could not be written yet.
     private var held: [EventBatch] = []
     private static let heldBytesMax = 24 << 20
-    private let turn = Turn()
+    let turn = Turn()
     /// The row that waits for one it refers to, and how often it was tried.
     private var orphan: (position: Position, attempts: Int)?
     /// Where the target did not fit what was compiled, and was looked at again.
@@ -101,7 +101,7 @@ package actor PostgresSink: SinkConnector {
     }
 
     /// Nothing is known of a session after a failure: a new one is made when it is needed.
-    private func abandon() {
+    func abandon() {
         session = nil
         plans = SchemaCache()
         rows = RowWriter()
@@ -144,16 +144,20 @@ package actor PostgresSink: SinkConnector {
             throw WeirError(
                 .targetForgotten, .positionLost,
                 "\(place) was written by \(context.pipeline)/\(context.name) before, up to "
-                    + "\(found?.position.position?.token ?? "-"), and the state store does not "
+                    + "\(found?.position.position?.shown ?? "-"), and the state store does not "
                     + "know of it",
-                hint: ErrorCode.targetForgotten.remedy)
+                hint: "weir position set \(context.pipeline) confirmed --yes goes on with what is "
+                    + "there. To start anew, empty the target and run there: "
+                    + session.sql.remove + ";")
         case .otherSource(let other):
             try await context.notes.set(note, "\(epoch)")
             throw WeirError(
                 .otherWriter, .blocked,
                 "\(place) holds a position of \(context.pipeline)/\(context.name) for another "
                     + "source (\(other))",
-                detail: "This source is \(source).", hint: ErrorCode.otherWriter.remedy)
+                detail: "This source is \(source).",
+                hint: "If the pipeline now follows another source, empty the target and run there: "
+                    + "\(session.sql.remove); Else give the pipeline or the sink another name.")
         case .otherWriter: throw otherWriter()
         }
         if noted != epoch { try await context.notes.set(note, "\(epoch)") }
@@ -163,17 +167,30 @@ package actor PostgresSink: SinkConnector {
         _ session: TargetSession
     ) throws(WeirError) -> (position: SinkPosition, source: String)? {
         do { return try session.readPosition() } catch {
-            throw failures.error(
-                error, doing: "read the position in \"\(config.positionTable)\"")
+            throw positionFailure(
+                error, session, doing: "read the position in \"\(config.positionTable)\"")
         }
+    }
+
+    /// A failure at the position table; of missing rights it says which.
+    func positionFailure(
+        _ failure: PostgresFailure, _ session: TargetSession, doing work: String
+    ) -> WeirError {
+        var error = failures.error(failure, doing: work)
+        guard failure.sqlState == "42501" else { return error }
+        try? session.rollBack()
+        let grants = try? TargetCatalogue(connection: session.connection)
+            .grantsOfPosition(config.positionTable)
+        if let grants, !grants.isEmpty { error.hint = grants.joined(separator: " ") }
+        return error
     }
 
     private func restored(_ found: SinkPosition?, _ mark: SinkPosition?) -> WeirError {
         WeirError(
             .targetRestored, .positionLost,
             "\(place) stands at \(found?.position?.shown ?? "no position") and had stood at "
-                + "\(mark?.position?.token ?? "-"): it was restored, or its position removed",
-            hint: "Mend the target, then go on with what is there: weir position set "
+                + "\(mark?.position?.shown ?? "-"): it was restored, or its position removed",
+            hint: "Restore the target, then go on with what is there: weir position set "
                 + "\(context.pipeline) confirmed --yes")
     }
 
@@ -247,7 +264,7 @@ package actor PostgresSink: SinkConnector {
     }
 
     /// Ends the session after a failure of the target.
-    private func failed(_ failure: PostgresFailure, doing work: String) -> WeirError {
+    func failed(_ failure: PostgresFailure, doing work: String) -> WeirError {
         if FailureClass(failure) == .otherWriter {
             abandon()
             return otherWriter()
@@ -277,7 +294,7 @@ package actor PostgresSink: SinkConnector {
     }
 
     /// Ends the session. Events that the open transaction had taken before are then lost.
-    private func ended(_ error: WeirError) -> WeirError {
+    func ended(_ error: WeirError) -> WeirError {
         let wasInside = isInside
         abandon()
         guard wasInside, error.disposition == .transient else { return error }
@@ -471,9 +488,13 @@ package actor PostgresSink: SinkConnector {
         _ schema: TableSchema, _ session: TargetSession
     ) throws(TargetFailure) -> CopyPlan? {
         planCount += 1
-        return try PlanMaker(
-            config: config, session: session, number: planCount, log: context.log
-        ).plan(schema)
+        return try planMaker(session).plan(schema)
+    }
+
+    func planMaker(_ session: TargetSession) -> PlanMaker {
+        PlanMaker(
+            config: config, session: session, number: planCount,
+            hasPosition: committed?.position != nil, reports: context.reports, log: context.log)
     }
 
     /// Whether a row that refers to one which is not there is to be tried again: some seconds long.

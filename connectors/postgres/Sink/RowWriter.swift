@@ -70,14 +70,19 @@ struct RowWriter: ~Copyable {
         while next < places.count, outcome.refusal == nil {
             try session.connection.beginPipeline()
             while next < places.count, pending.count < Self.commandsMax {
+                let restarts = chunk.event(places[next]).has(Event.restartIdentity)
                 let truncated = places[next...].prefix {
-                    chunk.event($0).operation == .truncate
+                    let event = chunk.event($0)
+                    return event.operation == .truncate
+                        && event.has(Event.restartIdentity) == restarts
                 }
                 if truncated.isEmpty {
                     try add(places[next], of: chunk, way, session)
                     next += 1
                 } else {
-                    for sql in CopyPlan.truncate(truncated.compactMap(chunk.plan)) {
+                    for sql in CopyPlan.truncate(
+                        truncated.compactMap(chunk.plan), restarts: restarts)
+                    {
                         try session.connection.addCommand(sql)
                         pending.append(Pending(place: places[next], isPart: false))
                     }

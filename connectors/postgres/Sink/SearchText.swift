@@ -80,8 +80,7 @@ struct SearchText: Sendable, Equatable {
     func expression(_ columns: [TargetColumn]) throws(WeirError) -> String {
         var chosen = weighted
         if chosen.isEmpty {
-            let names = columns.filter { Self.textTypes.contains($0.type) }.map(\.name)
-            chosen = [("A", names)]
+            chosen = [("A", columns.filter { Form($0).isText }.map(\.name))]
         }
         var parts: [String] = []
         let count = max(1, chosen.reduce(0) { $0 + $1.columns.count })
@@ -91,7 +90,10 @@ struct SearchText: Sendable, Equatable {
                 guard let column = columns.first(where: { $0.name == name }) else {
                     throw WeirError(
                         .targetUnfit, .blocked,
-                        "\"text\" names column \"\(name)\", which the target does not have")
+                        "\"text\" names column \"\(name)\", which the target does not have",
+                        hint: columns.map(\.name).nearest(to: name).map {
+                            "Did you mean \"\($0)\"?"
+                        } ?? "Add it to \"columns\", or take it out of \"text\".")
                 }
                 parts.append(try part(column, weight, limit))
             }
@@ -104,39 +106,93 @@ struct SearchText: Sendable, Equatable {
         return parts.joined(separator: " || ")
     }
 
-    private static let textTypes: Set<String> = [
-        "text", "varchar", "bpchar", "name", "json", "jsonb",
-    ]
-    /// Types whose text is the same under all settings, which a generated column demands.
-    private static let steadyTypes: Set<String> = [
-        "bool", "int2", "int4", "int8", "numeric", "uuid", "oid", "inet", "cidr", "macaddr",
-    ]
+    /// Columns of text that are not searched though none was chosen.
+    func leftOut(_ columns: [TargetColumn]) -> [TargetColumn] {
+        guard weighted.isEmpty else { return [] }
+        return columns.filter {
+            !$0.isGenerated && !Form($0).isText
+                && ($0.facts.isText || $0.facts.isEnum || ["hstore", "xml"].contains($0.baseType))
+        }
+    }
+
+    /// How a column becomes words. A generated column takes only what no setting changes: the text
+    /// of a date or of a float would, an enum's would with the name of its label.
+    private enum Form {
+        case text, number, json, texts, none
+
+        private static let textTypes: Set<String> = [
+            "text", "varchar", "bpchar", "name", "citext",
+        ]
+        private static let steadyTypes: Set<String> = [
+            "bool", "int2", "int4", "int8", "numeric", "uuid", "oid", "inet", "cidr", "macaddr",
+        ]
+
+        init(_ column: TargetColumn) {
+            if column.isGenerated {
+                self = .none
+                return
+            }
+            switch column.baseType {
+            case "json", "jsonb": self = .json
+            case let type where Self.textTypes.contains(type): self = .text
+            case let type where Self.steadyTypes.contains(type): self = .number
+            case _ where Self.textTypes.contains(column.facts.element): self = .texts
+            default: self = .none
+            }
+        }
+
+        /// It is searched without being named.
+        var isText: Bool { self == .text || self == .json || self == .texts }
+    }
 
     private func part(
         _ column: TargetColumn, _ weight: String, _ limit: Int
     ) throws(WeirError) -> String {
         let name = PostgresConnection.identifier(column.name)
-        let text = "pg_catalog.left(coalesce(\(name)::text, ''), \(limit))"
-        let regconfig = "\(PostgresConnection.literal(configurationName))::regconfig"
-        var vector = "pg_catalog.to_tsvector(\(regconfig), \(text))"
-        switch column.type {
-        case "json", "jsonb":
-            // Its strings; of a document that is too long, the beginning of its text.
+        let vector: String
+        switch Form(column) {
+        case .text, .number: vector = words("\(name)::text", limit)
+        case .json:
+            let value =
+                column.isDomain ? "\(name)::\(column.baseSQLType)" : name
+            vector = json(value, limit)
+        case .texts:
+            // The one way from an array to its words that depends on no setting. It knows no
+            // nulls, and no arrays of arrays.
+            let elements = "pg_catalog.array_remove(\(name)::text[], NULL)"
+            let object = "pg_catalog.json_object(\(elements), \(elements))"
             vector =
-                "CASE WHEN pg_catalog.length(\(name)::text) > \(limit) THEN \(vector) "
-                + "ELSE pg_catalog.to_tsvector(\(regconfig), coalesce(\(name), 'null')) END"
-        case let type where Self.textTypes.contains(type) || Self.steadyTypes.contains(type): break
-        default:
+                "CASE WHEN pg_catalog.array_ndims(\(name)) = 1 THEN \(json(object, limit)) "
+                + "ELSE ''::tsvector END"
+        case .none:
             throw WeirError(
                 .targetUnfit, .blocked,
-                "column \"\(column.name)\" of type \(column.type) cannot be searched",
-                hint: "Search text and JSON columns.")
+                column.isGenerated
+                    ? "column \"\(column.name)\" is computed by the target and cannot be searched"
+                    : "column \"\(column.name)\" of type \(column.type) cannot be searched",
+                hint: "Search columns of text, JSON or numbers, or give it the type text in the "
+                    + "target.")
         }
         return "pg_catalog.setweight(\(vector), '\(weight)')"
     }
 
+    private var regconfig: String {
+        "\(PostgresConnection.literal(configurationName))::regconfig"
+    }
+
+    private func words(_ text: String, _ limit: Int) -> String {
+        "pg_catalog.to_tsvector(\(regconfig), pg_catalog.left(coalesce(\(text), ''), \(limit)))"
+    }
+
+    /// Its strings; of a document that is too long, the beginning of its text.
+    private func json(_ value: String, _ limit: Int) -> String {
+        let text = value.hasPrefix("pg_catalog.") ? "(\(value))::text" : "\(value)::text"
+        return "CASE WHEN pg_catalog.length(\(text)) > \(limit) THEN \(words(text, limit)) "
+            + "ELSE pg_catalog.to_tsvector(\(regconfig), coalesce(\(value), 'null')) END"
+    }
+
     /// A name without a schema is one of the server's own: there is no search path.
-    private var configurationName: String {
+    var configurationName: String {
         if configuration.contains(".") { return configuration }
         return "pg_catalog." + PostgresConnection.identifier(configuration)
     }

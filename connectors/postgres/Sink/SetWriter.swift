@@ -45,15 +45,20 @@ struct SetWriter: ~Copyable {
         var indexes: [Int: Int] = [:]
         var outcome = Outcome.written
         var truncated: [CopyPlan] = []
+        var restarts = false
         try chunk.visit { (place, event, plan) throws(PostgresFailure) in
             if event.operation == .truncate {
                 if case .needsOrder = try write(groups, chunk, session) { outcome = .needsOrder }
                 groups = []
                 indexes = [:]
+                if event.has(Event.restartIdentity) != restarts {
+                    try Self.truncate(&truncated, restarts: restarts, session)
+                    restarts.toggle()
+                }
                 truncated.append(plan)
                 return
             }
-            try Self.truncate(&truncated, session)
+            try Self.truncate(&truncated, restarts: restarts, session)
             if indexes[plan.number] == nil {
                 // Deletes of all groups come before their inserts. Of one target that holds within
                 // a group only, so another shape of its table begins anew.
@@ -71,18 +76,18 @@ struct SetWriter: ~Copyable {
             groups[index].places.append(place)
             if event.operation != .insert { groups[index].isCopied = false }
         }
-        try Self.truncate(&truncated, session)
+        try Self.truncate(&truncated, restarts: restarts, session)
         if case .needsOrder = try write(groups, chunk, session) { outcome = .needsOrder }
         for (plan, left) in merged { merged[plan] = left == 1 ? nil : left - 1 }
         return outcome
     }
 
     private static func truncate(
-        _ plans: inout [CopyPlan], _ session: TargetSession
+        _ plans: inout [CopyPlan], restarts: Bool, _ session: TargetSession
     ) throws(PostgresFailure) {
         guard !plans.isEmpty else { return }
         _ = try session.connection.query(
-            CopyPlan.truncate(plans).joined(separator: "; "),
+            CopyPlan.truncate(plans, restarts: restarts).joined(separator: "; "),
             within: TargetSession.statementLimit)
         plans = []
     }

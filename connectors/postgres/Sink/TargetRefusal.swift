@@ -12,6 +12,16 @@ struct TargetRefusal {
     /// or operator, type, schema, column.
     private static let unknownNames: Set<String> = ["42P01", "42883", "42704", "3F000", "42703"]
 
+    /// A value that is too long for an index.
+    static func ofLongKey(_ failure: PostgresFailure) -> TargetRefusal? {
+        guard failure.sqlState == "54000", failure.message.contains("index") else { return nil }
+        return TargetRefusal(
+            hint: "No index of PostgreSQL takes values longer than some 2,700 bytes, and no unique "
+                + "index at all takes a longer key. Drop an index that is not the key's. Where it "
+                + "is the key's, the table cannot be kept here: leave it out of the sink's "
+                + "\"tables\", then weir stop and weir start.")
+    }
+
     // MARK: Functions
 
     /// A function that writing to a table may call, and what calls it.

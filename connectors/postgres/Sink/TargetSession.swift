@@ -88,6 +88,21 @@ final class TargetSession {
         )
     }
 
+    func hasPosition() throws(PostgresFailure) -> Bool {
+        guard try hasPositionTable() else { return false }
+        return try !connection.query(sql.read).isEmpty
+    }
+
+    /// Returns whether there was one.
+    func removePosition() throws(PostgresFailure) -> Bool {
+        guard try hasPositionTable() else { return false }
+        return try !connection.query("\(sql.remove) RETURNING 1").isEmpty
+    }
+
+    private func hasPositionTable() throws(PostgresFailure) -> Bool {
+        try connection.queryRow(sql.exists)[0] != nil
+    }
+
     func add(target: TableName) throws(PostgresFailure) {
         guard targets.insert(target.description).inserted else { return }
         _ = try connection.query(sql.addTarget(target))

@@ -16,6 +16,74 @@ struct TargetColumn: Sendable, Equatable {
     let comment: String?
     /// A row without it is refused.
     let isDemanded: Bool
+    /// Computed when it is read.
+    var isVirtual = false
+    /// NULL is refused.
+    var isNotNull = false
+    /// What its type is; nothing of it where only a name is known.
+    var facts = KnownType()
+
+    /// Values pass through a domain, which may have constraints.
+    var isDomain: Bool { facts.base != type && !facts.base.isEmpty }
+    /// The name of the type below domains.
+    var baseType: String { facts.base.isEmpty ? type : facts.base }
+    /// The same as SQL, with modifiers.
+    var baseSQLType: String { facts.baseSQL.isEmpty ? sqlType : facts.baseSQL }
+}
+
+/// What a type of the target is.
+struct KnownType: Sendable, Equatable {
+    /// As `pg_type` names it.
+    var name = ""
+    /// What it is made of below domains: the type's name, and as SQL with modifiers.
+    var base = ""
+    var baseSQL = ""
+    /// The name of an array's element type; empty for what is no array.
+    var element = ""
+    /// An enum, or an array of one.
+    var isEnum = false
+    /// PostgreSQL counts it, or an array's elements, among the types of text.
+    var isText = false
+
+    /// What a query selects, behind the type's own name.
+    static let selected = """
+        b.name, b.sql, CASE WHEN b.typcategory = 'A' THEN e.typname ELSE '' END, \
+        CASE b.typcategory WHEN 'A' THEN e.typtype ELSE b.typtype END = 'e', \
+        CASE b.typcategory WHEN 'A' THEN e.typcategory ELSE b.typcategory END = 'S'
+        """
+
+    /// The type below domains as `b`, and its elements' as `e`.
+    static func joined(to oid: String, modifier: String) -> String {
+        """
+        CROSS JOIN LATERAL (WITH RECURSIVE d(oid, typmod) AS (SELECT \(oid), \(modifier) \
+        UNION ALL SELECT y.typbasetype, y.typtypmod FROM d JOIN pg_catalog.pg_type y \
+        ON y.oid = d.oid WHERE y.typtype = 'd') SELECT y.typname AS name, \
+        pg_catalog.format_type(d.oid, d.typmod) AS sql, y.typtype, y.typcategory, y.typelem \
+        FROM d JOIN pg_catalog.pg_type y ON y.oid = d.oid WHERE y.typtype <> 'd') b \
+        LEFT JOIN pg_catalog.pg_type e ON e.oid = b.typelem
+        """
+    }
+
+    init() {}
+
+    /// - Parameter first: the column of the type's name; what is `selected` follows it.
+    init(_ row: TextRow, from first: Int) {
+        name = row[first] ?? ""
+        base = row[first + 1] ?? ""
+        baseSQL = row[first + 2] ?? ""
+        element = row[first + 3] ?? ""
+        isEnum = row[first + 4] == "t"
+        isText = row[first + 5] == "t"
+    }
+
+    static let text: KnownType = {
+        var text = KnownType()
+        text.name = "text"
+        text.base = "text"
+        text.baseSQL = "text"
+        text.isText = true
+        return text
+    }()
 }
 
 /// A table of the target as its catalogue describes it.
@@ -34,6 +102,27 @@ struct TargetTable: Sendable, Equatable {
     let isCascading: Bool
     /// Some constraint of it, or to it, may wait for the commit.
     let isDeferring: Bool
+    /// Partitioned, by these columns; an expression among them is an empty name.
+    var partitionKey: [String]?
+    /// It is a part of another table, and takes only rows of its own bounds.
+    var isPartition = false
+    var hasPrimaryKey = false
+    /// Unique constraints that may wait. ON CONFLICT takes none of their columns, though another
+    /// index has them as well.
+    var deferrableKeys: [DeferrableKey] = []
+    /// Sequences of its columns may be restarted: it has some, and the role owns it.
+    var sequences = Sequences.none
+
+    /// What TRUNCATE … RESTART IDENTITY does here.
+    enum Sequences: Sendable, Equatable {
+        case none, restartable, notOurs
+    }
+
+    struct DeferrableKey: Sendable, Equatable {
+        let constraint: String
+        let isPrimary: Bool
+        let columns: [String]
+    }
 
     func column(_ name: String) -> TargetColumn? { columns.first { $0.name == name } }
 
@@ -45,7 +134,13 @@ struct TargetTable: Sendable, Equatable {
 
     static func lookUp(_ name: TableName) -> String {
         """
-        SELECT c.oid, c.relkind FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+        SELECT c.oid, c.relkind, c.relispartition, EXISTS (SELECT FROM pg_catalog.pg_index i \
+        WHERE i.indrelid = c.oid AND i.indisprimary), EXISTS (SELECT FROM pg_catalog.pg_depend d \
+        JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+        AND d.refclassid = d.classid AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')), \
+        pg_catalog.pg_has_role(c.relowner, 'USAGE') \
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
         ON n.oid = c.relnamespace WHERE n.nspname = \(PostgresConnection.literal(name.schema)) \
         AND c.relname = \(PostgresConnection.literal(name.name))
         """
@@ -55,8 +150,10 @@ struct TargetTable: Sendable, Equatable {
         """
         SELECT a.attname, t.typname, pg_catalog.format_type(a.atttypid, a.atttypmod), \
         a.attgenerated, a.attidentity, pg_catalog.col_description(a.attrelid, a.attnum), \
-        a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' \
+        a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attnotnull, \
+        t.typname, \(KnownType.selected) \
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+        \(KnownType.joined(to: "t.oid", modifier: "a.atttypmod")) \
         WHERE a.attrelid = \(oid) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
         """
     }
@@ -70,6 +167,26 @@ struct TargetTable: Sendable, Equatable {
         WHERE i.indrelid = \(oid) AND a.attrelid = i.indrelid AND i.indisunique \
         AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
         ORDER BY i.indexrelid
+        """
+    }
+
+    /// One row per column of a unique constraint that may wait.
+    static func deferrableKeysQuery(_ oid: UInt32) -> String {
+        """
+        SELECT c.conname, c.contype, a.attname FROM pg_catalog.pg_constraint c, \
+        pg_catalog.unnest(c.conkey) k(attnum) JOIN pg_catalog.pg_attribute a \
+        ON a.attrelid = \(oid) AND a.attnum = k.attnum WHERE c.conrelid = \(oid) \
+        AND c.contype IN ('p', 'u') AND c.condeferrable ORDER BY c.conname
+        """
+    }
+
+    /// The columns a partitioned table is divided by, a row each.
+    static func partitionKeyQuery(_ oid: UInt32) -> String {
+        """
+        SELECT a.attname FROM pg_catalog.pg_partitioned_table p, \
+        pg_catalog.unnest(p.partattrs::pg_catalog.int2[]) k(attnum) \
+        LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = \(oid) AND a.attnum = k.attnum \
+        WHERE p.partrelid = \(oid)
         """
     }
 
@@ -95,12 +212,20 @@ struct TargetTable: Sendable, Equatable {
 
 extension TargetColumn {
     init?(_ row: TextRow) {
-        guard row.count == 7, let name = row[0], let type = row[1], let sqlType = row[2] else {
+        guard row.count == 14, let name = row[0], let type = row[1], let sqlType = row[2] else {
             return nil
         }
         self.init(
             name: name, type: type, sqlType: sqlType, isGenerated: row[3]?.isEmpty == false,
-            isAlwaysIdentity: row[4] == "a", comment: row[5], isDemanded: row[6] == "t")
+            isAlwaysIdentity: row[4] == "a", comment: row[5], isDemanded: row[6] == "t",
+            isVirtual: row[3] == "v", isNotNull: row[7] == "t", facts: KnownType(row, from: 8))
+    }
+
+    /// A column as it will be made.
+    init(making name: String, sqlType: String, _ facts: KnownType) {
+        self.init(
+            name: name, type: facts.name, sqlType: sqlType, isGenerated: false,
+            isAlwaysIdentity: false, comment: nil, isDemanded: false, facts: facts)
     }
 }
 
@@ -118,7 +243,8 @@ struct TargetCatalogue {
         guard ["r", "p"].contains(row[1]) else {
             throw .weir(
                 WeirError(
-                    .targetUnfit, .blocked, "the target \"\(name)\" is no table",
+                    .targetUnfit, .blocked,
+                    "the target \"\(name)\" is \(Self.kind(row[1])), and no table",
                     hint: "Name an ordinary or partitioned table."))
         }
         let columns = try query(TargetTable.columnsQuery(oid)).compactMap(TargetColumn.init)
@@ -131,27 +257,89 @@ struct TargetCatalogue {
                 keys.append((index, [column]))
             }
         }
+        var deferrable: [TargetTable.DeferrableKey] = []
+        for row in try query(TargetTable.deferrableKeysQuery(oid)) {
+            guard let name = row[0], let column = row[2] else { continue }
+            let before = deferrable.last?.constraint == name ? deferrable.removeLast().columns : []
+            deferrable.append(
+                TargetTable.DeferrableKey(
+                    constraint: name, isPrimary: row[1] == "p", columns: before + [column]))
+        }
         let parents = try query(TargetTable.parentsQuery(oid)).compactMap {
             $0[0].flatMap { UInt32($0) }
         }
         let uses = try query(TargetTable.usesQuery(oid)).first ?? [nil, nil, nil]
+        let partitionKey =
+            row[1] == "p" ? try query(TargetTable.partitionKeyQuery(oid)).map { $0[0] ?? "" } : nil
         return TargetTable(
             name: name, oid: oid, columns: columns, uniqueKeys: keys.map(\.names),
             parents: parents, isWatched: uses[0] == "t", isCascading: uses[1] == "t",
-            isDeferring: uses[2] == "t")
+            isDeferring: uses[2] == "t", partitionKey: partitionKey, isPartition: row[2] == "t",
+            hasPrimaryKey: row[3] == "t", deferrableKeys: deferrable,
+            sequences: row[4] != "t" ? .none : row[5] == "t" ? .restartable : .notOurs)
     }
 
-    /// The names of types, as SQL, that the target knows.
-    func known(_ types: Set<String>) throws(TargetFailure) -> Set<String> {
-        guard !types.isEmpty else { return [] }
-        let list = types.sorted().map(PostgresConnection.literal).joined(separator: ", ")
+    private static func kind(_ kind: String?) -> String {
+        switch kind {
+        case "v": "a view"
+        case "m": "a materialized view"
+        case "f": "a foreign table"
+        case "S": "a sequence"
+        case "i", "I": "an index"
+        default: "something else"
+        }
+    }
+
+    /// The types, by their names as SQL, that the target knows.
+    func known(_ types: Set<String>) throws(TargetFailure) -> [String: KnownType] {
+        guard !types.isEmpty else { return [:] }
+        do throws(TargetFailure) { return try ask(types.sorted()) } catch {
+            guard case .server(let failure) = error, failure.kind == .statement else { throw error }
+            // A name that is none, such as one with modifiers of another version, fails them all.
+            if types.count == 1 { return [:] }
+        }
+        var all: [String: KnownType] = [:]
+        for type in types { all.merge(try known([type])) { $1 } }
+        return all
+    }
+
+    private func ask(_ types: [String]) throws(TargetFailure) -> [String: KnownType] {
+        let list = types.map(PostgresConnection.literal).joined(separator: ", ")
         let rows = try query(
-            "SELECT name FROM pg_catalog.unnest(ARRAY[\(list)]) name "
-                + "WHERE pg_catalog.to_regtype(name) IS NOT NULL")
-        return Set(rows.compactMap { $0[0] })
+            """
+            SELECT n.name, t.typname, \(KnownType.selected) \
+            FROM pg_catalog.unnest(ARRAY[\(list)]) n(name) \
+            JOIN pg_catalog.pg_type t ON t.oid = pg_catalog.to_regtype(n.name) \
+            \(KnownType.joined(to: "t.oid", modifier: "-1"))
+            """)
+        var known: [String: KnownType] = [:]
+        for row in rows {
+            guard let name = row[0] else { continue }
+            known[name] = KnownType(row, from: 1)
+        }
+        return known
     }
 
-    private func query(_ sql: String) throws(TargetFailure) -> [TextRow] {
+    /// Whether there is a text-search configuration of this name, as SQL.
+    func hasConfiguration(_ name: String) throws(TargetFailure) -> Bool {
+        do throws(TargetFailure) {
+            _ = try query("SELECT \(PostgresConnection.literal(name))::pg_catalog.regconfig")
+            return true
+        } catch {
+            guard case .server(let failure) = error, failure.kind == .statement else { throw error }
+            return false
+        }
+    }
+
+    /// The names of the server's own text-search configurations.
+    func configurations() throws(TargetFailure) -> [String] {
+        try query(
+            "SELECT cfgname FROM pg_catalog.pg_ts_config "
+                + "WHERE cfgnamespace = 'pg_catalog'::pg_catalog.regnamespace ORDER BY 1"
+        ).compactMap { $0[0] }
+    }
+
+    func query(_ sql: String) throws(TargetFailure) -> [TextRow] {
         do { return try connection.query(sql) } catch { throw .server(error) }
     }
 }

@@ -28,6 +28,8 @@ enum RowChange: Sendable {
     case update([Field], from: [Field]? = nil)
     case delete([Field])
     case truncate
+    /// TRUNCATE … RESTART IDENTITY.
+    case restart
 }
 
 /// Builds batches of any tables by hand, laid out as PostgreSQL's source does.
@@ -76,8 +78,10 @@ struct RowBatch: ~Copyable {
             key = append(schema.key.map { row[$0] })
             before = append(identity(of: row, schema))
             if schema.isKeyUnique { flags |= Event.beforeIsKey }
-        case .truncate:
+        case .truncate: operation = .truncate
+        case .restart:
             operation = .truncate
+            flags |= Event.restartIdentity
         }
         builder.append(
             Event(

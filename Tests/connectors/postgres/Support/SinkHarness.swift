@@ -55,10 +55,11 @@ final class SinkHarness: Sendable {
     ///   - notes: those of another state directory.
     func sink(
         write: String = "table", _ more: [String: ConfigValue] = [:],
-        tables: [String]? = ["public.items"], url: String? = nil, notes: MemoryNotes? = nil,
+        tables: [String]? = ["public.items"], user: String = "postgres", url: String? = nil,
+        notes: MemoryNotes? = nil,
         silenceLimit: Duration = .seconds(20)
     ) throws -> PostgresSink {
-        let url = url ?? database.server.url(database: database.name)
+        let url = url ?? database.server.url(database: database.name, user: user)
         return PostgresSink(
             try Self.config(url: url, write: write, more, tables: tables),
             .test(

@@ -1,0 +1,117 @@
+import WeirCore
+import WeirPostgresClient
+import WeirValues
+
+/// What would fail later, found out before the first event. Reads only.
+extension PlanMaker {
+    struct Inspection {
+        var findings: [Finding] = []
+        /// SQL that somebody else must run before the role may do all it has to.
+        var grants: [String] = []
+    }
+
+    func inspect(_ tables: [TableSchema]) throws(TargetFailure) -> Inspection {
+        var inspection = Inspection()
+        for schema in tables { try inspect(schema, &inspection) }
+        if let text = config.text, let finding = try configurationMissing(text) {
+            inspection.findings.append(finding)
+        }
+        inspection.findings += unknownColumns(tables)
+        inspection.grants += try catalogue.grantsToStage()
+        return inspection
+    }
+
+    private func inspect(
+        _ schema: TableSchema, _ inspection: inout Inspection
+    ) throws(TargetFailure) {
+        let name = TableName(schema: schema.schema, name: schema.name)
+        do throws(TargetFailure) {
+            guard let route = try route(schema) else { return }
+            let wanted = try wanted(schema)
+            if let table = try target(route.target) {
+                try inspect(table, schema, wanted, route.takes, &inspection)
+            } else {
+                try inspectMissing(route.target, wanted, &inspection)
+            }
+        } catch {
+            // The others are looked at as well: one start shall tell all.
+            guard case .weir(let error) = error, error.disposition == .blocked else { throw error }
+            inspection.findings.append(
+                Finding(
+                    error.code, .blocking, "\(name)", error.message, detail: error.detail,
+                    hint: error.hint))
+        }
+    }
+
+    private func inspect(
+        _ table: TargetTable, _ schema: TableSchema, _ wanted: WantedColumns, _ takes: [Bool],
+        _ inspection: inout Inspection
+    ) throws(TargetFailure) {
+        inspection.findings += try check(schema, wanted, table, takes).findings
+        let missing = wanted.all.filter { table.column($0.output) == nil }
+        let adds = !missing.isEmpty && config.onNewColumn == .add
+        if adds {
+            inspection.findings += Self.substituted(
+                missing, try sqlTypes(missing), in: table.name)
+        }
+        var makesSearch = false
+        if let text = config.text, table.column(text.column) == nil {
+            makesSearch = true
+            // With the columns that will be there by then.
+            try expect(text, table.columns + (adds ? made(missing, try sqlTypes(missing)) : []))
+        }
+        let rights = try catalogue.rights(table)
+        let role = try catalogue.session().role
+        let written = wanted.all.map(\.output).filter { table.column($0)?.isGenerated == false }
+        let key = wanted.key.map { wanted.all[$0].output }
+        inspection.grants += rights.grants(
+            table.name, to: role, takes: takes, written: written,
+            read: wanted.isKeyed ? key : written, alters: adds || makesSearch)
+        if rights.hidesRows {
+            inspection.grants.append(
+                rights.isOwner
+                    ? "ALTER TABLE \(table.name.sql) NO FORCE ROW LEVEL SECURITY;"
+                    : "ALTER ROLE \(role) BYPASSRLS;")
+        }
+    }
+
+    private func inspectMissing(
+        _ name: TableName, _ wanted: WantedColumns, _ inspection: inout Inspection
+    ) throws(TargetFailure) {
+        if let finding = nameTaken(wanted, name) { inspection.findings.append(finding) }
+        let types = try sqlTypes(wanted.all)
+        inspection.findings += Self.substituted(wanted.all, types, in: name)
+        if hasPosition { inspection.findings.append(made(name)) }
+        if let text = config.text { try expect(text, made(wanted.all, types)) }
+        inspection.grants += try catalogue.grantsToMake(name)
+    }
+
+    private func made(_ wanted: [WantedColumn], _ types: [MadeType]) -> [TargetColumn] {
+        zip(wanted, types).map { TargetColumn(making: $0.output, sqlType: $1.sql, $1.facts) }
+    }
+
+    /// - Throws: what would keep the column for search from being made.
+    private func expect(_ text: SearchText, _ columns: [TargetColumn]) throws(TargetFailure) {
+        do { _ = try text.expression(columns) } catch { throw .weir(error) }
+    }
+
+    /// Columns that are named and that none of several tables has; of one table alone each must be
+    /// there.
+    private func unknownColumns(_ tables: [TableSchema]) -> [Finding] {
+        let taken = tables.filter { schema in
+            Operation.allCases.contains { config.routing.takes($0, of: schema) }
+        }
+        guard let columns = config.columns, taken.count > 1, config.tables.count != 1 else {
+            return []
+        }
+        return columns.compactMap { choice in
+            guard let path = FieldPath(choice.source),
+                !taken.contains(where: { path.resolve(in: $0) != nil })
+            else { return nil }
+            return Finding(
+                .unknownColumn, .blocking, choice.source,
+                "\"columns\" names \"\(choice.source)\", which none of the tables has",
+                hint: "Take it out, or give the table that has it a sink of its own.")
+        }
+    }
+}

@@ -1,0 +1,65 @@
+package import WeirCore
+import WeirPostgresClient
+
+extension PostgresSink: SinkCheck {
+    package func check(_ tables: [TableSchema]) async throws(WeirError) -> [Finding] {
+        await turn.take()
+        defer { turn.give() }
+        let session = try await ready()
+        try await lookForSource(session)
+        let inspection: PlanMaker.Inspection
+        do throws(TargetFailure) {
+            inspection = try planMaker(session).inspect(tables)
+        } catch {
+            switch error {
+            case .server(let failure): throw failed(failure, doing: "look at the target")
+            case .weir(let error), .taken(let error): throw ended(error)
+            }
+        }
+        let isBlocked = inspection.findings.contains { $0.severity == .blocking }
+        if isBlocked || inspection.grants.isEmpty { return inspection.findings }
+        // Retried, and not blocking: what is granted meanwhile is noticed without a new start.
+        for finding in inspection.findings { context.reports.raise(finding) }
+        throw WeirError(
+            .permission, .transient,
+            "the role of the sink may not do all it has to at \(place)",
+            detail: "Weir goes on as soon as it may.",
+            hint: inspection.grants.joined(separator: " "))
+    }
+}
+
+extension PostgresSink: SinkCleanup {
+    private var row: String {
+        "the position of \(sessionName) in \"\(config.positionTable)\" at \(place)"
+    }
+
+    package func describeCleanUp() async throws(WeirError) -> [String] {
+        await turn.take()
+        defer { turn.give() }
+        let hasRow = try await cleaning { (session) throws(PostgresFailure) in
+            try session.hasPosition()
+        }
+        let position = hasRow ? "Remove \(row). The rows that were delivered stay." : nil
+        return [position, try describeOriginCleanUp()].compactMap(\.self)
+    }
+
+    package func cleanUp() async throws(WeirError) -> [String] {
+        await turn.take()
+        defer { turn.give() }
+        let wasRemoved = try await cleaning { (session) throws(PostgresFailure) in
+            try session.removePosition()
+        }
+        return [wasRemoved ? "removed \(row)" : nil, try dropOrigin()].compactMap(\.self)
+    }
+
+    /// Over a session of its own, which keeps other daemons out meanwhile.
+    private func cleaning<R: Sendable>(
+        _ body: (TargetSession) throws(PostgresFailure) -> R
+    ) async throws(WeirError) -> R {
+        abandon()
+        let session = try await connect(underOrigin: false)
+        do throws(PostgresFailure) { return try body(session) } catch {
+            throw positionFailure(error, session, doing: "remove the position")
+        }
+    }
+}
