@@ -437,13 +437,14 @@ import WeirCore
 
 /// One row of a result as text. Reading a column that the server did not send is NULL: no bytes from
 /// outside can make us read past the end.
-package struct TextRow: Sendable, Equatable, ExpressibleByArrayLiteral {
+package struct TextRow: Sendable, Equatable, RandomAccessCollection, ExpressibleByArrayLiteral {
     private let values: [String?]
 
     package init(_ values: [String?]) { self.values = values }
     package init(arrayLiteral elements: String?...) { values = elements }
 
-    package var count: Int { values.count }
+    package var startIndex: Int { 0 }
+    package var endIndex: Int { values.count }
 
     package subscript(column: Int) -> String? {
         values.indices.contains(column) ? values[column] : nil
