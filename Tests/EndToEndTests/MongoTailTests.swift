@@ -59,12 +59,16 @@ extension EndToEnd {
             return id + 1
         }
 
-        private func expectEnd(_ tail: ChildProcess, _ signal: Int32? = SIGINT) async throws {
+        /// - Parameter finding: the one line it says on the standard error stream.
+        private func expectEnd(
+            _ tail: ChildProcess, _ signal: Int32? = SIGINT, after finding: String? = nil
+        ) async throws {
             if let signal { tail.signal(signal) }
             let end = try await tail.wait()
             let said = try tail.standardError()
             #expect(end == .exited(0), "\(said)")
-            #expect(said.isEmpty)
+            #expect(said.split(separator: "\n").count == (finding == nil ? 0 : 1), "\(said)")
+            if let finding { #expect(said.contains(finding)) }
             try expectNothingLeft()
         }
 
@@ -135,7 +139,8 @@ extension EndToEnd {
                 try tail.standardOutput().contains(#""collection":"more""#)
             }
             #expect(try !tail.standardOutput().contains(#""collection":"others""#))
-            try await expectEnd(tail)
+            // It was not there when tail began.
+            try await expectEnd(tail, after: "mongodb.collection_missing")
         }
 
         @Test func aReaderThatLeavesEndsIt() async throws {
