@@ -228,17 +228,18 @@ private struct Figures: Decodable {
 struct PipelineFigures: Decodable {
     let name: String
     let state: String
-    let queuedEvents: Int
+    /// Counts are nil while the daemon is down.
+    let queuedEvents: Int?
     let sinks: [Sink]
     let errors: [Failure]
 
     struct Sink: Decodable {
         let name: String
-        let delivered: Int
-        let filtered: Int
-        let late: Int
-        let retries: Int
-        let queuedEvents: Int
+        let delivered: Int?
+        let filtered: Int?
+        let late: Int?
+        let retries: Int?
+        let queuedEvents: Int?
     }
 
     struct Failure: Decodable {

@@ -69,7 +69,7 @@ extension EndToEnd {
             // One more life, in which documents are looked up; then to the end.
             let daemon = try home.run()
             try await eventually(within: .seconds(40), "documents are looked up") {
-                (try? home.figures().sinks.contains { $0.late > 0 }) ?? false
+                (try? home.figures().sinks.contains { $0.late ?? 0 > 0 }) ?? false
             }
             var operations = 0
             for writer in writers { operations += await writer.stop() }

@@ -55,7 +55,7 @@ extension EndToEnd {
                 #expect(problem?.hint?.contains(hint) == true, "\(problem as Any)")
             }
             let shown = try home.weir("status")
-            #expect(shown.code == 0)
+            #expect(shown.code == 69, "the pipeline has stopped")
             #expect(shown.out.contains("! shop/") && shown.out.contains("(\(code))"))
             for hint in hints { #expect(shown.out.contains(hint)) }
             daemon.signal(SIGTERM)

@@ -6,14 +6,15 @@ import WeirTesting
 extension EndToEnd {
     /// What the process is before it does anything, and what it writes to its log.
     @Suite struct ProcessSetupTests {
-        private static func home(_ daemon: String = "{}", path: String = "out.jsonl") throws
-            -> WeirHome
-        {
+        private static func home(
+            _ daemon: String = "{}", source: String = "postgres://127.0.0.1:1/d",
+            path: String = "out.jsonl"
+        ) throws -> WeirHome {
             try WeirHome { _ in
                 """
                 {
                   "daemon": \(daemon),
-                  "connections": { "db": { "type": "postgres", "url": "postgres://127.0.0.1:1/d" } },
+                  "connections": { "db": { "type": "postgres", "url": "\(source)" } },
                   "pipelines": {
                     "shop": {
                       "source": { "connection": "db", "tables": ["public.t"] },
@@ -73,9 +74,12 @@ extension EndToEnd {
         }
 
         @Test(arguments: ["json", "logfmt", "text"])
-        func nothingInTheLogActsOnATerminal(form: String) throws {
+        func nothingInTheLogActsOnATerminal(form: String) async throws {
+            let database = try await TestDatabase.make()
+            try database.sql("CREATE TABLE t (id int PRIMARY KEY)")
             let evil = "/nonexistent/\\u001b]0;x\\u0007\\u009b31m\\u202e\\u2028x"
-            let home = try Self.home(#"{ "log": "\#(form)" }"#, path: evil)
+            let home = try Self.home(
+                #"{ "log": "\#(form)" }"#, source: database.url, path: evil)
             let answer = try home.weir("run", "--once")
             let scalars = answer.err.unicodeScalars
             #expect(answer.err.contains("nonexistent"), "\(answer.err)")

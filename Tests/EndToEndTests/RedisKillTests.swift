@@ -14,7 +14,7 @@ extension EndToEnd {
             let daemon = try home.run()
             do {
                 try await eventually(within: .seconds(40), "a row is read late") {
-                    (try? home.figures().sinks.contains { $0.late > 0 }) ?? false
+                    (try? home.figures().sinks.contains { $0.late ?? 0 > 0 }) ?? false
                 }
             } catch {
                 throw TestingError("\(error): \(home.logText().suffix(3000))")

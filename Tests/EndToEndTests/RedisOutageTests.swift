@@ -74,7 +74,7 @@ extension EndToEnd {
             try await eventually("the file goes on") { lines(of: home.output).count > 20 }
             #expect(try home.status().pipeline("filed")?.state == "streaming")
             #expect(try home.status().pipeline("shop")?.state == "failing")
-            try await eventually("changes wait") { try home.figures().queuedEvents > 60 }
+            try await eventually("changes wait") { try home.figures().queuedEvents ?? 0 > 60 }
             let shown = try home.weir("status").out
             #expect(shown.contains("(redis.connection_failed)"))
             #expect(shown.contains("2 pipelines: 1 ok, 1 not"))
@@ -191,7 +191,7 @@ extension EndToEnd {
             let problem = try await home.untilProblem(code)
             #expect(problem.message.contains(words), "\(problem)")
             #expect(problem.hint?.isEmpty == false)
-            try await eventually("changes wait") { try home.figures().queuedEvents > 0 }
+            try await eventually("changes wait") { try home.figures().queuedEvents ?? 0 > 0 }
             let status = try home.weir("status").out
             #expect(status.contains("(\(code))") && status.contains(words), "\(status)")
             #expect(try Int(home.queuedShown()) ?? 0 > 0, "\(status)")
@@ -256,7 +256,7 @@ extension EndToEnd {
             try await untilSlots("weir_shop", "weir_filed")
             try await Catalogue.change(database, times: 50)
             try await eventually("the file goes on") { lines(of: home.output).count > 20 }
-            try await eventually("changes wait") { try home.figures().queuedEvents > 60 }
+            try await eventually("changes wait") { try home.figures().queuedEvents ?? 0 > 60 }
             var seen = ""
             func ask(_ answer: Answer) { seen += answer.out + answer.err }
             ask(try home.weir("status"))

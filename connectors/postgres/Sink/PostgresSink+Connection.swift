@@ -43,16 +43,22 @@ extension PostgresSink {
     /// Takes the lock that keeps other daemons out, if need be from an earlier session of ours.
     ///
     /// A session that is lost behind a proxy lives on at the server, which does not learn that its
-    /// client is gone, and would keep us out for as long as the proxy likes.
+    /// client is gone, and would keep us out for as long as the proxy likes. Only a session whose
+    /// process has ended, or is this one, is ended: a copied state directory names another
+    /// daemon's.
     private func takeLock(_ session: TargetSession) async throws(WeirError) {
         if try !isLocked(session) {
             let holder = try holder(session)
-            let own = try await context.notes.get(sessionNote)
-            guard let holder, holder.name == own else { throw held(by: holder) }
+            let note = try await context.notes.get(sessionNote) ?? ""
+            let lines = note.split(separator: "\n")
+            guard let holder, lines.count == 2, holder.name == lines[0],
+                SessionOwner(parsing: lines[1])?.hasLeft == true
+            else { throw held(by: holder) }
             try end(holder, session)
             guard try isLocked(session) else { throw held(by: try self.holder(session)) }
         }
-        try await context.notes.set(sessionNote, session.name)
+        let owner = SessionOwner.current?.description ?? ""
+        try await context.notes.set(sessionNote, "\(session.name)\n\(owner)")
     }
 
     private func isLocked(_ session: TargetSession) throws(WeirError) -> Bool {
