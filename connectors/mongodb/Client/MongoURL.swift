@@ -78,16 +78,20 @@ package struct MongoURL: Sendable {
         + "the network between the two is trusted, \"allow_plaintext\": true beside it "
         + "(weir tail: --allow-plaintext)"
 
-    /// libmongoc takes what stands behind a careless "/" of a password for the database.
+    /// libmongoc takes what stands behind a careless "/" of a password for the database, and what
+    /// stands behind a careless "@" for the host.
     private static func checkCredentials(_ text: String) throws(ConfigIssue) {
         guard let scheme = text.firstRange(of: "://") else { return }
         let rest = text.utf8[scheme.upperBound...]
-        let path = rest.drop { $0 != UInt8(ascii: "/") }.prefix { $0 != UInt8(ascii: "?") }
-        guard path.contains(UInt8(ascii: "@")) else { return }
+        let at = UInt8(ascii: "@")
+        let authority = rest.prefix { $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "?") }
+        let path = rest.dropFirst(authority.count).prefix { $0 != UInt8(ascii: "?") }
+        guard path.contains(at) || authority.count(where: { $0 == at }) > 1 else { return }
         throw ConfigIssue(
             field: "url",
-            "not a MongoDB connection URL: it has \"@\" behind its host; in a user name or a "
-                + "password, \"@\" and \"/\" are written %40 and %2F")
+            "not a MongoDB connection URL: it has \"@\" more than once before its options, or "
+                + "behind its host; in a user name or a password, \"@\" and \"/\" are written "
+                + "%40 and %2F")
     }
 
     /// What a connection of this name should be warned of, if anything.
