@@ -42,8 +42,19 @@ extension Pipeline {
             epoch: known.epoch, rows: all, opened: nil)
     }
 
+    /// Making what a first start needs may wait for as long as some transaction at the server: a
+    /// stop cuts it short (invariant 7).
+    private func openFirst(_ source: any SourceConnector) async throws(WeirError) -> SourceStart {
+        let task = Task { () -> Result<SourceStart, WeirError> in
+            do throws(WeirError) { return .success(try await source.open(at: nil)) } catch {
+                return .failure(error)
+            }
+        }
+        return try await withStopHandler({ task.cancel() }) { await task.value }.get()
+    }
+
     private func firstStart(_ source: any SourceConnector) async throws(WeirError) -> Start {
-        let opened = try await source.open(at: nil)
+        let opened = try await openFirst(source)
         let start = Start(
             stored: StoredPosition(position: opened.position, identity: opened.identity),
             epoch: Epoch.next(after: nil), rows: makeRows([], from: opened.position),

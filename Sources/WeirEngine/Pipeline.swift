@@ -16,6 +16,7 @@ package final class Pipeline: Sendable {
     let isConfigured: @Sendable (String) -> Bool
     private let stopping = Mutex(false)
     private let stopBell = Doorbell()
+    private let onStop = Mutex<(@Sendable () -> Void)?>(nil)
 
     package init(
         _ plan: PipelinePlan, store: StateStore, directory: StateDirectory, logger: Logger,
@@ -37,7 +38,18 @@ package final class Pipeline: Sendable {
     /// Stop reading, deliver what was read, store it, acknowledge it, end. Returns at once.
     package func stop() {
         stopping.withLock { $0 = true }
+        onStop.withLock { $0 }?()
         stopBell.ring()
+    }
+
+    /// Runs `body`; a stop that comes meanwhile, or has come, calls `handler`, perhaps twice.
+    func withStopHandler<R: Sendable>(
+        _ handler: @escaping @Sendable () -> Void, _ body: () async -> R
+    ) async -> R {
+        onStop.withLock { $0 = handler }
+        if isStopping { handler() }
+        defer { onStop.withLock { $0 = nil } }
+        return await body()
     }
 
     func waitForStop(upTo limit: Duration) async { await stopBell.wait(upTo: limit) }
