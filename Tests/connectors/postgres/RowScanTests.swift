@@ -63,7 +63,8 @@ extension PostgresSourceTests {
                     == TableSchema(
                         version: scanned.version, database: streamed.database,
                         schema: streamed.schema, name: streamed.name, columns: streamed.columns,
-                        key: streamed.key, isKeyUnique: streamed.isKeyUnique))
+                        key: streamed.key, isKeyUnique: streamed.isKeyUnique,
+                        sendsWholeOldRows: streamed.sendsWholeOldRows))
         }
 
         @Test(

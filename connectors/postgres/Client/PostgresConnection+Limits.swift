@@ -21,6 +21,8 @@ extension PostgresConnection {
     static let greetingBytesMax: UInt64 = 1 << 20
     /// What Weir asks a catalogue has an answer of kilobytes; of thousands of tables, of megabytes.
     static let answerBytesMax: UInt64 = 16 << 20
+    /// All answers of one pipeline: a word for each command, and what those refused have to say.
+    static let pipelineBytesMax: UInt64 = 256 << 20
     /// PostgreSQL's own limit of one message, and room for what is read ahead of it.
     static let rowBytesMax: UInt64 = (1 << 30) + (64 << 20)
 

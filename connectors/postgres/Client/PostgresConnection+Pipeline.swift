@@ -54,10 +54,11 @@ extension PostgresConnection {
         _ count: Int, within limit: Duration, _ body: (Int, PipelineAnswer) -> Void
     ) throws(PostgresFailure) {
         guard unsafe PQpipelineSync(connection) == 1 else { throw lastFailure() }
+        // Answers come while commands are still being sent.
+        beginAnswer(atMost: Self.pipelineBytesMax)
         try flush(by: .now + limit)
         for index in 0..<count {
             var answer: PipelineAnswer?
-            beginAnswer(atMost: Self.answerBytesMax)
             let deadline = ContinuousClock.now + limit
             while let result = try unsafe nextResult(by: deadline) {
                 let next = unsafe pipelineAnswer(result)
