@@ -445,10 +445,10 @@ extension EndToEnd {
             }
             let copy = PostgresCopy(source: source, target: target, home: home)
             let daemon = try home.run()
-            try await home.untilStreaming()
-            try source.sql("INSERT INTO t SELECT g, 'x' FROM generate_series(1, 500) g")
+            // Known before the first change comes, which then waits in the slot.
             let problem = try await home.untilProblem("postgres.permission")
             #expect(problem.hint?.contains("INSERT") == true, "\(problem)")
+            try source.sql("INSERT INTO t SELECT g, 'x' FROM generate_series(1, 500) g")
             try target.sql("GRANT INSERT, UPDATE, DELETE, TRUNCATE ON t TO \(role)")
             try await copy.untilEqual("t")
             try await home.settle(daemon)
