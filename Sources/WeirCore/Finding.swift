@@ -46,8 +46,8 @@ extension WeirError {
     }
 }
 
-/// Changes, or rows, that a target lacks and that Weir will not deliver by itself. It is kept in the
-/// state and shown in `status` until the operator says that it is closed (`weir gap resolve`).
+/// Changes, or rows, that a target lacks and that Weir will not deliver by itself. It is kept in
+/// the state and shown in `status` until the operator says that it is closed (`weir gap resolve`).
 public struct DeclaredGap: Sendable, Equatable {
     /// Why there is a gap.
     public let code: ErrorCode

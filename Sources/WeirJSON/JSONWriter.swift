@@ -2,8 +2,8 @@
 ///
 /// The writer does not check that what is appended is JSON: the caller writes commas and brackets
 /// as raw bytes and values through the methods that quote. It owns its memory, which grows, and
-/// falls back only in `shrink`; appending costs amortised constant time per byte. Buffers passed in are only read during the
-/// call, and must not be the writer's own.
+/// falls back only in `shrink`; appending costs amortised constant time per byte. Buffers passed in
+/// are only read during the call, and must not be the writer's own.
 @safe
 package struct JSONWriter: ~Copyable {
     @usableFromInline var base: UnsafeMutableRawPointer

@@ -212,8 +212,8 @@ extension BSONWalk {
 extension JSONWriter {
     /// A UUID in its own form, other bytes in base64.
     ///
-    /// The old subtype 3 is a UUID too, but Java's, C#'s and Python's drivers each wrote its bytes in
-    /// another order, and nothing says in which: any UUID made of it may be another one.
+    /// The old subtype 3 is a UUID too, but Java's, C#'s and Python's drivers each wrote its bytes
+    /// in another order, and nothing says in which: any UUID made of it may be another one.
     fileprivate mutating func append(plainBinary bytes: UnsafeRawBufferPointer, subtype: UInt8) {
         guard subtype == 4, bytes.count == 16 else {
             return unsafe append(base64: bytes)

@@ -158,8 +158,8 @@ private struct DropWork {
         }
     }
 
-    /// A server cannot be reached: without `--forget` nothing may be forgotten, or nobody would know
-    /// of what stays there.
+    /// A server cannot be reached: without `--forget` nothing may be forgotten, or nobody would
+    /// know of what stays there.
     private func stays(_ error: WeirError, _ components: Set<String>) throws {
         var lines: [String] = []
         for component in components.sorted() {

@@ -12,7 +12,8 @@ struct StateOptions: ParsableArguments {
     var stateDir: String?
 
     /// `--state-dir`, else `$STATE_DIRECTORY` (systemd), else `$XDG_STATE_HOME/weir`, else
-    /// `~/.local/state/weir`, also where `HOME` is not set; always absolute, because a daemon changes nothing about its folder.
+    /// `~/.local/state/weir`, also where `HOME` is not set; always absolute, because a daemon
+    /// changes nothing about its folder.
     var directory: StateDirectory {
         StateDirectory(absolute(chosen))
     }

@@ -5,8 +5,8 @@ import WeirTesting
 
 @testable import WeirBuiltinSink
 
-/// What other hands do to the file: it is rotated without a line lost or doubled, and nothing that is
-/// missing goes unsaid.
+/// What other hands do to the file: it is rotated without a line lost or doubled, and nothing that
+/// is missing goes unsaid.
 @Suite(.timeLimit(.minutes(1))) struct FileRotationTests {
     private let bench: FileBench
     private let moved: String

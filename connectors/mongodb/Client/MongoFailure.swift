@@ -1,7 +1,7 @@
 import WeirCore
 
-/// An error as the server or libmongoc reported it. Its message is short and harmless to a terminal,
-/// whoever the server is.
+/// An error as the server or libmongoc reported it. Its message is short and harmless to a
+/// terminal, whoever the server is.
 package struct MongoFailure: Error, Sendable {
     package enum Kind: Sendable {
         /// The server refused a command; the connection still works.

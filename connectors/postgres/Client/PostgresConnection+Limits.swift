@@ -4,8 +4,9 @@ import Glibc
 /// How much a server may send in answer to one question.
 ///
 /// libpq keeps all of an answer, whatever its size, and one message that is announced as huge grows
-/// its buffer until it is there. So the kernel is asked how much has come. It knows for TCP, with and
-/// without TLS; a unix socket leads to this host, whose administrator may use up its memory anyway.
+/// its buffer until it is there. So the kernel is asked how much has come. It knows for TCP, with
+/// and without TLS; a unix socket leads to this host, whose administrator may use up its memory
+/// anyway.
 struct AnswerBudget {
     /// The kernel's count at which it is too much; nil while nothing is counted.
     var end: UInt64?
@@ -34,8 +35,8 @@ extension PostgresConnection {
         answer.end = receivedBytes().map { $0 + bytesMax }
     }
 
-    /// A part was taken; the next may have as much again. Asks nothing: what was read ahead of it is
-    /// then counted once more, which only makes the limit wider.
+    /// A part was taken; the next may have as much again. Asks nothing: what was read ahead of it
+    /// is then counted once more, which only makes the limit wider.
     func endPart() { answer.hasPart = true }
 
     func checkAnswer() throws(PostgresFailure) {

@@ -173,8 +173,8 @@ import WeirCore
 
     /// Runs one command and returns its rows as text.
     ///
-    /// - Parameter columns: how many the caller reads. With fewer in the answer this throws; a row's
-    ///   column that is not there reads as NULL, never past the end.
+    /// - Parameter columns: how many the caller reads. With fewer in the answer this
+    ///   throws; a row's column that is not there reads as NULL, never past the end.
     package func query(
         _ sql: String, columns: Int = 0, within limit: Duration = .seconds(15)
     ) throws(PostgresFailure) -> [TextRow] {
@@ -435,8 +435,8 @@ import WeirCore
     }
 }
 
-/// One row of a result as text. Reading a column that the server did not send is NULL: no bytes from
-/// outside can make us read past the end.
+/// One row of a result as text. Reading a column that the server did not send is NULL: no bytes
+/// from outside can make us read past the end.
 package struct TextRow: Sendable, Equatable, RandomAccessCollection, ExpressibleByArrayLiteral {
     private let values: [String?]
 

@@ -1,7 +1,7 @@
 import WeirCore
 
-/// An error as the server or libpq reported it. Holds no row values: `DETAIL` is left out. Its texts
-/// are short and harmless to a terminal, whoever the server is.
+/// An error as the server or libpq reported it. Holds no row values: `DETAIL` is left out. Its
+/// texts are short and harmless to a terminal, whoever the server is.
 package struct PostgresFailure: Error, Sendable {
     /// Five characters; empty when libpq itself failed.
     package let sqlState: String

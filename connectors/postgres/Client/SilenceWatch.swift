@@ -1,7 +1,7 @@
 /// What becomes of a wait in which nothing at all comes from the server.
 ///
-/// TCP tells of a peer that is gone, but a proxy in between answers for it: then only the server can
-/// tell whether it still works on what we wait for.
+/// TCP tells of a peer that is gone, but a proxy in between answers for it: then only the server
+/// can tell whether it still works on what we wait for.
 package struct SilenceWatch {
     /// How long nothing may come before it is looked into.
     package let limit: Duration

@@ -22,7 +22,8 @@ struct SilenceProbe: Sendable {
                     + "WHERE \(TargetSession.nameSQL) = \(PostgresConnection.literal(session))",
                 within: limit)
         } catch {
-            // A server that refuses is there, and may well work on: there may be no connection left.
+            // A server that refuses is there, and may well work on: there may be no connection
+            // left.
             guard error.sqlState.isEmpty else { return .working }
             return .suspicious(lost + "no new connection: \(error.message)")
         }

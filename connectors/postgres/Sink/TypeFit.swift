@@ -14,7 +14,8 @@ struct ModifiedType: Sendable, Equatable {
 
     /// - Parameters:
     ///   - name: as `pg_type.typname` or `schema.typname`; an array's begins with an underscore.
-    ///   - sql: as `format_type` writes it, such as `numeric(10,2)[]`; only its modifiers are taken.
+    ///   - sql: as `format_type` writes it, such as `numeric(10,2)[]`; only its modifiers are
+    /// taken.
     init(typeName name: String, sql: String?) {
         let own = name.hasPrefix("pg_catalog.") ? String(name.dropFirst(11)) : name
         isArray = own.hasPrefix("_")

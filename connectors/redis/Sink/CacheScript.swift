@@ -32,8 +32,8 @@ enum CacheScript: CaseIterable {
     /// come whole.
     case hash
     /// Milliseconds during which no lease is given, and the channel to publish each key on, or
-    /// nothing. There is no version: what fails comes again, all of it. The lease goes first: what a
-    /// service read before must not come after, even if the rest is refused.
+    /// nothing. There is no version: what fails comes again, all of it. The lease goes first: what
+    /// a service read before must not come after, even if the rest is refused.
     case invalidate
     /// Version, what the side keys become, and their milliseconds. Deletes what is older than the
     /// version; what has no side key was never Weir's and stays. Returns how many that were.
@@ -44,9 +44,9 @@ enum CacheScript: CaseIterable {
     case mark
     /// The marker's text that must be there, and the new one. Returns 1 if it was replaced.
     case replace
-    /// The names of commands. Tries them at a key of the sink's own, which ends at once, and returns
-    /// those that the user may not run. With no names it touches nothing, and only shows that the user
-    /// may access the keys.
+    /// The names of commands. Tries them at a key of the sink's own, which ends at once, and
+    /// returns those that the user may not run. With no names it touches nothing, and only shows
+    /// that the user may access the keys.
     case rights
 
     static let livesMax = 8

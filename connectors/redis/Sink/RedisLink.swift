@@ -107,8 +107,8 @@ final class RedisLink {
     var isEvicting: Bool {
         facts.evictionPolicy?.hasPrefix("allkeys") == true && (facts.evictedKeys ?? 0) > 0
     }
-    /// Bytes after which it refuses or evicts, 0 for no limit, and which keys it evicts; nil when it
-    /// does not say.
+    /// Bytes after which it refuses or evicts, 0 for no limit, and which keys it evicts; nil when
+    /// it does not say.
     var memoryLimit: (bytes: Int64, policy: String)? {
         guard let bytes = facts.maxMemory, let policy = facts.evictionPolicy else { return nil }
         return (bytes, policy)

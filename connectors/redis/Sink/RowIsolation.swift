@@ -2,8 +2,8 @@ import WeirCore
 import WeirRedisClient
 
 /// Finds the one row that a server does not take. It ends the connection in the middle of such a
-/// call and says little, so the rows of the next try go one by one: those before it are written, and
-/// the one it fails at is named.
+/// call and says little, so the rows of the next try go one by one: those before it are written,
+/// and the one it fails at is named.
 struct RowIsolation {
     private(set) var isOn = false
     /// Ends of the connection in a row while something was written, and of those at one row alone.
