@@ -126,7 +126,8 @@ import WeirJSON
                       How long a stop may take to deliver what was read. What is left then is
                       read again at the next start.
                   log  ("auto", "text", "logfmt", "json", default "auto")
-                      The form of the log: auto is text on a terminal and logfmt elsewhere.
+                      The form of the log: auto is text on a terminal, logfmt in systemd's
+                      journal, and json, one object per line, elsewhere.
                   log_level  ("debug", "info", "warning", "error", default "info")
                       The least important lines to log.
 
