@@ -131,6 +131,9 @@ final class Lane: Sendable {
         statistics.withLock { $0.waited(time) }
     }
 
+    /// No more batches come.
+    var isClosing: Bool { isStopping.withLock { $0 } }
+
     /// No more batches come: deliver what is there and finish. A sink that is down is given up.
     func close() {
         isStopping.withLock { $0 = true }

@@ -146,13 +146,13 @@ package final class Pipeline: Sendable {
         let reader = Reader(
             source: source, pipeline: self, lanes: lanes.lanes, checkpointer: checkpointer,
             recycler: lanes.recycler, bell: room, tables: tables, start: start, isOnce: isOnce)
-        let failure = await runTasks(reader, lanes.lanes, checkpointer, threads)
+        let (failure, isDrained) = await runTasks(reader, lanes.lanes, checkpointer, threads)
         for lane in lanes.lanes { lane.close() }
         var ending = failure
-        if failure == nil {
+        if isDrained {
             // Drained as far as the sinks would: store it, then let the source forget it.
             do throws(WeirError) { try await checkpointer.checkpoint(isFinal: true) } catch {
-                ending = error
+                ending = ending ?? error
             }
             if let safe = checkpointer.safe { try? await source.acknowledge(safe) }
         }
@@ -160,12 +160,18 @@ package final class Pipeline: Sendable {
         if let ending { throw ending }
     }
 
+    /// How long sinks may take for what was read before the source stopped for an operator.
+    private static let drainLimit = Duration.seconds(10)
+
     /// Runs reader, lanes and checkpointer; ends when the reader is done and the lanes are empty,
     /// or with the first error.
+    ///
+    /// A source that stops for an operator has its lanes drained first: its hint may be to go on
+    /// behind the place where it stopped, and what lies before that place must not be skipped.
     private func runTasks(
         _ reader: Reader, _ lanes: [Lane], _ checkpointer: Checkpointer, _ threads: Threads
-    ) async -> WeirError? {
-        enum Done { case reader, lane, checkpointer }
+    ) async -> (failure: WeirError?, isDrained: Bool) {
+        enum Done { case reader, lane, checkpointer, drainLimit }
         return await withTaskGroup(of: (Done, WeirError?).self) { group in
             group.addTask(executorPreference: threads.source) {
                 do throws(WeirError) { try await reader.run() } catch { return (.reader, error) }
@@ -184,22 +190,32 @@ package final class Pipeline: Sendable {
                 return (.checkpointer, nil)
             }
             var lanesLeft = lanes.count
+            var stopped: WeirError?
             for await (done, error) in group {
                 // Cut short at the end of a drain: the last checkpoint is still to come.
                 if let error, error.code != .cancelled {
                     for lane in lanes { lane.close() }
+                    if done == .reader, error.needsOperator {
+                        stopped = error
+                        group.addTask {
+                            try? await Task.sleep(for: Self.drainLimit)
+                            return (.drainLimit, nil)
+                        }
+                        continue
+                    }
                     group.cancelAll()
                     await group.waitForAll()
-                    return error
+                    return (stopped ?? error, false)
                 }
                 switch done {
                 case .reader: for lane in lanes { lane.close() }
                 case .lane: lanesLeft -= 1
                 case .checkpointer: break
+                case .drainLimit: group.cancelAll()
                 }
                 if lanesLeft == 0 { group.cancelAll() }
             }
-            return nil
+            return (stopped, true)
         }
     }
 

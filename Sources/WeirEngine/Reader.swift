@@ -272,6 +272,9 @@ extension WeirError {
         return error
     }
 
+    /// No attempt of our own can help.
+    var needsOperator: Bool { disposition != .transient && disposition != .rewind }
+
     /// Of the state store or a spill, not of a connector.
     var isState: Bool { code.name.hasPrefix("state.") || code.name.hasPrefix("engine.") }
 }

@@ -70,6 +70,27 @@ import WeirTesting
         finish(pipeline)
     }
 
+    /// The way on may be behind the place where the source stopped.
+    @Test func whatWasReadBeforeTheSourceStoppedIsDelivered() async throws {
+        let pipeline = try watched(2)
+        pipeline.disks[1].fail(write: [.hold])
+        pipeline.server.commit(20)
+        let ending = try await pipeline.run(in: state) { running in
+            try await eventually("all is read, and a write hangs") {
+                running.monitor.now.received == 20 && pipeline.disks[1].isHeld
+            }
+            pipeline.server.losePosition()
+            try await eventually("the source has stopped") { running.lanes.allSatisfy(\.isClosing) }
+            pipeline.disks[1].release()
+            try await eventually("the pipeline has stopped") {
+                running.monitor.now.state == .stopped
+            }
+        }
+        #expect(ending.error?.disposition == .positionLost)
+        finish(pipeline)
+        #expect(try await state.rows().allSatisfy { $0.position == pipeline.server.head })
+    }
+
     @Test func flushThenCheckpointThenAcknowledge() async throws {
         let pipeline = try watched(2)
         // The watch looks at the disks and at the store at each acknowledgement.
