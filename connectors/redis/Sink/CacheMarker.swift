@@ -64,7 +64,7 @@ struct CacheMarker: Sendable, Equatable {
     ///   - found: the marker at the server; nil when the key is missing or holds something else.
     ///   - expected: the last marker we know of; nil when no checkpoint goes with it.
     ///   - isContinuous: see `ConnectorContext.isContinuous`.
-    ///   - isEvicting: the server may evict any key and has done so.
+    ///   - isEvicting: the server may evict any key, and has evicted some since it was last asked.
     static func judge(
         found: CacheMarker?, expected: CacheMarker?, epoch: UInt32, isContinuous: Bool = false,
         run: String, isEvicting: Bool

@@ -86,6 +86,12 @@ extension ErrorCode {
         "redis.scripts_gone",
         meaning: "The server forgot the sink's scripts, as after SCRIPT FLUSH.",
         remedy: "Nothing: Weir loads them again.")
+    static let redisMarkerEvicted = ErrorCode(
+        "redis.marker_evicted",
+        meaning: "The server has reached maxmemory and evicted the key by which the sink notices "
+            + "that data was lost.",
+        remedy: "Raise maxmemory, or give the sink a \"ttl\" and the server a policy that evicts "
+            + "only keys with one (CONFIG SET maxmemory-policy volatile-lru).")
     static let redisTooLarge = ErrorCode(
         "redis.value_too_large",
         meaning: "The server does not take a value of this size, or ended the connection again and "
@@ -113,7 +119,7 @@ extension ErrorCode {
         redisConnection, redisTimeout, redisTLS, redisAuthentication, redisPermission,
         redisOutOfMemory, redisReadOnly, redisNotReady, redisPersistence, redisReplicas,
         redisCluster, redisVersion, redisDataLost, redisOtherWriter, redisKeyUnknown,
-        redisNoRowReader, redisScriptsGone, redisTooLarge,
+        redisNoRowReader, redisScriptsGone, redisTooLarge, redisMarkerEvicted,
         redisMemoryLimit, redisCommand, redisProtocol,
     ]
 }

@@ -49,7 +49,7 @@ struct RedisFailureMap {
             var error = make(.redisPermission, failure, work)
             error.hint =
                 "ACL SETUSER \(user ?? "default") +@read +@write +@scripting +@connection +info "
-                + "+publish and the key patterns of the sink; see connectors/redis/README.md."
+                + "+publish\nconnectors/redis/README.md lists fewer, and the key patterns."
             return error
         case "PROTOCOL": return make(.redisTooLarge, failure, work)
         case "MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN":

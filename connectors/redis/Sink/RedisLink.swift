@@ -103,9 +103,9 @@ final class RedisLink {
     var isOpen: Bool { connection.isOpen }
     /// The server's run; empty when it does not say.
     var run: String { facts.runID ?? "" }
-    /// It may evict any key, and has evicted some.
-    var isEvicting: Bool {
-        facts.evictionPolicy?.hasPrefix("allkeys") == true && (facts.evictedKeys ?? 0) > 0
+    /// How many keys it has evicted, where it may evict any; nil where it may not.
+    var evictedKeys: Int64? {
+        facts.evictionPolicy?.hasPrefix("allkeys") == true ? facts.evictedKeys : nil
     }
     /// Bytes after which it refuses or evicts, 0 for no limit, and which keys it evicts; nil when
     /// it does not say.

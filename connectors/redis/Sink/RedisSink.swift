@@ -19,6 +19,8 @@ package actor RedisSink: SinkConnector {
     private var random = XorShift(seed: UInt64.random(in: 1...UInt64.max))
     var call = ScriptCall()
     private var link: RedisLink?
+    /// What the server had evicted when it was last asked, where it may evict any key.
+    private var evictedKeys: Int64?
     /// Rows go one by one, because of one that the server does not take.
     var isolation = RowIsolation()
     private var rowReader: (any RowReader)?
@@ -133,14 +135,22 @@ package actor RedisSink: SinkConnector {
             do { try await link.refreshFacts() } catch { throw failed(error) }
         }
         let place = config.options.url.place
+        // A server that evicted long ago and lost everything now has evicted nothing more since.
+        let isEvicting = link.evictedKeys ?? 0 > evictedKeys ?? 0
+        evictedKeys = link.evictedKeys
         switch CacheMarker.judge(
             found: found, expected: marker, epoch: context.epoch(),
-            isContinuous: context.isContinuous(), run: link.run, isEvicting: link.isEvicting)
+            isContinuous: context.isContinuous(), run: link.run, isEvicting: isEvicting)
         {
         case .intact: return true
         case .new: try await set(CacheMarker(delivered, run: link.run), link)
         case .evicted:
-            context.log(.warning, "Redis at \(place) evicts keys, Weir's marker among them")
+            context.reports.raise(
+                Finding(
+                    .redisMarkerEvicted, .warning, place,
+                    "Redis at \(place) evicts keys, Weir's marker among them",
+                    detail: "A loss of data between two of its evictions may not be noticed.",
+                    hint: ErrorCode.redisMarkerEvicted.remedy))
             try await set(CacheMarker(delivered, run: link.run), link)
         case .lost(let reason):
             guard config.onDataLoss == .stop else {
