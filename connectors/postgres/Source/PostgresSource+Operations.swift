@@ -66,7 +66,7 @@ extension PostgresSource: SourceCleanup {
         let sql = try connect(.sql)
         let place = config.connection.place
         var effects: [String] = []
-        if let slot = try slot(sql) {
+        if let slot = try ownSlot(sql) {
             let kept = slot.retainedBytes.map { " It keeps \($0) bytes of WAL." } ?? ""
             effects.append("Drop replication slot \"\(config.slot)\" at \(place).\(kept)")
         }
@@ -79,7 +79,7 @@ extension PostgresSource: SourceCleanup {
     package func cleanUp() async throws(WeirError) -> [String] {
         let sql = try connect(.sql)
         var done: [String] = []
-        if try slot(sql) != nil {
+        if try ownSlot(sql) != nil {
             try dropSlot(sql)
             done.append("dropped replication slot \"\(config.slot)\"")
         }
@@ -90,6 +90,15 @@ extension PostgresSource: SourceCleanup {
             done.append("dropped publication \"\(config.publication)\"")
         }
         return done
+    }
+
+    /// Slots are named for the whole server: one of another database belongs to another pipeline.
+    private func ownSlot(_ sql: PostgresConnection) throws(WeirError) -> Slot? {
+        guard let slot = try slot(sql) else { return nil }
+        let database = try run(
+            "SELECT pg_catalog.current_database()", on: sql, to: "look at the database"
+        ).first?[0]
+        return slot.database == database ? slot : nil
     }
 
     private func isPublicationOurs(_ sql: PostgresConnection) async throws(WeirError) -> Bool {

@@ -43,7 +43,13 @@ extension PostgresSource {
     ) async throws(WeirError) -> (position: Position, tables: TableView) {
         let intent = "\(server.system) \(config.slot)"
         if let existing {
-            guard try await context.notes.get("slot") == intent else { throw unknownSlot() }
+            guard try await context.notes.get("slot") == intent else {
+                // Slots are named for the whole server: it may be another database's.
+                if existing.database != server.database {
+                    try positionCheck.checkFit(existing, of: server)
+                }
+                throw unknownSlot()
+            }
             guard let confirmed = existing.confirmed else {
                 try waitForSlot(sql)
                 throw halfMade(existing)
