@@ -99,6 +99,8 @@ extension PostgresSourceTests {
                     "ALTER TABLE t ALTER v TYPE int USING v * 2",
                     "\"v\" of \"public.t\" was rewritten"
                 ),
+                ("ALTER TABLE t RENAME v TO w", "\"v\" of \"public.t\" is called \"w\" now"),
+                ("ALTER TABLE t DROP v; ALTER TABLE t ADD v int", "was dropped and made again"),
             ])
         func silentValues(sql: String, words: String) async throws {
             let database = try await TestDatabase(
@@ -124,6 +126,66 @@ extension PostgresSourceTests {
             #expect(source.reports.gaps.count == 2)
         }
 
+        @Test(
+            "CORRECTNESS 77: a publication that was altered and put back is a declared gap",
+            arguments: [
+                "DROP TABLE t; ALTER PUBLICATION p ADD TABLE ONLY t",
+                "SET (publish = 'insert'); ALTER PUBLICATION p "
+                    + "SET (publish = 'insert, update, delete, truncate')",
+            ])
+        func putBack(change: String) async throws {
+            let database = try await TestDatabase("CREATE TABLE t (id int PRIMARY KEY)")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            try await source.probe()
+            await source.source.close()
+            try await source.open()
+            #expect(source.gaps.isEmpty)
+            let alter = "ALTER PUBLICATION p \(change)"
+                .replacing("PUBLICATION p ", with: "PUBLICATION \(source.config.publication) ")
+            for isOpen in [true, false] {
+                if !isOpen { await source.source.close() }
+                for statement in alter.split(separator: ";") {
+                    try database.run(String(statement))
+                }
+                if isOpen { try await source.probe() } else { try await source.open() }
+                #expect(source.gaps.last == "postgres.publication_altered")
+            }
+        }
+
+        @Test func aSlotOfAnotherDatabaseIsNeitherTakenNorDropped() async throws {
+            let theirs = try await TestDatabase("CREATE TABLE t (id int PRIMARY KEY)")
+            let other = try await SourceHarness.open(theirs, tables: ["t"])
+            await other.source.close()
+            let slot = try theirs.run(
+                "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()")
+            let ours = try await TestDatabase("CREATE TABLE t (id int PRIMARY KEY)")
+            let source = try SourceHarness(ours, tables: ["t"], config: ["slot": .string(slot)])
+            let error = await #expect(throws: WeirError.self) { try await source.open() }
+            #expect(error?.code.name == "postgres.slot_unfit")
+            #expect(try await source.source.describeCleanUp().isEmpty)
+            #expect(try await source.source.cleanUp().isEmpty)
+            let left = try theirs.run(
+                "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '\(slot)'")
+            #expect(left == "1")
+        }
+
+        @Test("CORRECTNESS 79: a default that partitions give to old rows is a declared gap")
+        func silentValuesOfPartitions() async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);
+                CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (9); INSERT INTO t VALUES (1)
+                """)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            try database.run("ALTER TABLE t ADD COLUMN plain int")
+            try await source.probe()
+            #expect(source.gaps.isEmpty)
+            try database.run("ALTER TABLE t ADD COLUMN b int DEFAULT 5")
+            try await source.probe()
+            #expect(source.gaps == ["postgres.rows_changed_silently"])
+            #expect(source.reports.gaps.first?.message.contains("\"b\"") == true)
+        }
+
         @Test("CORRECTNESS 79: what changes no value of a row is no gap")
         func harmlessChanges() async throws {
             let database = try await TestDatabase(
@@ -134,8 +196,8 @@ extension PostgresSourceTests {
             let source = try await SourceHarness.open(database, tables: ["t", "p"])
             for sql in [
                 "ALTER TABLE t ADD COLUMN plain text", "VACUUM FULL t", "TRUNCATE t",
-                "ALTER TABLE t ALTER v SET DEFAULT 7", "ALTER TABLE t RENAME v TO w",
-                "ALTER TABLE t DROP COLUMN w", "CREATE INDEX ON t (plain)", "ANALYZE t",
+                "ALTER TABLE t ALTER v SET DEFAULT 7",
+                "ALTER TABLE t DROP COLUMN v", "CREATE INDEX ON t (plain)", "ANALYZE t",
                 "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9)",
                 "ALTER TABLE t ADD COLUMN g int GENERATED ALWAYS AS (id * 2) STORED",
             ] {

@@ -125,10 +125,12 @@ extension PostgresSource {
         {
             try await context.notes.set("publication", name)
         }
+        if !isFirstStart { try await declarePutBack(plan, look, sql) }
         for statement in plan.statements {
             _ = try run(statement, on: sql, to: "set up publication \"\(name)\"")
             context.log(.info, statement)
         }
+        try await rememberWrites(sql)
         report(plan.findings)
         let replaced = try await remember(look, before)
         watched = try plan.statements.isEmpty ? look.digest : digest(sql)
@@ -152,6 +154,39 @@ extension PostgresSource {
         let text = look.memory.remembering(before).text
         if text != before.text { try await context.notes.set("tables", text) }
         return replaced
+    }
+
+    private static let writesNote = "publication_writes"
+
+    private func writes(_ sql: PostgresConnection) throws(WeirError) -> String {
+        try run(
+            Publication.writesQuery(config.publication), on: sql, to: "look at the publication"
+        ).first?[0] ?? ""
+    }
+
+    private func rememberWrites(_ sql: PostgresConnection) async throws(WeirError) {
+        let now = try writes(sql)
+        if try await context.notes.get(Self.writesNote) != now {
+            try await context.notes.set(Self.writesNote, now)
+        }
+    }
+
+    /// Our publication is as it should be, and was not in between: what it left out meanwhile is
+    /// lost all the same (CORRECTNESS 77).
+    private func declarePutBack(
+        _ plan: PublicationPlan, _ look: Look, _ sql: PostgresConnection
+    ) async throws(WeirError) {
+        guard plan.statements.isEmpty, plan.gaps.isEmpty,
+            try await context.notes.get("publication") == config.publication,
+            let before = try await context.notes.get(Self.writesNote),
+            try before != writes(sql)
+        else { return }
+        try await context.reports.declare(
+            DeclaredGap(
+                .publicationAltered, "",
+                "publication \"\(config.publication)\" was altered and put back: what it left out "
+                    + "meanwhile was not sent",
+                hint: GapHint.reload(nil, look.catalogue)))
     }
 
     func declareReplaced(
@@ -188,6 +223,8 @@ extension PostgresSource {
                 .publicationChanged, .transient,
                 "publication \"\(config.publication)\" was altered while Weir was streaming")
         }
+        try await declarePutBack(plan, look, sql)
+        try await rememberWrites(sql)
         report(plan.findings)
         _ = try await remember(look, before)
         watched = look.digest
@@ -270,6 +307,14 @@ extension TableMemory.SilentChange {
                 + "that exist have a value"
         case .rewritten:
             what = "column \"\(column)\" of \"\(table)\" was rewritten by ALTER TABLE"
+        case .renamed(let name):
+            what =
+                "column \"\(name)\" of \"\(table)\" is called \"\(column)\" now: copies have the "
+                + "values of rows from before under the old name"
+        case .remade:
+            what =
+                "column \"\(column)\" of \"\(table)\" was dropped and made again: copies have the "
+                + "old column's values in rows from before"
         }
         return DeclaredGap(
             .rowsChangedSilently, table.description,

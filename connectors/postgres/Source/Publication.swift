@@ -87,7 +87,7 @@ struct Publication: Sendable, Equatable {
     }
 
     /// One text that changes with the publication or with a followed table: names, numbers, files,
-    /// identities, number of columns, partitions. Cheap enough for every other second, and without
+    /// identities, columns, partitions, also when it was changed back. Cheap enough for every other second, and without
     /// a lock.
     static func watchQuery(
         _ name: String, _ tables: [TableName], serverVersion: Int
@@ -96,13 +96,28 @@ struct Publication: Sendable, Equatable {
             serverVersion >= 150000
             ? "|| coalesce((SELECT string_agg(s::text, ',' ORDER BY s.oid) "
                 + "FROM pg_catalog.pg_publication_namespace s WHERE s.pnpubid = p.oid), '')" : ""
-        return "SELECT md5(coalesce((SELECT p::text "
-            + "|| coalesce((SELECT string_agg(r::text, ',' ORDER BY r.oid) "
+        let columns =
+            "coalesce((SELECT string_agg(a.attrelid || ':' || a.attnum || ':' || a.xmin, ',' "
+            + "ORDER BY a.attrelid, a.attnum) FROM pg_catalog.pg_class c "
+            + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            + "JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
+            + "WHERE \(CatalogueTable.isNamed(tables))), '')"
+        return "SELECT md5(coalesce((SELECT p::text || p.xmin "
+            + "|| coalesce((SELECT string_agg(r::text || r.xmin, ',' ORDER BY r.oid) "
             + "FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid), '') \(schemas) "
             + "FROM pg_catalog.pg_publication p "
-            + "WHERE p.pubname = \(PostgresConnection.literal(name))), '') || "
+            + "WHERE p.pubname = \(PostgresConnection.literal(name))), '') || \(columns) || "
             + "coalesce((SELECT string_agg(f::text, ';' ORDER BY f::text) FROM ("
             + TableFacts.query(tables, serverVersion: serverVersion) + ") f), ''))"
+    }
+
+    /// One text that changes with every write to the publication's rows in the catalogue: one that
+    /// was altered and put back is as it was, and its rows are not.
+    static func writesQuery(_ name: String) -> String {
+        "SELECT pg_catalog.md5(p.xmin::pg_catalog.text || coalesce((SELECT string_agg("
+            + "r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_catalog.pg_publication_rel r "
+            + "WHERE r.prpubid = p.oid), '')) FROM pg_catalog.pg_publication p "
+            + "WHERE p.pubname = \(PostgresConnection.literal(name))"
     }
 
     /// Whether two fingerprints are of one name, but of two publications.

@@ -101,6 +101,10 @@ struct TableMemory: Sendable, Equatable {
             case computed
             /// A column whose values were written anew.
             case rewritten
+            /// A column with another name: copies have the values of old rows under this one.
+            case renamed(from: String)
+            /// A new column with the name of one that was dropped, whose values copies still have.
+            case remade
         }
         let table: TableName
         let column: String
@@ -115,14 +119,20 @@ struct TableMemory: Sendable, Equatable {
             let isRewritten = table.files.contains { part, file in
                 known.files[part].map { $0 != file } ?? false
             }
+            // Only its partitions know which value old rows have.
+            let isPartitioned = table.files.keys.contains { $0 != table.oid }
             return table.columns.compactMap { column in
                 guard !column.isGenerated else { return nil }
                 let was = known.columns.first { $0.number == column.number }
                 let kind: SilentChange.Kind
                 if was == nil, let value = column.missingValue {
                     kind = .constant(value)
-                } else if was == nil, column.hasDefault, isRewritten {
+                } else if was == nil, column.hasDefault, isRewritten || isPartitioned {
                     kind = .computed
+                } else if let was, was.name != column.name {
+                    kind = .renamed(from: was.name)
+                } else if was == nil, known.columns.contains(where: { $0.name == column.name }) {
+                    kind = .remade
                 } else if let was, was.changedBy != column.changedBy, was.name == column.name,
                     isRewritten
                 {
