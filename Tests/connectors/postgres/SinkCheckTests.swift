@@ -72,6 +72,10 @@ struct SinkCheckTests {
                 """,
             code: .noUniqueIndex, subject: "public.items", words: "(\"id\")"),
         Misfit(
+            description: "a key whose column has another name",
+            target: "CREATE TABLE items (ident bigint PRIMARY KEY, v text)",
+            code: .newColumn, subject: "public.items", words: "does not take \"id\" of the key"),
+        Misfit(
             description: "a key of which a column is missing",
             target: "CREATE TABLE items (v text); INSERT INTO items VALUES ('old')",
             code: .newColumn, subject: "public.items", words: "does not take \"id\""),

@@ -97,7 +97,7 @@ struct TargetCheck {
                     detail: "Without it rows could not be told apart.",
                     hint: lost.contains { table.column($0) != nil }
                         ? "Make it an ordinary column, or write to another table."
-                        : uniqueIndexHint)
+                        : renameHint(lost) ?? uniqueIndexHint)
             ]
         }
         if let waiting = table.deferrableKeys.first(where: { Set($0.columns) == Set(key) }) {
@@ -131,6 +131,18 @@ struct TargetCheck {
                 + "told apart by it, nor by another on the same columns",
             hint: "ALTER TABLE \(table.name.sql) \(drops), ADD "
                 + "\(isPrimary ? "PRIMARY KEY" : "UNIQUE") (\(list));")
+    }
+
+    /// The source's key column has another name than the target's, as after a rename: a column
+    /// added beside it would be null in all rows, and no delete would meet them.
+    private func renameHint(_ lost: [String]) -> String? {
+        let outputs = Set(wanted.all.map(\.output))
+        let left = Set(table.uniqueKeys.joined()).subtracting(outputs)
+        guard lost.count == 1, left.count == 1, let new = lost.first, let old = left.first else {
+            return nil
+        }
+        return "ALTER TABLE \(table.name.sql) RENAME COLUMN \(PostgresConnection.identifier(old)) "
+            + "TO \(PostgresConnection.identifier(new));"
     }
 
     private var uniqueIndexHint: String {

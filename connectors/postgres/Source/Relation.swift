@@ -169,7 +169,7 @@ struct RelationCatalogue: Sendable {
         let schema = TableSchema(
             version: nextVersion, database: database, schema: name.schema, name: name.name,
             columns: message.columns.map { column($0, table) }, key: key,
-            isKeyUnique: !isWholeRow, sendsWholeOldRows: identity.isWhole)
+            isKeyUnique: !isWholeRow, sendsWholeOldRows: identity.isFull)
         return Relation(
             message, schema: schema,
             isTaken: tables?.contains(name) ?? true,

@@ -14,6 +14,8 @@ struct RowIdentity: Sendable, Equatable {
     let isWhole: Bool
     /// Old rows come as keys, after the root's identity, and are whole, after the partitions'.
     let sendsWholeRowsAsKeys: Bool
+    /// Every update and delete brings the whole row before it.
+    let isFull: Bool
     /// For want of a key, the whole row stands for it.
     let isKeyWholeRow: Bool
 
@@ -52,9 +54,10 @@ struct RowIdentity: Sendable, Equatable {
         }
         sendsWholeRowsAsKeys =
             !hasIdentity && leafNames.isEmpty && leaves.contains(where: \.isWhole)
-        let isFull = message.replicaIdentity == Self.full || sendsWholeRowsAsKeys
+        isFull =
+            leafNames.isEmpty && (message.replicaIdentity == Self.full || sendsWholeRowsAsKeys)
         isKeyWholeRow =
-            isFull && leafNames.isEmpty && key.count == described.count
+            isFull && key.count == described.count
             && !(hasPrimaryKey && key == primaryKey)
     }
 
