@@ -270,9 +270,9 @@ package actor FileSink: SinkConnector {
             DeclaredGap(
                 .outputLost, path,
                 "\"\(path)\" \(what); the \(length) bytes it had are not in the new file",
-                hint: "Where it was moved as a whole, nothing is missing. Where it was emptied, cut "
-                    + "or removed, its lines are gone, and Weir does not write them again. Then: "
-                    + "weir gap resolve ID."))
+                hint: "Where it was moved as a whole, nothing is missing. Where it was emptied, "
+                    + "cut or removed, its lines are gone, and Weir does not write them again. "
+                    + "Then: weir gap resolve ID."))
     }
 
     private nonisolated func failed(_ failure: FileFailure) -> WeirError {
