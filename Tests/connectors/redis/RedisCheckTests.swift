@@ -35,6 +35,8 @@ struct RedisCheckTests {
         let more: [String: ConfigValue] = write == "string" ? ["value": .string("stock")] : [:]
         #expect(try await findings(harness.sink(write: write, more)).isEmpty)
         #expect(try harness.keys().isEmpty, "nothing is left behind")
+        // The key on which rights were tried does not wait for the server to expire it.
+        #expect(try server.command("DBSIZE") == .integer(1), "the marker")
     }
 
     @Test func aColumnThatDoesNotExistIsNamed() async throws {

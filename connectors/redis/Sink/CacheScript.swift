@@ -238,6 +238,7 @@ enum CacheScript: CaseIterable {
         if wants('hdel') then try('hdel', key, 'f') end
         if wants('mset') then try('mset', key, '') end
         redis.pcall('set', key, '', 'PX', 1)
+        if wants('unlink') then redis.pcall('unlink', key) end
         return refused
         """
 
