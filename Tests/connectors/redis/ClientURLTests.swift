@@ -26,7 +26,8 @@ struct ClientURLTests {
         Case(
             url: "redis://we%3Air:p%40s%2Fs%23%25%c3%a9@cache:1/3?protocol=3",
             place: "cache:1/3", username: "we:ir", password: "p@s/s#%é", protocolVersion: 3),
-        Case(url: "redis://u:a:b@c@cache", place: "cache:6379/0", username: "u", password: "a:b@c"),
+        Case(
+            url: "redis://u:a:b%40c@cache", place: "cache:6379/0", username: "u", password: "a:b@c"),
         Case(url: "redis://localhost:65535", place: "localhost:65535/0", isLocal: true),
         Case(url: "redis://127.1.2.3?protocol=2", place: "127.1.2.3:6379/0", isLocal: true),
         Case(url: "redis://127.evil.example", place: "127.evil.example:6379/0"),
@@ -80,6 +81,9 @@ struct ClientURLTests {
             ("redis://:hush/x@cache", "%2F", nil),
             ("redis://:hush?x@cache", "%3F", nil),
             ("redis://:hush#x@cache", "%23", nil),
+            ("redis://u:hu@sh@cache", "%40", nil),
+            ("rediss://hu@sh:pw@cache:6379/0", "%40", nil),
+            ("unix://u:hu@sh@/run/redis", "%40", nil),
             ("redis://:hush@cache#x", "fragment", nil),
             ("redis://:hush%2@cache", "percent-encoded", nil),
             ("redis://:hush%zz@cache", "percent-encoded", nil),

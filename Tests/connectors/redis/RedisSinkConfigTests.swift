@@ -118,6 +118,14 @@ struct RedisSinkConfigTests {
         let other = try config(key: "item:{id}", url: "redis://127.0.0.1:6379/1")
         #expect(other.claims != first.claims)
         #expect(try config(key: "other:{id}").claims != first.claims)
+        // Ways to this machine are one place.
+        let ways = ["localhost", "127.0.0.1:6379", "[::1]", "127.0.0.2", "LOCALHOST:6379"].map {
+            "redis://\($0)/1"
+        }
+        for url in ways { #expect(try config(url: url).claims == config(url: ways[0]).claims) }
+        #expect(
+            try config(url: "redis://Cache.example/1").claims
+                == config(url: "redis://u:p@cache.example:6379/1").claims)
         #expect(try config(write: "invalidate").claims.isEmpty)
     }
 

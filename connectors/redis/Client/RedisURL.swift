@@ -83,6 +83,12 @@ package struct RedisURL: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
+    /// The same for all the ways to this machine, so that two that lead to one place are known.
+    package var commonPlace: String {
+        guard case .tcp(let host, let port) = address else { return place }
+        return "\(isLocal ? "localhost" : host.lowercased()):\(port)/\(database)"
+    }
+
     package var description: String { place }
 }
 
@@ -127,6 +133,11 @@ private struct RedisURLParser {
         }
         guard !tail.contains("#") else { throw Self.issue("the URL has a fragment (\"#\")") }
         let authority = rest[..<authorityEnd]
+        guard authority.count(where: { $0 == "@" }) < 2 else {
+            throw Self.issue(
+                "the URL has \"@\" more than once before its host; in a user name or a password it is "
+                    + "written %40")
+        }
         let at = authority.lastIndex(of: "@")
         let host = at.map { authority[authority.index(after: $0)...] } ?? authority
         let question = tail.firstIndex(of: "?")

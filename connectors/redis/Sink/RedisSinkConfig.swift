@@ -174,7 +174,8 @@ package struct RedisSinkConfig: ConnectorConfig {
                 "\"on_unknown_key\": \"expire\" needs a \"ttl\" to end what is left behind")
         }
         claims =
-            form == .invalidate ? [] : ["keys \(key.normalized) of redis \(options.url.place)"]
+            form == .invalidate
+            ? [] : ["keys \(key.normalized) of redis \(options.url.commonPlace)"]
         warnings = Self.warnings(options, key, scope.connectionName ?? "")
     }
 
