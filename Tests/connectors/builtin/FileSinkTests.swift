@@ -113,8 +113,37 @@ import WeirTesting
         let error = await failure { _ = try await second.open(at: nil) }
         #expect(error?.disposition == .transient)
         #expect(error?.message.contains("another process") == true)
+        #expect(error?.hint?.hasSuffix("fuser -v \(bench.path)") == true)
         await first.close()
         _ = try await second.open(at: nil)
+    }
+
+    /// Two sinks of a daemon, by ways that no look at the names tells apart.
+    @Test func aSinkThatHasTheFileAlreadyIsNamed() async throws {
+        try FileManager.default.createSymbolicLink(
+            atPath: bench.folder.file("link"), withDestinationPath: bench.folder.path)
+        let first = try bench.make()
+        _ = try await first.open(at: nil)
+        let other = FileSink(
+            try FileSink.Config(scope(["path": .string(bench.folder.file("link/changes.jsonl"))])),
+            .test("other", notes: bench.notes))
+        let error = await failure { _ = try await other.open(at: nil) }
+        #expect(error?.code.name == "file.busy" && error?.disposition == .blocked)
+        #expect(error?.message.contains("sink \"sink\" of pipeline \"test\"") == true)
+        await first.close()
+        _ = try await other.open(at: nil)
+        await other.close()
+    }
+
+    @Test(arguments: [
+        ("a.jsonl", "a.jsonl"), ("./a.jsonl", "a.jsonl"), ("b/../a.jsonl", "a.jsonl"),
+        ("b//c/./../../a.jsonl", "a.jsonl"), ("../a.jsonl", "../a.jsonl"),
+        ("../../b/../a.jsonl", "../../a.jsonl"), ("/b/../../a.jsonl", "/a.jsonl"),
+        ("/data//a.jsonl", "/data/a.jsonl"), (".../a.jsonl", ".../a.jsonl"),
+    ])
+    func spellingsOfOnePathAreOneClaim(path: String, shortest: String) throws {
+        #expect(
+            try FileSink.Config(scope(["path": .string(path)])).claims == ["file \(shortest)"])
     }
 
     @Test func aLinkIsNotFollowed() async throws {

@@ -6,7 +6,7 @@ package let builtinConnectors = [
     ConnectorDescriptor(
         type: "stdout", summary: "One JSON line per event on standard output.",
         sink: SinkRole(StdoutSink.self),
-        errorCodes: [.outputFailed, .outputLost] + ErrorCode.values),
+        errorCodes: [.outputFailed, .outputBusy, .outputLost] + ErrorCode.values),
     ConnectorDescriptor(
         type: "file", summary: "One JSON line per event in a file, each once over any crash.",
         sink: SinkRole(FileSink.self)),
@@ -20,6 +20,12 @@ extension ErrorCode {
         "file.write_failed",
         meaning: "The output file, or standard output, could not be opened or written.",
         remedy: "Check free space, folder and rights. Weir retries by itself; nothing is lost.")
+    static let outputBusy = ErrorCode(
+        "file.busy",
+        meaning: "Another sink or another process writes to the output file, perhaps under another "
+            + "path: lines of the two would overwrite each other.",
+        remedy: "Give each sink a \"path\" of its own, or end the other process. Weir goes on by "
+            + "itself when that has ended.")
     static let outputLost = ErrorCode(
         "file.lost",
         meaning:

@@ -34,7 +34,22 @@ package actor FileSink: SinkConnector {
             lines = try LinesConfig(scope)
         }
 
-        package var claims: [String] { ["file \(path)"] }
+        package var claims: [String] { ["file \(Self.shortest(path))"] }
+
+        /// The path without what leads nowhere, so that two spellings of one are known. Links are
+        /// not followed: of those the lock of the file tells.
+        static func shortest(_ path: String) -> String {
+            let isAbsolute = path.hasPrefix("/")
+            var parts: [Substring] = []
+            for part in path.split(separator: "/") where part != "." {
+                if part != ".." || parts.last.map({ $0 == ".." }) ?? !isAbsolute {
+                    parts.append(part)
+                } else if !parts.isEmpty {
+                    parts.removeLast()
+                }
+            }
+            return (isAbsolute ? "/" : "") + parts.joined(separator: "/")
+        }
     }
 
     private let path: String
@@ -82,6 +97,7 @@ package actor FileSink: SinkConnector {
     }
 
     private func openFile() throws(WeirError) -> OpenFile {
+        var held: UInt64?
         do throws(FileFailure) {
             let opened: OpenFile
             do throws(FileFailure) {
@@ -93,11 +109,28 @@ package actor FileSink: SinkConnector {
             } catch  where error.code == EEXIST {
                 opened = try OpenFile(FileDescriptor(path: path, flags: O_RDWR), isNew: false)
             }
-            guard opened.descriptor.lock() else { throw FileFailure(busy: path) }
+            guard opened.descriptor.lock() else {
+                held = opened.inode
+                throw FileFailure(busy: path)
+            }
+            opened.isHeld(by: title)
             return opened
         } catch {
-            throw failed(error)
+            throw held.map(busy) ?? failed(error)
         }
+    }
+
+    /// Somebody else has the file, under whatever path.
+    private func busy(_ inode: UInt64) -> WeirError {
+        if let holder = OpenFile.holder(of: inode), holder != title {
+            return WeirError(
+                .outputBusy, .blocked,
+                "\"\(path)\" is the file that \(holder) writes to",
+                hint: "Give one of the two another \"path\".")
+        }
+        return WeirError(
+            .outputBusy, .transient, "another process has \"\(path)\" open for writing",
+            hint: "Weir goes on when that one ends. To see which it is: fuser -v \(path.shellWord)")
     }
 
     /// How much of the file that stands at the path belongs to the checkpoint.
@@ -257,6 +290,8 @@ package actor FileSink: SinkConnector {
         if size < end { throw shorter(size, than: end) }
     }
 
+    private var title: String { "sink \"\(context.name)\" of pipeline \"\(context.pipeline)\"" }
+
     private var noteKey: String { "file \(context.name)" }
 
     private static func follows(_ inode: UInt64, _ former: UInt64?) -> String {
@@ -354,5 +389,23 @@ private final class OpenFile: Sendable {
         self.isNew = isNew
         inode = try descriptor.inode()
         self.descriptor = descriptor
+    }
+
+    /// Who has a file locked, in this process. For messages: the lock itself keeps others out.
+    private static let holders = Mutex<[UInt64: String]>([:])
+
+    static func holder(of inode: UInt64) -> String? { holders.withLock { $0[inode] } }
+
+    /// To be called with the lock.
+    func isHeld(by name: String) {
+        Self.holders.withLock { $0[inode] = name }
+        wasHeld.store(true, ordering: .relaxed)
+    }
+
+    private let wasHeld = Atomic(false)
+
+    deinit {
+        guard wasHeld.load(ordering: .relaxed) else { return }
+        Self.holders.withLock { $0[inode] = nil }
     }
 }
