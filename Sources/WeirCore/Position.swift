@@ -53,6 +53,18 @@ public struct Position: Sendable, Hashable, Comparable, CustomStringConvertible 
 
     private static let shownMax = 160
 
+    /// As the source's own tools write it, where that is known.
+    public var display: String {
+        if let time = clusterTime {
+            // MongoDB's, as its shell's Timestamp(seconds, increment).
+            return "\(time >> 32).\(time & 0xFFFF_FFFF)"
+        }
+        guard let (commit, ordinal) = commitAndOrdinal else { return token }
+        let high = String(commit >> 32, radix: 16, uppercase: true)
+        let low = String(commit & 0xFFFF_FFFF, radix: 16, uppercase: true)
+        return ordinal == 0 ? "\(high)/\(low)" : "\(high)/\(low)+\(ordinal)"
+    }
+
     private static func isHexDigit(_ byte: UInt8) -> Bool {
         // Radix parsing alone would take a sign.
         (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)

@@ -61,11 +61,15 @@ public struct Column: Sendable, Equatable {
     /// The table is partitioned by it, so that a row whose value changes may be deleted from one
     /// partition and inserted into another. False also where that is not known.
     public let isPartitionKey: Bool
+    /// Texts that differ may be equal in it, as under a collation that ignores case. False also
+    /// where that is not known.
+    public let isLoose: Bool
 
     public init(
         name: String, type: ColumnType, declaredType: String? = nil, isNotNull: Bool = false,
-        isPartitionKey: Bool = false
+        isPartitionKey: Bool = false, isLoose: Bool = false
     ) {
+        self.isLoose = isLoose
         self.name = name
         self.type = type
         self.declaredType = declaredType

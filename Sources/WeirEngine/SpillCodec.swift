@@ -11,7 +11,7 @@ import WeirCore
 /// Turns batches into bytes and back. Pure.
 enum SpillCodec {
     /// Raise it with every change of `Event`, `Value` or this layout.
-    static let version: UInt32 = 3
+    static let version: UInt32 = 4
     /// The oldest one whose records `decode` reads as well.
     static let oldestVersion: UInt32 = 2
     static let headerBytes = 12
@@ -106,6 +106,7 @@ enum SpillCodec {
             if column.declaredType != nil { flags |= Self.isDeclared }
             if column.isNotNull { flags |= Self.isNotNull }
             if column.isPartitionKey { flags |= Self.isPartitionKey }
+            if column.isLoose { flags |= Self.isLoose }
             body.append(flags)
             switch column.type.array {
             case .scalar: body.append(UInt32(0))
@@ -148,7 +149,8 @@ enum SpillCodec {
                 Column(
                     name: column, type: ColumnType(valueClass, array: shape, name: typeName),
                     declaredType: declared, isNotNull: rawClass & Self.isNotNull != 0,
-                    isPartitionKey: rawClass & Self.isPartitionKey != 0))
+                    isPartitionKey: rawClass & Self.isPartitionKey != 0,
+                    isLoose: rawClass & Self.isLoose != 0))
         }
         var key: [Int] = []
         let keyCount = try source.integer(UInt32.self)
@@ -177,6 +179,8 @@ enum SpillCodec {
     private static let isDeclared: UInt32 = 1 << 8
     private static let isNotNull: UInt32 = 1 << 9
     private static let isPartitionKey: UInt32 = 1 << 10
+    /// Texts that differ may be equal in it.
+    private static let isLoose: UInt32 = 1 << 12
 }
 
 /// Appends little-endian integers, counted strings and raw memory.

@@ -252,17 +252,3 @@ extension ErrorReport {
             count: row.count)
     }
 }
-
-extension Position {
-    /// As the source's own tools write it, where that is known.
-    package var display: String {
-        if let time = clusterTime {
-            // MongoDB's, as its shell's Timestamp(seconds, increment).
-            return "\(time >> 32).\(time & 0xFFFF_FFFF)"
-        }
-        guard let (commit, ordinal) = commitAndOrdinal else { return token }
-        let high = String(commit >> 32, radix: 16, uppercase: true)
-        let low = String(commit & 0xFFFF_FFFF, radix: 16, uppercase: true)
-        return ordinal == 0 ? "\(high)/\(low)" : "\(high)/\(low)+\(ordinal)"
-    }
-}

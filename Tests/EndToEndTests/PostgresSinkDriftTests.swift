@@ -50,6 +50,59 @@ extension EndToEnd {
             try copy.expectEqual("t")
         }
 
+        /// Both hints as they are printed: the column's at the target, the gap's at the source.
+        @Test func whatWasLeftOutComesWithTheUpdateOfItsGap() async throws {
+            let copy = try await start("")
+            try copy.source.sql(
+                """
+                ALTER TABLE t ADD note text, ADD doc jsonb, ADD "N°" int, ADD tags text[];
+                ALTER TABLE t ALTER note SET STORAGE EXTERNAL, ALTER doc SET STORAGE EXTERNAL,
+                    ALTER tags SET STORAGE EXTERNAL;
+                """)
+            try await copy.whileRunning {
+                try copy.source.sql(
+                    """
+                    UPDATE t SET note = repeat('n', 100000), tags = ARRAY[repeat('t', 100000)],
+                        doc = to_jsonb(repeat('d', 100000)), "N°" = id WHERE id > 1;
+                    INSERT INTO t (id) VALUES (6);
+                    """)
+                try await copy.untilSame(plain)
+                let hint = try #require(
+                    try Self.decode(Findings.self, copy.home.weir("status", "--json"))
+                        .pipelines[0].findings.first { $0.code == "postgres.new_column" }?.hint)
+                let sql = try #require(hint.firstRange(of: "ALTER TABLE"))
+                try copy.target.sql(String(hint[sql.lowerBound...]))
+            }
+            #expect(try copy.target.columns(of: "t").count == 6)
+            try copy.home.once()
+            let gaps = try Self.decode(Gaps.self, copy.home.weir("gap", "list", "--json")).gaps
+                .filter { $0.code == "postgres.columns_left_out" }
+            let gap = try #require(gaps.first)
+            #expect(gaps.count == 1 && gap.message.contains(#""N°", "doc", "note", "tags""#))
+            let start = try #require(gap.hint.firstRange(of: "UPDATE "))
+            let end = try #require(gap.hint.lastIndex(of: ";"))
+            try copy.deliver(String(gap.hint[start.lowerBound...end]))
+            try copy.expectEqual("t")
+        }
+
+        private struct Gaps: Decodable {
+            struct Gap: Decodable { let code, message, hint: String }
+            let gaps: [Gap]
+        }
+
+        private struct Findings: Decodable {
+            struct Finding: Decodable {
+                let code: String
+                let hint: String?
+            }
+            struct Pipeline: Decodable { let findings: [Finding] }
+            let pipelines: [Pipeline]
+        }
+
+        private static func decode<T: Decodable>(_ type: T.Type, _ answer: Answer) throws -> T {
+            try JSONDecoder().decode(type, from: Data(answer.out.utf8))
+        }
+
         @Test func aNewColumnIsAdded() async throws {
             let copy = try await start(#", "on_new_column": "add""#)
             try await copy.whileRunning {

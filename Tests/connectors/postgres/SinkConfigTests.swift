@@ -78,7 +78,7 @@ struct SinkConfigTests {
     @Test func aCopyHasTheSourcesNameUnlessItIsGivenOne() throws {
         let table = TableName(schema: "public", name: "items")
         #expect(try config().target.resolve(for: table) == table)
-        #expect(try config().claims == ["table public.items of postgres 127.0.0.1:5432/orders"])
+        #expect(try config().claims == ["table public.items of postgres localhost:5432/orders"])
         expectIssue("write", "needs \"table\"") { _ = try config(write: "search") }
     }
 
@@ -121,7 +121,7 @@ struct SinkConfigTests {
             let claims = try config(
                 text.map { ["table": .string($0)] } ?? [:], tables: nil
             ).claims
-            #expect(claims == ["table \(claim) of postgres 127.0.0.1:5432/orders"])
+            #expect(claims == ["table \(claim) of postgres localhost:5432/orders"])
         }
         // The sink's own list is as good as the source's.
         let listed = try config(
@@ -129,7 +129,7 @@ struct SinkConfigTests {
                 "table": .string("copy.all"),
                 "tables": .list([.table(TableName(schema: "shop", name: "items"))]),
             ], tables: nil)
-        #expect(listed.claims == ["table copy.all of postgres 127.0.0.1:5432/orders"])
+        #expect(listed.claims == ["table copy.all of postgres localhost:5432/orders"])
         expectIssue("table", "would both be written") {
             _ = try config(
                 [

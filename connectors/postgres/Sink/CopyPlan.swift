@@ -82,10 +82,24 @@ final class CopyPlan: Sendable {
         canSwap = isKeyed && !target.isWatched && others.isEmpty && !mayCollide
     }
 
-    /// A document that was gone when it was looked up is left out: its delete follows.
-    func takes(_ event: Event) -> Bool {
+    /// A document that was gone when it was looked up is left out: its delete follows. So is one
+    /// that no key would tell from others.
+    func takes(_ event: Event, of batch: EventBatch) -> Bool {
         taken[Int(event.operation.rawValue)] && !event.has(Event.rowGone)
+            && !(schema.isCollection && hasNullKey(event, of: batch))
     }
+
+    /// A document whose `_id` is null: a table's key takes none, and no condition finds it.
+    func hasNullKey(_ event: Event, of batch: EventBatch) -> Bool {
+        guard schema.isCollection, !event.key.isEmpty else { return false }
+        let key = batch.values[Int(event.key.start)]
+        // A document of one element: its length, then the element's type.
+        guard key.form == .bson, key.bytes.count > 4 else { return false }
+        return Self.nullTypes.contains(batch.arena[Int(key.bytes.start) + 4])
+    }
+
+    /// Null and, of old drivers, undefined.
+    private static let nullTypes: [UInt8] = [0x0A, 0x06]
 
     /// Whether some value that is written was not sent.
     func unsent(_ image: Slice, in batch: EventBatch) -> Bool {

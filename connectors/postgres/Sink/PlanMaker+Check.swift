@@ -8,6 +8,11 @@ extension PlanMaker {
         var findings: [Finding] = []
         /// SQL that somebody else must run before the role may do all it has to.
         var grants: [String] = []
+        /// By the source's table: what writing to its target may be read as. Empty unless the
+        /// target is in the source's own database.
+        var families: [TableName: Set<TableName>] = [:]
+        /// How the targets that are there are written.
+        var shapes: [WrittenShape] = []
     }
 
     func inspect(_ tables: [TableSchema]) throws(TargetFailure) -> Inspection {
@@ -17,6 +22,8 @@ extension PlanMaker {
             inspection.findings.append(finding)
         }
         inspection.findings += unknownColumns(tables)
+        inspection.findings += echoes(inspection.families)
+        inspection.findings += try shared(inspection.shapes.map(\.target))
         inspection.grants += try catalogue.grantsToStage()
         return inspection
     }
@@ -48,6 +55,11 @@ extension PlanMaker {
         _ inspection: inout Inspection
     ) throws(TargetFailure) {
         inspection.findings += try check(schema, wanted, table, takes).findings
+        if session.isSource {
+            inspection.families[TableName(schema: schema.schema, name: schema.name)] =
+                try catalogue.family(of: table)
+        }
+        inspection.shapes.append(shape(schema, wanted, table, takes))
         let missing = wanted.all.filter { table.column($0.output) == nil }
         let adds = !missing.isEmpty && config.onNewColumn == .add
         if adds {
@@ -73,6 +85,72 @@ extension PlanMaker {
                     ? "ALTER TABLE \(table.name.sql) NO FORCE ROW LEVEL SECURITY;"
                     : "ALTER ROLE \(role) BYPASSRLS;")
         }
+    }
+
+    /// Targets that others write to as well, as far as they keep their positions here.
+    private func shared(_ targets: [TableName]) throws(TargetFailure) -> [Finding] {
+        if targets.isEmpty { return [] }
+        return try catalogue.query(session.sql.others(writing: targets)).compactMap { row in
+            guard let pipeline = row[0], let sink = row[1], let target = row[2] else { return nil }
+            let other = PositionSQL(table: config.positionTable, pipeline: pipeline, sink: sink)
+            return Finding(
+                .targetShared, .warning, target,
+                "\"\(target)\" is also written by sink \"\(sink)\" of pipeline \"\(pipeline)\", "
+                    + "last at \(row[3] ?? "an unknown time")",
+                detail: "Each undoes what the other writes.",
+                hint: "Give one of them another \"table\". If that one is gone, weir drop "
+                    + "\(pipeline), or at the target: \(other.remove);")
+        }
+    }
+
+    // MARK: Echoes
+
+    /// - Throws: where what is written comes back as a change of the table itself.
+    func refuseEcho(_ schema: TableSchema, _ target: TargetTable) throws(TargetFailure) {
+        guard session.isSource else { return }
+        let source = TableName(schema: schema.schema, name: schema.name)
+        guard try catalogue.family(of: target).contains(source) else { return }
+        throw .weir(WeirError(Self.echo([source], target: target.name)))
+    }
+
+    /// Tables of this sink whose changes come back to where they began, by one step or several.
+    private func echoes(_ families: [TableName: Set<TableName>]) -> [Finding] {
+        let steps = families.mapValues { family in
+            family.filter { families[$0] != nil }.sorted()
+        }
+        return families.keys.sorted().compactMap { table in
+            // The way back, breadth first, so that it is the shortest.
+            var paths = [[table]]
+            var seen: Set<TableName> = []
+            while !paths.isEmpty {
+                let path = paths.removeFirst()
+                for next in steps[path[path.count - 1]] ?? [] {
+                    if next == table {
+                        return Self.echo(
+                            path, target: config.target.resolve(for: path[path.count - 1]))
+                    }
+                    if seen.insert(next).inserted { paths.append(path + [next]) }
+                }
+            }
+            return nil
+        }
+    }
+
+    /// - Parameter path: the tables a change goes through, from the first to the last.
+    private static func echo(_ path: [TableName], target: TableName) -> Finding {
+        let source = path[0]
+        let through = path.dropFirst().map { "\"\($0)\"" }
+        let way = through.isEmpty ? "" : " (by way of \(through.joined(separator: ", ")))"
+        let same =
+            target == source
+            ? "the very table it follows"
+            : "which holds rows of \"\(source)\", the table it follows, as a partition or by "
+                + "inheritance"
+        return Finding(
+            .targetUnfit, .blocking, "\(target)",
+            "the sink would write to \"\(target)\"\(way), \(same): each change would come back as "
+                + "another, without end",
+            hint: "Name another \"table\", or another database in the connection's url.")
     }
 
     private func inspectMissing(

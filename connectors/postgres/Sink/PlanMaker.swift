@@ -15,13 +15,20 @@ struct PlanMaker {
     private var connection: PostgresConnection { session.connection }
     var catalogue: TargetCatalogue { TargetCatalogue(connection: connection) }
 
+    /// How a table is written, and what of it is not.
+    struct Planned {
+        let plan: CopyPlan
+        let shape: WrittenShape
+    }
+
     /// Nil for a table the sink takes nothing of.
-    func plan(_ schema: TableSchema) throws(TargetFailure) -> CopyPlan? {
+    func plan(_ schema: TableSchema) throws(TargetFailure) -> Planned? {
         guard let route = try route(schema) else { return nil }
         let wanted = try wanted(schema)
         let table: TargetTable
         if let found = try target(route.target) {
             table = found
+            try refuseEcho(schema, found)
             try refuse(try check(schema, wanted, found, route.takes).findings)
         } else {
             if let finding = nameTaken(wanted, route.target) { try refuse([finding]) }
@@ -50,9 +57,11 @@ struct PlanMaker {
         } catch {
             throw .server(error)
         }
-        return CopyPlan(
-            schema: schema, target: complete, outputs: outputs, key: places,
-            isKeyed: wanted.isKeyed, number: number, takes: route.takes, matching: matches)
+        return Planned(
+            plan: CopyPlan(
+                schema: schema, target: complete, outputs: outputs, key: places,
+                isKeyed: wanted.isKeyed, number: number, takes: route.takes, matching: matches),
+            shape: shape(schema, wanted, complete, route.takes))
     }
 
     /// Where a table's rows go, and which operations are written.
@@ -78,6 +87,12 @@ struct PlanMaker {
                     hint: "Name another \"table\", or another database in the connection's url."))
         }
         return Route(target: name, takes: takes)
+    }
+
+    func shape(
+        _ schema: TableSchema, _ wanted: WantedColumns, _ table: TargetTable, _ takes: [Bool]
+    ) -> WrittenShape {
+        WrittenShape(schema, wanted, table, takes, search: config.text?.column)
     }
 
     func wanted(_ schema: TableSchema) throws(TargetFailure) -> WantedColumns {

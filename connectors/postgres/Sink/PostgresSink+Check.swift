@@ -17,7 +17,11 @@ extension PostgresSink: SinkCheck {
             }
         }
         let isBlocked = inspection.findings.contains { $0.severity == .blocking }
-        if isBlocked || inspection.grants.isEmpty { return inspection.findings }
+        if isBlocked { return inspection.findings }
+        if inspection.grants.isEmpty {
+            try await note(inspection.shapes, remembers: false)
+            return inspection.findings
+        }
         // Retried, and not blocking: what is granted meanwhile is noticed without a new start.
         for finding in inspection.findings { context.reports.raise(finding) }
         throw WeirError(

@@ -19,6 +19,10 @@ package actor PostgresSink: SinkConnector {
     private var session: TargetSession?
     private var plans = SchemaCache<CopyPlan?>()
     private var planCount = 0
+    /// What was compiled and is not noted yet.
+    private var newShapes: [WrittenShape] = []
+    /// Nil before it was read.
+    var memory: SinkMemory?
     var sets = SetWriter()
     var rows = RowWriter()
     private var rowReader: (any RowReader)?
@@ -64,6 +68,7 @@ package actor PostgresSink: SinkConnector {
         SinkFailureMap(server: ServerFailureMap(config.connection))
     }
     var place: String { config.connection.place }
+    var committedPosition: Position? { committed?.position }
     var source: String { context.source()?.description ?? "" }
 
     // MARK: Life
@@ -368,6 +373,10 @@ package actor PostgresSink: SinkConnector {
             }
         }
         let compiled = try compile(batches, session)
+        if !newShapes.isEmpty {
+            try await note(newShapes, remembers: true)
+            newShapes = []
+        }
         // Whole transactions never wait with the beginning of another for its end.
         if boundary == nil, let place = WriteChunk.lastTransaction(of: batches) {
             let batch = batches[place.batch]
@@ -411,6 +420,7 @@ package actor PostgresSink: SinkConnector {
     ) async throws(WeirError) {
         counts.filtered += chunk.filtered
         counts.delivered += chunk.taken
+        try await noteWhatIsLeftOut(chunk)
         guard chunk.taken > 0 || isInside && boundary != nil else { return }
         if boundary == nil, !isInside, durable != committed { try makeDurable(session) }
         // The epoch rises in one life when the source fails over; its positions stay comparable.
@@ -488,7 +498,9 @@ package actor PostgresSink: SinkConnector {
         _ schema: TableSchema, _ session: TargetSession
     ) throws(TargetFailure) -> CopyPlan? {
         planCount += 1
-        return try planMaker(session).plan(schema)
+        guard let planned = try planMaker(session).plan(schema) else { return nil }
+        newShapes.append(planned.shape)
+        return planned.plan
     }
 
     func planMaker(_ session: TargetSession) -> PlanMaker {

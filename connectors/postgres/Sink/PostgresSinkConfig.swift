@@ -104,12 +104,13 @@ package struct PostgresSinkConfig: ConnectorConfig {
         if let origin, let fault = OriginName.faultOfNew(origin) {
             throw ConfigIssue(field: "origin", fault)
         }
-        let place = connection.place
         let target = target
+        // All names of a place, so that another way to it is noticed.
+        let databases = connection.databases.sorted()
         let targets = knowsTables ? tables.map(target.resolve) : [target.pattern]
         let servers = connection.servers.sorted()
         claims =
-            targets.map { "table \($0) of postgres \(place)" }
+            targets.flatMap { target in databases.map { "table \(target) of \($0)" } }
             + (origin.map { name in servers.map { "origin \(name) of postgres \($0)" } } ?? [])
         warnings = [connection.tlsWarning(connection: scope.connectionName ?? "")].compactMap(
             \.self)

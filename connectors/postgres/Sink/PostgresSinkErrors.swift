@@ -86,6 +86,13 @@ extension ErrorCode {
             + "or has a domain's constraints.",
         remedy: "Give the target's column the source's type, as the message says. Where the values "
             + "that occur all fit, nothing need be done.")
+    static let keysMeet = ErrorCode(
+        "postgres.keys_meet",
+        meaning: "Keys that differ at the source may be one key at the target, whose column is of "
+            + "another type, precision or collation. The rows of two such keys would be one row "
+            + "there, with the values of whichever changed last.",
+        remedy: "Give the target's key the source's type, as the message says. A warning is about "
+            + "other spellings of one value only, such as 1 and 01.")
     static let columnUnfit = ErrorCode(
         "postgres.column_unfit",
         meaning: "A column of the target is of a type that has no value in common with the "
@@ -119,6 +126,32 @@ extension ErrorCode {
             + "not have that one.",
         remedy: "Nothing, if text or the base type will do. Else make the type in the target and "
             + "alter the column.")
+    static let columnsLeftOut = ErrorCode(
+        "postgres.columns_left_out",
+        meaning: "A column of the source that the target did not take is written from now on: it "
+            + "was added to the target, or is no longer computed there. Rows that were written "
+            + "before lack its values.",
+        remedy: "Send them again with the UPDATE in the message, at the source; then: weir gap "
+            + "resolve ID.")
+    static let truncateIgnored = ErrorCode(
+        "postgres.truncate_ignored",
+        meaning: "The source emptied a table while the sink had \"truncate\": \"ignore\", which it "
+            + "no longer has: the target still holds the rows from before.",
+        remedy: "Empty the target and send the source's rows again, as the message says; then: "
+            + "weir gap resolve ID.")
+    static let nullKey = ErrorCode(
+        "postgres.null_key",
+        meaning: "A collection has a document whose _id is null. A table's key takes no null, so "
+            + "it is left out; all others are delivered.",
+        remedy: "Insert a copy of it under another _id and delete it, or do without it; then: weir "
+            + "gap resolve ID.")
+    static let targetShared = ErrorCode(
+        "postgres.target_shared",
+        meaning: "Another pipeline or sink, perhaps of another daemon, has a position in the same "
+            + "position table and writes to the same target. Each would undo what the other wrote.",
+        remedy:
+            "Give one of them another \"table\". If that pipeline is gone, remove its row as the "
+            + "message says.")
     static let restartIdentity = ErrorCode(
         "postgres.restart_identity",
         meaning: "The role may empty a target but not restart its sequences, as TRUNCATE … RESTART "
@@ -129,8 +162,10 @@ extension ErrorCode {
         otherWriter, targetRestored, targetForgotten, keyNotChosen, noUniqueIndex, newColumn,
         targetUnfit, rowRefused, readOnly, diskFull, originActive,
         acceptedLost, identityAlways,
-        columnGenerated, columnNarrow, columnUnfit, columnUnfilled, searchColumn, searchPartial,
-        targetMade, typeSubstituted, restartIdentity,
+        columnGenerated, columnNarrow, keysMeet, columnUnfit, columnUnfilled, searchColumn,
+        searchPartial,
+        targetMade, typeSubstituted, restartIdentity, columnsLeftOut,
+        truncateIgnored, nullKey, targetShared,
     ]
 }
 

@@ -21,7 +21,9 @@ struct TargetCheck {
 
     var findings: [Finding] {
         var findings = missingColumns
-        if wanted.isKeyed { findings += keyFindings }
+        if wanted.isKeyed {
+            findings += keyFindings + wanted.key.flatMap { collapse(wanted.all[$0]) }
+        }
         if config.text != nil { findings += searchFindings }
         for column in wanted.all {
             guard let target = table.column(column.output) else { continue }
@@ -299,6 +301,53 @@ struct TargetCheck {
                 ? "Take it out of \"columns\"."
                 : "Take it out of \"columns\", or make it an ordinary column: "
                     + altering(target.name, "DROP EXPRESSION;"))
+    }
+
+    // MARK: Keys that meet
+
+    /// Rows of the source that would become one row here.
+    private func collapse(_ wanted: WantedColumn) -> [Finding] {
+        guard writes, let target = table.column(wanted.output), !target.isGenerated else {
+            return []
+        }
+        let source = wanted.column.map { column in
+            // An extension's type has its schema with it.
+            let name = column.type.name.hasSuffix(".citext") ? "citext" : column.type.name
+            return ModifiedType(typeName: name, sql: column.declaredType)
+        }
+        let into = ModifiedType(typeName: target.baseType, sql: target.baseSQLType)
+        let loose = table.looseIndexes.filter { $0.columns.contains(target.name) }
+        let fit = KeyFit(
+            source,
+            isLoose: (wanted.column?.isLoose ?? false, target.isLoose || !loose.isEmpty),
+            into: into)
+        let (severity, why): (Finding.Severity, String)
+        switch fit {
+        case .apart: return []
+        case .meet(let reason): (severity, why) = (.blocking, reason)
+        case .mayMeet(let reason): (severity, why) = (.warning, reason)
+        }
+        let own = wanted.column.map { $0.declaredType ?? $0.type.name } ?? "any value"
+        return [
+            finding(
+                .keysMeet, severity, at: target.name,
+                "two rows of the source may become one in \"\(table.name)\": \"\(target.name)\" of "
+                    + "the key is \(target.sqlType), the source's \(own), and \(why)",
+                hint: apart(wanted.column, target, loose)
+                    ?? "Write to a table whose key is of the source's type.")
+        ]
+    }
+
+    /// SQL that keeps the source's keys apart.
+    private func apart(
+        _ source: Column?, _ target: TargetColumn, _ loose: [TargetTable.LooseIndex]
+    ) -> String? {
+        let drops = loose.map { "DROP INDEX \($0.name.sql);" }
+        if !loose.isEmpty, !target.isLoose { return drops.joined(separator: " ") }
+        let text = Column(name: target.name, type: ColumnType(.text, name: "text"))
+        guard var sql = widening(source ?? text, target) else { return nil }
+        if target.isLoose, sql.removeLast() == ";" { sql += " COLLATE pg_catalog.\"default\";" }
+        return ([sql] + drops).joined(separator: " ")
     }
 
     private func fit(_ source: Column, _ target: TargetColumn) -> [Finding] {

@@ -20,6 +20,8 @@ struct TargetColumn: Sendable, Equatable {
     var isVirtual = false
     /// NULL is refused.
     var isNotNull = false
+    /// Its collation takes texts that differ for equal.
+    var isLoose = false
     /// What its type is; nothing of it where only a name is known.
     var facts = KnownType()
 
@@ -118,6 +120,15 @@ struct TargetTable: Sendable, Equatable {
         case none, restartable, notOurs
     }
 
+    /// Unique indexes that take texts that differ for equal, though the column's own collation does
+    /// not: ON CONFLICT goes by them too.
+    var looseIndexes: [LooseIndex] = []
+
+    struct LooseIndex: Sendable, Equatable {
+        let name: TableName
+        let columns: [String]
+    }
+
     struct DeferrableKey: Sendable, Equatable {
         let constraint: String
         let isPrimary: Bool
@@ -151,7 +162,8 @@ struct TargetTable: Sendable, Equatable {
         SELECT a.attname, t.typname, pg_catalog.format_type(a.atttypid, a.atttypmod), \
         a.attgenerated, a.attidentity, pg_catalog.col_description(a.attrelid, a.attnum), \
         a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attnotnull, \
-        t.typname, \(KnownType.selected) \
+        EXISTS (SELECT FROM pg_catalog.pg_collation o WHERE o.oid = a.attcollation \
+        AND NOT o.collisdeterministic), t.typname, \(KnownType.selected) \
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
         \(KnownType.joined(to: "t.oid", modifier: "a.atttypmod")) \
         WHERE a.attrelid = \(oid) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
@@ -177,6 +189,37 @@ struct TargetTable: Sendable, Equatable {
         pg_catalog.unnest(c.conkey) k(attnum) JOIN pg_catalog.pg_attribute a \
         ON a.attrelid = \(oid) AND a.attnum = k.attnum WHERE c.conrelid = \(oid) \
         AND c.contype IN ('p', 'u') AND c.condeferrable ORDER BY c.conname
+        """
+    }
+
+    /// All that it is a part of or that inherits from it, and itself: an UPDATE or DELETE of the
+    /// one may be one of the other.
+    static func familyQuery(_ oid: UInt32) -> String {
+        """
+        WITH RECURSIVE above AS (SELECT \(oid)::pg_catalog.oid AS oid UNION SELECT h.inhparent \
+        FROM above JOIN pg_catalog.pg_inherits h ON h.inhrelid = above.oid), \
+        below AS (SELECT \(oid)::pg_catalog.oid AS oid UNION SELECT h.inhrelid \
+        FROM below JOIN pg_catalog.pg_inherits h ON h.inhparent = below.oid) \
+        SELECT n.nspname, c.relname FROM (TABLE above UNION TABLE below) f \
+        JOIN pg_catalog.pg_class c ON c.oid = f.oid \
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        """
+    }
+
+    /// One row per column of an index that is looser than that column, and so may be named twice.
+    static func looseIndexesQuery(_ oid: UInt32) -> String {
+        """
+        SELECT n.nspname, x.relname, k.attname FROM pg_catalog.pg_index i \
+        JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
+        JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace \
+        JOIN pg_catalog.pg_attribute k ON k.attrelid = i.indrelid \
+        AND k.attnum = ANY (i.indkey::pg_catalog.int2[]) WHERE i.indrelid = \(oid) \
+        AND i.indisunique AND i.indpred IS NULL AND EXISTS (SELECT FROM ROWS FROM (\
+        pg_catalog.unnest((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]), \
+        pg_catalog.unnest(i.indcollation::pg_catalog.oid[])) c(attnum, oid) \
+        JOIN pg_catalog.pg_collation o ON o.oid = c.oid AND NOT o.collisdeterministic \
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = c.attnum \
+        AND a.attcollation <> c.oid) ORDER BY 1, 2
         """
     }
 
@@ -212,13 +255,14 @@ struct TargetTable: Sendable, Equatable {
 
 extension TargetColumn {
     init?(_ row: TextRow) {
-        guard row.count == 14, let name = row[0], let type = row[1], let sqlType = row[2] else {
+        guard row.count == 15, let name = row[0], let type = row[1], let sqlType = row[2] else {
             return nil
         }
         self.init(
             name: name, type: type, sqlType: sqlType, isGenerated: row[3]?.isEmpty == false,
             isAlwaysIdentity: row[4] == "a", comment: row[5], isDemanded: row[6] == "t",
-            isVirtual: row[3] == "v", isNotNull: row[7] == "t", facts: KnownType(row, from: 8))
+            isVirtual: row[3] == "v", isNotNull: row[7] == "t", isLoose: row[8] == "t",
+            facts: KnownType(row, from: 9))
     }
 
     /// A column as it will be made.
@@ -265,6 +309,13 @@ struct TargetCatalogue {
                 TargetTable.DeferrableKey(
                     constraint: name, isPrimary: row[1] == "p", columns: before + [column]))
         }
+        var loose: [TargetTable.LooseIndex] = []
+        for row in try query(TargetTable.looseIndexesQuery(oid)) {
+            guard let schema = row[0], let index = row[1], let column = row[2] else { continue }
+            let name = TableName(schema: schema, name: index)
+            let before = loose.last?.name == name ? loose.removeLast().columns : []
+            loose.append(TargetTable.LooseIndex(name: name, columns: before + [column]))
+        }
         let parents = try query(TargetTable.parentsQuery(oid)).compactMap {
             $0[0].flatMap { UInt32($0) }
         }
@@ -276,7 +327,15 @@ struct TargetCatalogue {
             parents: parents, isWatched: uses[0] == "t", isCascading: uses[1] == "t",
             isDeferring: uses[2] == "t", partitionKey: partitionKey, isPartition: row[2] == "t",
             hasPrimaryKey: row[3] == "t", deferrableKeys: deferrable,
-            sequences: row[4] != "t" ? .none : row[5] == "t" ? .restartable : .notOurs)
+            sequences: row[4] != "t" ? .none : row[5] == "t" ? .restartable : .notOurs,
+            looseIndexes: loose)
+    }
+
+    func family(of table: TargetTable) throws(TargetFailure) -> Set<TableName> {
+        Set(
+            try query(TargetTable.familyQuery(table.oid)).map {
+                TableName(schema: $0[0] ?? "", name: $0[1] ?? "")
+            })
     }
 
     private static func kind(_ kind: String?) -> String {

@@ -18,6 +18,10 @@ struct WriteChunk {
     /// Some change must be found by its whole row.
     private(set) var needsOrder = false
     private(set) var truncates = false
+    /// Where targets were to be emptied, and are not.
+    private(set) var ignoredTruncates: [(target: TableName, position: Position)] = []
+    /// Targets of which a document was left out because its `_id` is null.
+    private(set) var withoutKey: Set<TableName> = []
 
     /// - Parameters:
     ///   - start: the first event that belongs to it; nil for the first there is.
@@ -105,8 +109,9 @@ struct WriteChunk {
     }
 
     private mutating func count(_ event: Event, of batch: EventBatch, _ plans: [CopyPlan?]) {
-        guard let plan = plans[Int(event.table)], plan.takes(event) else {
+        guard let plan = plans[Int(event.table)], plan.takes(event, of: batch) else {
             filtered += 1
+            if let plan = plans[Int(event.table)] { leaveOut(event, of: batch, plan) }
             return
         }
         taken += 1
@@ -124,6 +129,15 @@ struct WriteChunk {
         }
     }
 
+    private mutating func leaveOut(_ event: Event, of batch: EventBatch, _ plan: CopyPlan) {
+        switch event.operation {
+        case .truncate: ignoredTruncates.append((plan.target.name, batch.position(of: event)))
+        case .insert, .update, .read:
+            if plan.hasNullKey(event, of: batch) { withoutKey.insert(plan.target.name) }
+        case .delete, .message: break
+        }
+    }
+
     func event(_ place: EventPlace) -> Event { batches[place.batch].events[place.event] }
 
     /// It changes a row that no condition finds.
@@ -135,9 +149,9 @@ struct WriteChunk {
     /// The plan of an event that is taken.
     func plan(_ place: EventPlace) -> CopyPlan? {
         let event = event(place)
-        guard let plan = plans[place.batch][Int(event.table)], plan.takes(event) else {
-            return nil
-        }
+        guard let plan = plans[place.batch][Int(event.table)],
+            plan.takes(event, of: batches[place.batch])
+        else { return nil }
         return plan
     }
 
@@ -148,7 +162,9 @@ struct WriteChunk {
         for batch in batches.indices {
             for index in ranges[batch] {
                 let event = batches[batch].events[index]
-                if let plan = plans[batch][Int(event.table)], plan.takes(event) {
+                if let plan = plans[batch][Int(event.table)],
+                    plan.takes(event, of: batches[batch])
+                {
                     try body(EventPlace(batch: batch, event: index), event, plan)
                 }
             }

@@ -24,6 +24,8 @@ struct CatalogueTable: Sendable, Equatable {
         let isPartitionKey: Bool
         /// An UPDATE may set it to what it is.
         let isAssignable: Bool
+        /// Its collation takes texts that differ for equal.
+        let isLoose: Bool
     }
 
     let database: String
@@ -107,7 +109,9 @@ struct CatalogueTable: Sendable, Equatable {
             + "\(filter), a.attnum, a.attname, a.atttypid, a.atttypmod, "
             + "pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \(isIdentity), "
             + "b.nspname, b.typname, \(keyPlace), \(isPartitionKey), "
-            + "a.attgenerated = '' AND a.attidentity <> 'a' FROM pg_catalog.pg_class c "
+            + "a.attgenerated = '' AND a.attidentity <> 'a', "
+            + "EXISTS (SELECT FROM pg_catalog.pg_collation o WHERE o.oid = a.attcollation "
+            + "AND NOT o.collisdeterministic) FROM pg_catalog.pg_class c "
             + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \(published)"
             + "\(CatalogueSQL.source(where: isSent)) \(CatalogueSQL.baseType) "
             + "WHERE \(condition) ORDER BY n.nspname, c.relname, a.attnum"
@@ -143,7 +147,7 @@ struct CatalogueTable: Sendable, Equatable {
     }
 
     /// Of what `query` asks.
-    static let columnCount = 20
+    static let columnCount = 21
 
     /// Nil when there is no such table.
     init?(rows: ArraySlice<TextRow>) {
@@ -178,6 +182,7 @@ extension CatalogueTable.Column {
         keyPlace = row[17].flatMap { Int($0) }
         isPartitionKey = row[18] == "t"
         isAssignable = row[19] == "t"
+        isLoose = row[20] == "t"
     }
 }
 

@@ -186,7 +186,8 @@ struct RelationCatalogue: Sendable {
         }
         return Column(
             name: described.name, type: type(of: described.type), declaredType: now?.declaredType,
-            isNotNull: now?.isNotNull ?? false, isPartitionKey: now?.isPartitionKey ?? false)
+            isNotNull: now?.isNotNull ?? false, isPartitionKey: now?.isPartitionKey ?? false,
+            isLoose: now?.isLoose ?? false)
     }
 
     /// `"char"` holds any byte; PostgreSQL 14 sends it as it is.
