@@ -38,16 +38,24 @@ extension PipelineReport {
     package init(
         offline plan: PipelinePlan, rows: [CheckpointRow], failures: [FailureRow],
         gaps: [GapRow],
-        configured: [String: ConfiguredComponent] = [:],
+        configured: [String: ConfiguredComponent] = [:], stopped: ProblemReport? = nil,
         retention: Result<SourceRetention, WeirError>?
     ) {
-        var problems: [ProblemReport] = []
+        var problems = stopped.map { [$0.whileDown] } ?? []
         var kept: SourceRetention?
         switch retention {
         case .success(let facts):
             kept = facts
-            if !rows.isEmpty { problems = ProblemReport.lost(facts, of: plan.name) }
-        case .failure(let error): problems = [ProblemReport(error, component: "source")]
+            // What it stopped by may have said so, with the same way on.
+            let lost = rows.isEmpty ? [] : ProblemReport.lost(facts, of: plan.name)
+            problems += lost.filter { _ in
+                !problems.contains { $0.hint?.contains(Self.wayOn(plan.name)) == true }
+            }
+        case .failure(let error):
+            // The same again where that is what it stopped by.
+            if error.code.name != stopped?.code {
+                problems.append(ProblemReport(error, component: "source"))
+            }
         case nil: break
         }
         self.init(
@@ -68,7 +76,22 @@ extension PipelineReport {
     }
 }
 
+extension PipelineReport {
+    fileprivate static func wayOn(_ pipeline: String) -> String {
+        "weir position set \(pipeline) now --yes"
+    }
+}
+
 extension ProblemReport {
+    /// Of a pipeline that had stopped when the daemon ended.
+    fileprivate var whileDown: Self {
+        var problem = self
+        problem.note =
+            "The pipeline had stopped with this when the daemon ran last. When the cause is "
+            + "removed: weir start."
+        return problem
+    }
+
     /// What the source no longer has for us: the next start will stop there.
     fileprivate static func lost(_ retention: SourceRetention, of pipeline: String) -> [Self] {
         guard retention.isLost else { return [] }
@@ -80,7 +103,7 @@ extension ProblemReport {
                     "\(what) \"\(retention.name)\" is \(retention.status): the source no longer has "
                         + "what comes after the stored position",
                     hint: "Go on at the present and declare the gap: "
-                        + "weir position set \(pipeline) now --yes"),
+                        + PipelineReport.wayOn(pipeline)),
                 component: "source")
         ]
     }

@@ -80,11 +80,7 @@ package final class Pipeline: Sendable {
                 }
                 if error.disposition != .transient, error.disposition != .rewind {
                     await record(error, component: error.component ?? "source")
-                    monitor.update {
-                        $0.state = .stopped
-                        $0.stopped = error
-                        $0.stoppedMicros = WallClock.micros()
-                    }
+                    await stopped(by: error)
                     logger.error("stopped: \(error)")
                     return .failed(error)
                 }

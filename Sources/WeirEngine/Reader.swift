@@ -144,6 +144,7 @@ final class Reader: Sendable {
         // Before the first batch: lanes check their targets against these.
         tables.set(followed ?? [])
         try await pipeline.adopt("source")
+        try await pipeline.store.forgetStopped(of: pipeline.plan.name)
         progress.keepalive = now.keepalive
         // A new connection knows nothing of what the one before was told.
         progress.acknowledged = nil

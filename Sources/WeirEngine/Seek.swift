@@ -99,6 +99,8 @@ extension StateStore {
             try database.execute(
                 sql: "DELETE FROM checkpoint WHERE pipeline = ?", arguments: [row.name])
             try row.save(database)
+            // The way on from a stop is to move the position.
+            try StoppedNote.forget(database, row.name)
             for checkpoint in checkpoints {
                 if configured[checkpoint.sink]?.began == nil {
                     try checkpoint.saveAsBeginning(database)

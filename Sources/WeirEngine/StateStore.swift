@@ -270,7 +270,8 @@ extension ErrorCode {
     /// The codes of the engine itself.
     package static let engine: [ErrorCode] = [
         .stateFailed, .stateDamaged, .stateLocked, .stateNewer, .spillFailed, .spillLost,
-        .onceUnsupported, .controlFailed, .positionSet, .sinkRemoved, .configurationChanged,
+        .onceUnsupported, .controlFailed, .controlForbidden, .positionSet, .sinkRemoved,
+        .configurationChanged,
         .tablesAdded, .tablesRemoved, .pipelineReplaced, .sourceLost, .dropIncomplete,
         .streamStuck, .sinkSilent, .spillFull, .sinkSlow,
     ]

@@ -34,6 +34,7 @@ struct OfflineStatus {
                             of: pipeline.name, sinceMicros: since),
                         gaps: try await store.openGaps(of: pipeline.name),
                         configured: try await store.configured(of: pipeline.name),
+                        stopped: try await store.stopped(of: pipeline.name),
                         retention: await Self.probe(pipeline.plan, store, thread)))
             }
             let orphans = OrphanWatch(

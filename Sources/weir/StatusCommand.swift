@@ -25,7 +25,8 @@ struct StatusCommand: AsyncParsableCommand {
             the sources keep from the sources themselves.
 
             Exit code: 0 all pipelines run; 75 at least one is failing and none is stopped; 69 at \
-            least one is stopped, or the daemon is down.
+            least one is stopped, or the daemon is down or does not answer; 77 the daemon is \
+            another user's.
             """)
 
     @Argument(help: "One pipeline in detail.") var pipeline: String?
@@ -86,8 +87,8 @@ struct StatusCommand: AsyncParsableCommand {
 
     private func report() async throws -> StatusReport {
         let directory = state.directory
-        do {
-            if let report = try ControlClient(path: directory.socketPath).status() { return report }
+        do throws(WeirError) {
+            if let report = try await ControlClient.running(in: directory) { return report }
         } catch {
             throw Failure(error)
         }

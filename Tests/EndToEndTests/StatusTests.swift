@@ -145,11 +145,14 @@ extension EndToEnd {
             let home = try WeirHome(database, tables: ["public.t"])
             let daemon = try home.run()
             try await home.untilStreaming()
-            try database.sql(
-                """
-                SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots;
-                SELECT pg_drop_replication_slot('weir_shop')
-                """)
+            // The daemon may be connected again before it is dropped.
+            try await eventually("the slot is dropped") {
+                let drop = """
+                    SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots;
+                    SELECT pg_drop_replication_slot('weir_shop')
+                    """
+                return (try? database.sql(drop)) != nil
+            }
             try await eventually("the pipeline stops and its source was asked") {
                 let now = try home.status().pipelines.first
                 return now?.state == "stopped" && now?.source.retention?.status == "missing"
@@ -159,8 +162,24 @@ extension EndToEnd {
             #expect(pipeline.sinks.map(\.state) == ["stopped"])
             #expect(pipeline.problems.first?.note?.contains("weir stop; weir start") == true)
             #expect(try home.weir("status").code == 69)
+            let running = try #require(pipeline.problems.first)
             daemon.signal(SIGTERM)
             #expect(try await daemon.wait() == .exited(0))
+
+            // Down, it says what it said while it ran.
+            let problems = try #require(try home.status().pipelines.first?.problems)
+            let down = try #require(problems.first)
+            #expect(problems.count == 1)
+            #expect(down.code == running.code && down.message == running.message)
+            #expect(down.detail == running.detail && down.since == running.since)
+            let hint = try #require(running.hint)
+            #expect(down.hint == hint)
+            #expect(down.note?.hasSuffix("When the cause is removed: weir start.") == true)
+            #expect(try home.weir("status").out.contains("    \(hint)\n"))
+            // Until the command of the hint was run.
+            #expect(hint.contains("weir position set shop now --yes"))
+            #expect(try home.weir("position", "set", "shop", "now", "--yes").code == 0)
+            #expect(try home.status().pipelines.first?.problems.map(\.code) == [])
         }
 
         /// A spill file that may not grow stands for a full disk (EFBIG for ENOSPC).

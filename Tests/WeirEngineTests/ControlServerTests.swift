@@ -87,10 +87,25 @@ import WeirTesting
         // They are accepted in order.
         let surplus = try connect()
         #expect(readToEnd(surplus) == "")
+        // One that was turned away asks again until there is room.
+        let client = ControlClient(path: path)
+        let asked = Task.detached { try client.status()?.version }
         for connection in waiting + [surplus] { close(connection) }
-        try await eventually(within: .seconds(20), "there is room again") {
-            (try? ControlClient(path: path).status()) != nil
-        }
+        #expect(try await asked.value == "1.2.3")
         await server.stop()
+    }
+
+    @Test func aDaemonThatDoesNotListenIsNotTakenForOneThatIsDown() async throws {
+        let directory = StateDirectory(folder.path)
+        #expect(try await ControlClient.running(in: directory) == nil)
+        let lock = try directory.lock()
+        do throws(WeirError) {
+            let report = try await ControlClient.running(in: directory)
+            Issue.record("\(String(describing: report))")
+        } catch {
+            #expect(error.code.name == "control.failed" && error.disposition == .blocked)
+            #expect(error.message.contains("weir (pid \(getpid())) runs and does not listen"))
+        }
+        withExtendedLifetime(lock) {}
     }
 }
