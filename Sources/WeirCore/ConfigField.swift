@@ -220,6 +220,8 @@ public protocol ConnectorConfig: Sendable {
     var removal: [String] { get }
     /// Keys whose change concerns only what comes: what was delivered before is not out of step.
     static var passingKeys: Set<String> { get }
+    /// What a sink has written stays as it is: it only ever adds to its target.
+    static var isAppendOnly: Bool { get }
 }
 
 extension ConnectorConfig {
@@ -230,4 +232,5 @@ extension ConnectorConfig {
     public var place: String? { nil }
     public var removal: [String] { [] }
     public static var passingKeys: Set<String> { [] }
+    public static var isAppendOnly: Bool { false }
 }

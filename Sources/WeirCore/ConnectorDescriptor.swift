@@ -72,6 +72,8 @@ public struct SinkRole: Sendable {
     public let fields: [ConfigField]
     /// See `ConnectorConfig.passingKeys`.
     public let passingKeys: Set<String>
+    /// See `ConnectorConfig.isAppendOnly`.
+    public let isAppendOnly: Bool
     public let check: @Sendable (ConfigScope) throws(ConfigIssue) -> any ConnectorConfig
     public let make:
         @Sendable (any ConnectorConfig, ConnectorContext) throws(WeirError) -> any SinkConnector
@@ -79,6 +81,7 @@ public struct SinkRole: Sendable {
     public init<S: SinkConnector>(_ type: S.Type) {
         fields = S.Config.fields
         passingKeys = S.Config.passingKeys
+        isAppendOnly = S.Config.isAppendOnly
         check = { (scope) throws(ConfigIssue) -> any ConnectorConfig in try S.Config(scope) }
         make = { (config, context) throws(WeirError) -> any SinkConnector in
             guard let config = config as? S.Config else {

@@ -46,6 +46,8 @@ struct SettingsChange {
     let now: ConnectorSettings
     /// Keys whose change leaves nothing behind.
     let passing: Set<String>
+    /// What the sink has written stays as it is.
+    var isAppendOnly = false
 
     private struct Change {
         let key: String
@@ -151,6 +153,7 @@ struct SettingsChange {
                     + "weir gap resolve ID")
         }
         let left = before.claims.filter { !now.claims.contains($0) }
+        if isAppendOnly { return ended(lasting, left, at: place) }
         let behind = left.isEmpty ? "" : "; left behind: \(Self.shown(left))"
         return DeclaredGap(
             .configurationChanged, lasting.map(\.key).joined(separator: ", "), to: place,
@@ -159,6 +162,31 @@ struct SettingsChange {
                 + "longer updated or removed where it was\(behind)",
             hint: "Write the old rows anew and remove what is left behind; then: "
                 + "weir gap resolve ID")
+    }
+}
+
+extension SettingsChange {
+    /// Of a sink that only adds to its target: nothing there is out of step.
+    private func ended(
+        _ lasting: [Change], _ left: [String], at place: String
+    ) -> DeclaredGap {
+        let list = lasting.map(\.words).joined(separator: "; ")
+        let begun = now.claims.filter { !before.claims.contains($0) }
+        let what: String
+        let hint: String
+        if left.isEmpty {
+            what = "what it wrote before \(place) keeps its old form"
+            hint = "Where its readers know both forms: weir gap resolve ID"
+        } else {
+            let next = begun.isEmpty ? "" : "; \(Self.shown(begun)) begins there"
+            what =
+                "\(Self.shown(left)) is complete up to \(place), stays as it is and gets nothing "
+                + "more\(next)"
+            hint = "When its readers have gone on to the new one: weir gap resolve ID"
+        }
+        return DeclaredGap(
+            .configurationChanged, lasting.map(\.key).joined(separator: ", "), to: place,
+            "sink \"\(component)\" was changed (\(list)): \(what)", hint: hint)
     }
 }
 
@@ -175,7 +203,9 @@ extension ErrorCode {
         "engine.config_changed",
         meaning: "Keys of a source or sink that decide where and how rows are written were "
             + "changed. What was written before is not moved: it stays at its old place and in its "
-            + "old form, and what has another place now is not updated or removed there.",
+            + "old form, and what has another place now is not updated or removed there. A sink that "
+            + "only adds to its target goes on at the new place, and the old one stays complete up "
+            + "to there.",
         remedy: "Write the old rows anew (an UPDATE at the source makes them come), remove what is "
             + "left at the old place; then: weir gap resolve ID.")
     static let tablesAdded = ErrorCode(

@@ -149,7 +149,7 @@ extension Pipeline {
         if let before, !before.type.isEmpty {
             let change = SettingsChange(
                 component: component, before: before, now: planned.settings,
-                passing: planned.passingKeys)
+                passing: planned.passingKeys, isAppendOnly: planned.isAppendOnly)
             let rows = try await store.checkpoints(of: plan.name)
             let place =
                 component == "source"

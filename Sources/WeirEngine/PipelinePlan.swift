@@ -68,10 +68,15 @@ package struct ComparedSettings: Sendable {
     package let settings: ConnectorSettings
     /// Keys whose change leaves nothing behind.
     package let passingKeys: Set<String>
+    /// What a sink has written stays as it is.
+    package let isAppendOnly: Bool
 
-    package init(_ settings: ConnectorSettings, passingKeys: Set<String>) {
+    package init(
+        _ settings: ConnectorSettings, passingKeys: Set<String>, isAppendOnly: Bool = false
+    ) {
         self.settings = settings
         self.passingKeys = passingKeys
+        self.isAppendOnly = isAppendOnly
     }
 }
 

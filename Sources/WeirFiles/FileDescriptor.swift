@@ -32,6 +32,15 @@ package struct FileDescriptor: ~Copyable, Sendable {
         return UInt64(facts.st_ino)
     }
 
+    /// What changes when its bytes do.
+    package borrowing func stamp() throws(FileFailure) -> FileStamp {
+        var facts = stat()
+        guard unsafe fstat(number, &facts) == 0 else { throw FileFailure("stat", path) }
+        return FileStamp(
+            size: Int(facts.st_size), seconds: Int(facts.st_mtim.tv_sec),
+            nanoseconds: Int(facts.st_mtim.tv_nsec))
+    }
+
     /// Whether the file has a name still, here or elsewhere: it was moved, and not removed.
     package borrowing func hasName() -> Bool {
         var facts = stat()
@@ -127,6 +136,13 @@ package struct FileDescriptor: ~Copyable, Sendable {
         defer { close(number) }
         guard fsync(number) == 0 else { throw FileFailure("sync", String(parent)) }
     }
+}
+
+/// A file's size, and when it was written to last.
+package struct FileStamp: Equatable, Sendable {
+    package let size: Int
+    package let seconds: Int
+    package let nanoseconds: Int
 }
 
 /// A system call on a file that failed, with the kernel's reason.

@@ -102,7 +102,8 @@ extension PipelineConfiguration {
                     name: sink.name, type: sink.type, queueBytes: sink.queueBytes,
                     spillBytes: sink.spillBytes,
                     settings: ComparedSettings(
-                        sink.settings, passingKeys: sink.role.passingKeys),
+                        sink.settings, passingKeys: sink.role.passingKeys,
+                        isAppendOnly: sink.role.isAppendOnly),
                     make: { (context) throws(WeirError) in
                         try sink.role.make(sink.config, context)
                     })

@@ -139,6 +139,23 @@ import WeirTesting
         #expect(gaps[0].message.contains(#"left behind: "keys a:{id} of redis h:1""#))
     }
 
+    @Test func aSinkThatOnlyAddsGoesOnElsewhereAndTheOldPlaceStaysComplete() throws {
+        func change(_ before: ConnectorSettings, _ now: ConnectorSettings) throws -> DeclaredGap {
+            let change = SettingsChange(
+                component: "f", before: before, now: now, passing: [], isAppendOnly: true)
+            return try #require(change.gaps(at: "0/10").first)
+        }
+        let old = settings(["path": #""a""#], claims: ["file a"])
+        let moved = try change(old, settings(["path": #""b""#], claims: ["file b"]))
+        #expect(moved.code.name == "engine.config_changed" && moved.to == "0/10")
+        #expect(
+            moved.message == #"sink "f" was changed (path was "a", is "b"): "file a" is complete "#
+                + #"up to 0/10, stays as it is and gets nothing more; "file b" begins there"#)
+        let formed = try change(
+            old, settings(["path": #""a""#, "format": #""row""#], claims: ["file a"]))
+        #expect(formed.message.hasSuffix("what it wrote before 0/10 keeps its old form"))
+    }
+
     @Test func whatLeavesNothingBehindIsOnlyLogged() {
         let ttl = change(settings(["ttl": #""1h""#]), settings())
         #expect(ttl.words == #"configuration changed: ttl was "1h", is the default"#)

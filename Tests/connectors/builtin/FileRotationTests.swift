@@ -177,6 +177,128 @@ import WeirTesting
         #expect(try bench.text() == precious)
     }
 
+    /// On the same inode and no shorter, as `cat other > changes.jsonl` leaves it.
+    @Test(arguments: [false, true], [0, 5000])
+    func aFileThatIsWrittenAnewStopsAndIsLeftAsItIs(
+        whileRunning: Bool, surplus: Int
+    ) async throws {
+        let sink = try await opened()
+        let stored = try await sink.write([SampleBatch.transaction(16, count: 3)])
+        try sink.flush()
+        if !whileRunning { await sink.close() }
+        let foreign = String(repeating: "x", count: try bench.size() + surplus)
+        try overwrite(foreign)
+        if whileRunning {
+            for _ in 0..<2 {
+                let writing = await failure {
+                    _ = try await sink.write([SampleBatch.transaction(24, count: 1)])
+                }
+                let flushing = await failure { try sink.flush() }
+                for error in [writing, flushing] {
+                    #expect(error?.code.name == "file.lost" && error?.disposition == .blocked)
+                    #expect(error?.message.contains("written to by another program") == true)
+                }
+            }
+            await sink.close()
+        }
+        let error = await failure { _ = try await opened(at: stored.mark) }
+        #expect(error?.code.name == "file.lost" && error?.disposition == .blocked)
+        #expect(error?.message.contains("written to by another program") == true)
+        #expect(try bench.text() == foreign)
+        // What the hint says gets it going, and the gap is declared.
+        #expect(error?.hint?.contains("mv \(bench.path) \(bench.path).old") == true)
+        try move()
+        let next = try await opened(at: stored.mark)
+        _ = try await next.write([SampleBatch.transaction(24, count: 1)])
+        await next.close()
+        #expect(try bench.ids() == ["24/0"])
+        #expect(bench.reports.gaps.map(\.code.name) == ["file.lost"])
+    }
+
+    /// Emptied between a look at it and a write, it would begin with NUL bytes.
+    @Test func aFileThatIsCutUnderAWriteIsNoticedByTheNextOne() async throws {
+        let sink = try await opened()
+        _ = try await sink.write([SampleBatch.transaction(16, count: 3)])
+        let length = try bench.size()
+        try cut(to: 0)
+        // As if our own write had come between the cut and the look.
+        let file = try #require(FileHandle(forWritingAtPath: bench.path))
+        try file.seek(toOffset: UInt64(length))
+        try file.write(contentsOf: Data("{}\n".utf8))
+        try file.close()
+        let error = await failure {
+            _ = try await sink.write([SampleBatch.transaction(24, count: 1)])
+        }
+        #expect(error?.code.name == "file.lost" && error?.disposition == .blocked)
+        await sink.close()
+    }
+
+    @Test func whatAnotherProgramAddsIsCutOffAndSaid() async throws {
+        let sink = try await opened()
+        let stored = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        let file = try #require(FileHandle(forWritingAtPath: bench.path))
+        try file.seekToEnd()
+        try file.write(contentsOf: Data(String(repeating: "x", count: 9_000).utf8))
+        try file.close()
+        _ = try await sink.write([SampleBatch.transaction(24, count: 1)])
+        #expect(try bench.ids() == ["16/0", "24/0"])
+        #expect(bench.reports.findings.map(\.code.name) == ["file.shared"])
+        #expect(bench.reports.findings.first?.message.contains("9000 bytes") == true)
+        // Neither a touched file nor one that was read is anything.
+        try FileManager.default.setAttributes(
+            [.modificationDate: Date(timeIntervalSince1970: 5)], ofItemAtPath: bench.path)
+        try sink.flush()
+        _ = try await sink.write([SampleBatch.transaction(32, count: 1)])
+        await sink.close()
+        let next = try await opened(at: stored.mark)
+        await next.close()
+        #expect(try bench.ids() == ["16/0"])
+    }
+
+    /// A mark tells which path it is of: another one in the configuration is no loss.
+    @Test(arguments: [nil, "", "old line\n"])
+    func anotherPathBeginsWithoutALoss(content: String?) async throws {
+        let first = try await opened()
+        let stored = try await first.write([SampleBatch.transaction(16, count: 1)])
+        await first.close()
+        let path = bench.folder.file("other.jsonl")
+        if let content { try bench.folder.write(content, to: "other.jsonl") }
+        let next = try bench.make(path: path)
+        let mark = try await next.open(at: stored.mark)
+        _ = try await next.write([SampleBatch.transaction(24, count: 1)])
+        await next.close()
+        #expect(bench.length(mark) == content?.utf8.count ?? 0)
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        #expect(text.hasPrefix(content ?? ""))
+        #expect(try ids(ofLines: String(text.dropFirst(content?.count ?? 0))) == ["24/0"])
+        #expect(try bench.ids() == ["16/0"])
+        #expect(bench.reports.gaps.isEmpty)
+    }
+
+    /// Marks of earlier versions hold a length and an inode, or a length alone.
+    @Test(arguments: [1, 2]) func marksOfEarlierVersionsAreUnderstood(words: Int) async throws {
+        let first = try await opened()
+        let stored = try await first.write([SampleBatch.transaction(16, count: 1)])
+        _ = try await first.write([SampleBatch.transaction(24, count: 1)])
+        await first.close()
+        let text = try #require(stored.mark?.text.split(separator: " ").prefix(words))
+        let sink = try bench.make()
+        let mark = try await sink.open(at: SinkMark(text.joined(separator: " ")))
+        await sink.close()
+        #expect(mark == stored.mark)
+        #expect(try bench.ids() == ["16/0"])
+    }
+
+    private func overwrite(_ text: String) throws {
+        let file = try #require(FileHandle(forWritingAtPath: bench.path))
+        try file.truncate(atOffset: 0)
+        try file.write(contentsOf: Data(text.utf8))
+        try file.close()
+        // The kernel's clock for it ticks every few milliseconds only.
+        try FileManager.default.setAttributes(
+            [.modificationDate: Date(timeIntervalSinceNow: 1)], ofItemAtPath: bench.path)
+    }
+
     /// A folder that moved to another disk.
     @Test func aCopyOfTheFileIsContinued() async throws {
         let first = try await opened()

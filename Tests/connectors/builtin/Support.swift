@@ -39,9 +39,10 @@ struct FileBench: Sendable {
 
     init() throws { folder = try TemporaryDirectory() }
 
-    func make(format: String = "weir") throws -> FileSink {
+    func make(format: String = "weir", path: String? = nil) throws -> FileSink {
         FileSink(
-            try FileSink.Config(scope(["path": .string(path), "format": .string(format)])),
+            try FileSink.Config(
+                scope(["path": .string(path ?? self.path), "format": .string(format)])),
             .test(notes: notes, reports: reports, log: log))
     }
 

@@ -6,7 +6,7 @@ package let builtinConnectors = [
     ConnectorDescriptor(
         type: "stdout", summary: "One JSON line per event on standard output.",
         sink: SinkRole(StdoutSink.self),
-        errorCodes: [.outputFailed, .outputBusy, .outputLost] + ErrorCode.values),
+        errorCodes: [.outputFailed, .outputBusy, .outputLost, .outputShared] + ErrorCode.values),
     ConnectorDescriptor(
         type: "file", summary: "One JSON line per event in a file, each once over any crash.",
         sink: SinkRole(FileSink.self)),
@@ -29,10 +29,16 @@ extension ErrorCode {
     static let outputLost = ErrorCode(
         "file.lost",
         meaning:
-            "The output file no longer holds what Weir wrote to it: it was emptied, cut, removed "
-            + "or replaced.",
+            "The output file no longer holds what Weir wrote to it: it was emptied, cut, "
+            + "written anew, removed or replaced.",
         remedy:
             "Put it back; or move what is there away, weir stop, weir start: a new file is begun, "
             + "and the gap is shown until weir gap resolve. To rotate a file, move it while Weir runs."
     )
+    static let outputShared = ErrorCode(
+        "file.shared",
+        meaning: "Another program added to the output file while Weir wrote to it. What it added "
+            + "was cut off; no line of Weir is missing.",
+        remedy: "Let the other program write to a file of its own. fuser -v FILE names it while it "
+            + "has the file open.")
 }

@@ -34,6 +34,7 @@ package actor FileSink: SinkConnector {
             lines = try LinesConfig(scope)
         }
 
+        package static var isAppendOnly: Bool { true }
         package var claims: [String] { ["file \(Self.shortest(path))"] }
 
         /// The path without what leads nowhere, so that two spellings of one are known. Links are
@@ -53,6 +54,8 @@ package actor FileSink: SinkConnector {
     }
 
     private let path: String
+    /// However the configuration spells it.
+    private var shortPath: String { Config.shortest(path) }
     private let context: ConnectorContext
     private let executor: any SerialExecutor
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -62,11 +65,12 @@ package actor FileSink: SinkConnector {
     private var encoder: LineEncoder
     private var buffer = JSONWriter(capacity: 64 << 10)
     /// Open between `open` and `close`; `flush` syncs it beside a write, on its caller's thread.
-    private let file = Mutex<OpenFile?>(nil)
+    private let file = Mutex<OutputFile?>(nil)
     /// Where the next byte goes: behind the last write that succeeded whole.
     private var length = 0
-    /// The length after the last batch that ended at a boundary.
+    /// The length after the last batch that ended at a boundary, and the bytes before it.
     private var boundary = 0
+    private var boundaryTail = FileTail()
 
     /// Written out whenever this much has gathered, so that memory stays small.
     private static let chunkBytes = 256 << 10
@@ -81,33 +85,38 @@ package actor FileSink: SinkConnector {
 
     package func open(at mark: SinkMark?) async throws(WeirError) -> SinkMark? {
         file.withLock { $0 = nil }
-        let opened = try openFile()
+        let opened = try openOutput()
         let kept = try await keptLength(of: opened, mark.map { FileMark(parsing: $0.text) })
         do throws(FileFailure) {
             try opened.descriptor.truncate(to: kept)
             try FileDescriptor.syncDirectory(of: path)
+            boundaryTail = try opened.tail(before: kept)
+            try opened.ended(at: kept, boundaryTail)
         } catch {
             throw failed(error)
         }
-        opened.end.store(kept, ordering: .relaxed)
         file.withLock { $0 = opened }
         length = kept
         boundary = kept
-        return FileMark(length: kept, inode: opened.inode).sinkMark
+        return boundaryMark(in: opened)
     }
 
-    private func openFile() throws(WeirError) -> OpenFile {
+    private func boundaryMark(in file: OutputFile) -> SinkMark {
+        FileMark(length: boundary, inode: file.inode, tail: boundaryTail, path: shortPath).sinkMark
+    }
+
+    private func openOutput() throws(WeirError) -> OutputFile {
         var held: UInt64?
         do throws(FileFailure) {
-            let opened: OpenFile
+            let opened: OutputFile
             do throws(FileFailure) {
                 // A file that is made now is another, though it may have the number of one that was
                 // removed.
-                opened = try OpenFile(
+                opened = try OutputFile(
                     FileDescriptor(path: path, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o640),
                     isNew: true)
             } catch  where error.code == EEXIST {
-                opened = try OpenFile(FileDescriptor(path: path, flags: O_RDWR), isNew: false)
+                opened = try OutputFile(FileDescriptor(path: path, flags: O_RDWR), isNew: false)
             }
             guard opened.descriptor.lock() else {
                 held = opened.inode
@@ -122,7 +131,7 @@ package actor FileSink: SinkConnector {
 
     /// Somebody else has the file, under whatever path.
     private func busy(_ inode: UInt64) -> WeirError {
-        if let holder = OpenFile.holder(of: inode), holder != title {
+        if let holder = OutputFile.holder(of: inode), holder != title {
             return WeirError(
                 .outputBusy, .blocked,
                 "\"\(path)\" is the file that \(holder) writes to",
@@ -137,25 +146,34 @@ package actor FileSink: SinkConnector {
     ///
     /// - Throws: `file.lost` where lines of the checkpoint are gone, or the file is none of ours.
     private func keptLength(
-        of file: OpenFile, _ mark: FileMark?
+        of file: OutputFile, _ mark: FileMark?
     ) async throws(WeirError) -> Int {
         let size: Int
+        let isOurs: Bool
         do throws(FileFailure) {
             size = try file.descriptor.size()
-            guard mark != nil else { return try Self.wholeLines(of: file, size) }
+            // No mark, or one of the file that was configured before: the engine says that the path
+            // was changed.
+            guard let mark, mark.path == nil || mark.path == FileMark.hash(of: shortPath) else {
+                return try Self.wholeLines(of: file, size)
+            }
+            isOurs = mark.length <= size ? try Self.ends(file, mark) : false
         } catch {
             throw failed(error)
         }
         guard let mark else { return size }
         if !file.isNew, mark.inode == nil || mark.inode == file.inode {
             guard size >= mark.length else { throw shorter(size, than: mark.length) }
+            guard isOurs else { throw rewritten(mark.length) }
             return mark.length
         }
         let note = try await context.notes.get(noteKey)
         // Begun by us after the one that the checkpoint tells of was moved away.
         if !file.isNew, note == Self.follows(file.inode, mark.inode) { return 0 }
         // A copy of it, as on a new disk; or both are empty.
-        if size == mark.length { return size }
+        if isOurs, size == mark.length || mark.digest != nil && mark.length > 0 {
+            return mark.length
+        }
         guard size == 0 else { throw another(size, than: mark.length) }
         if note != Self.moved(mark.inode) {
             try await declareGap(
@@ -164,11 +182,18 @@ package actor FileSink: SinkConnector {
         return 0
     }
 
+    /// Whether what stands before the mark's length is what Weir wrote there last.
+    private static func ends(
+        _ file: OutputFile, _ mark: FileMark
+    ) throws(FileFailure) -> Bool {
+        guard let digest = mark.digest else { return true }
+        return try file.tail(before: mark.length).digest == digest
+    }
+
     /// Where to go on in a file no mark tells of, as after `weir position set`: behind its last
-    /// whole line, when what follows is the beginning of one of ours, torn by a crash (FAULTS,
-    /// G15).
+    /// whole line, when what follows is the beginning of one of ours, torn by a crash.
     private static func wholeLines(
-        of file: OpenFile, _ size: Int
+        of file: OutputFile, _ size: Int
     ) throws(FileFailure) -> Int {
         var start = size
         while start > 0 {
@@ -188,45 +213,79 @@ package actor FileSink: SinkConnector {
         let file = try await current()
         buffer.removeAll()
         // What an earlier attempt left behind `length` is written over.
-        var end = length
-        var boundary = boundary
+        var ending = Ending(at: length, tail: file.end.tail, boundary: boundary, boundaryTail)
         var delivered = 0
         var filtered = 0
         for batch in batches {
             let counts = try encoder.encode(batch, into: &buffer)
             delivered += counts.delivered
             filtered += counts.filtered
-            if batch.resume != nil { boundary = end + buffer.count }
-            if buffer.count >= Self.chunkBytes { try writeOut(to: file, at: &end) }
+            if batch.resume != nil { ending.boundary = ending.offset + buffer.count }
+            if buffer.count >= Self.chunkBytes { try writeOut(to: file, at: &ending) }
         }
-        try writeOut(to: file, at: &end)
-        let bytes = end - length
-        length = end
-        self.boundary = boundary
-        file.end.store(end, ordering: .releasing)
+        try writeOut(to: file, at: &ending)
+        let isWhole: Bool
+        do throws(FileFailure) {
+            isWhole = try file.endsAsBefore()
+            if isWhole { try file.ended(at: ending.offset, ending.tail) }
+        } catch {
+            throw failed(error)
+        }
+        // Cut since it was looked at, it has a hole now.
+        guard isWhole else { throw rewritten(length) }
+        let bytes = ending.offset - length
+        length = ending.offset
+        boundary = ending.boundary
+        boundaryTail = ending.boundaryTail
         buffer.shrink(to: Self.chunkBytes)
         return WriteOutcome(
             .accepted, delivered: delivered, filtered: filtered, bytes: bytes,
-            mark: FileMark(length: boundary, inode: file.inode).sinkMark)
+            mark: boundaryMark(in: file))
     }
 
-    private func writeOut(to file: OpenFile, at end: inout Int) throws(WeirError) {
-        let offset = end
+    /// Where a write has come to.
+    private struct Ending {
+        var offset: Int
+        var tail: FileTail
+        var boundary: Int
+        var boundaryTail: FileTail
+
+        init(at offset: Int, tail: FileTail, boundary: Int, _ boundaryTail: FileTail) {
+            self.offset = offset
+            self.tail = tail
+            self.boundary = boundary
+            self.boundaryTail = boundaryTail
+        }
+
+        mutating func wrote(_ bytes: UnsafeRawBufferPointer) {
+            let isBehind = boundary > offset
+            if isBehind {
+                boundaryTail = tail
+                unsafe boundaryTail.append(
+                    UnsafeRawBufferPointer(rebasing: bytes[..<(boundary - offset)]))
+            }
+            unsafe tail.append(bytes)
+            offset += bytes.count
+        }
+    }
+
+    private func writeOut(to file: OutputFile, at ending: inout Ending) throws(WeirError) {
+        file.begins(upTo: ending.offset + buffer.count)
         do throws(FileFailure) {
             try unsafe buffer.withBytes { (bytes) throws(FileFailure) in
-                try unsafe file.descriptor.write(bytes, at: offset)
+                try unsafe file.descriptor.write(bytes, at: ending.offset)
+                unsafe ending.wrote(bytes)
             }
         } catch {
             throw failed(error)
         }
-        end += buffer.count
         buffer.removeAll()
     }
 
     /// Runs on the caller's thread: syncing a slow disk must not hold up writing.
     package nonisolated func flush() throws(WeirError) {
         guard let file = file.withLock({ $0 }) else { return }
-        try checkLength(of: file)
+        try check(file, isAlone: false)
         do throws(FileFailure) { try file.descriptor.sync() } catch { throw failed(error) }
     }
 
@@ -236,8 +295,11 @@ package actor FileSink: SinkConnector {
         let open = file.withLock { $0.take() }
         guard let open else { return }
         if open.descriptor.isStill(at: path) {
-            // Never longer: a file that was cut meanwhile would end in NUL bytes.
-            if let size = try? open.descriptor.size(), size > boundary {
+            // Never longer, and never what others wrote: a file that was cut meanwhile would end in
+            // NUL bytes.
+            if let condition = try? open.condition(isAlone: true), condition == .whole,
+                let size = try? open.descriptor.size(), size > boundary
+            {
                 try? open.descriptor.truncate(to: boundary)
             }
         } else if open.descriptor.hasName() {
@@ -249,11 +311,11 @@ package actor FileSink: SinkConnector {
     // MARK: A file that is moved, removed or cut
 
     /// The file at the path: the one that is open or, once that was moved away, a new one.
-    private func current() async throws(WeirError) -> OpenFile {
+    private func current() async throws(WeirError) -> OutputFile {
         guard let open = file.withLock({ $0 }) else {
             throw WeirError(.bug, .bug, "file sink \"\(path)\" is written to before it was opened")
         }
-        try checkLength(of: open)
+        try check(open, isAlone: true)
         // A transaction is never split over two files.
         if length != boundary || open.descriptor.isStill(at: path) { return open }
         do throws(FileFailure) {
@@ -263,7 +325,7 @@ package actor FileSink: SinkConnector {
             let failure = failed(error)
             throw WeirError(failure.code, .rewind, failure.message, hint: failure.hint)
         }
-        let next = try openFile()
+        let next = try openOutput()
         let size: Int
         do throws(FileFailure) { size = try next.descriptor.size() } catch { throw failed(error) }
         guard size == 0 else { throw another(size, than: length) }
@@ -279,15 +341,34 @@ package actor FileSink: SinkConnector {
         file.withLock { $0 = next }
         length = 0
         boundary = 0
+        boundaryTail = FileTail()
         return next
     }
 
-    /// Writing behind the end of a file that was cut would fill the hole with NUL bytes.
-    private nonisolated func checkLength(of file: OpenFile) throws(WeirError) {
-        let end = file.end.load(ordering: .acquiring)
-        let size: Int
-        do throws(FileFailure) { size = try file.descriptor.size() } catch { throw failed(error) }
-        if size < end { throw shorter(size, than: end) }
+    /// Writing behind the end of a file that was cut would fill the hole with NUL bytes, and lines
+    /// behind what another program wrote would look as if none were missing.
+    private nonisolated func check(
+        _ file: OutputFile, isAlone: Bool
+    ) throws(WeirError) {
+        let end = file.end
+        let condition: OutputFile.Condition
+        do throws(FileFailure) {
+            condition = try file.condition(isAlone: isAlone)
+            // One that was moved away is not touched again.
+            if case .appended(let count) = condition, file.descriptor.isStill(at: path) {
+                // A start would cut it off as well, as what a crash left behind.
+                try file.descriptor.truncate(to: end.offset)
+                try file.ended(at: end.offset, end.tail)
+                context.reports.raise(foreignBytes(count))
+            }
+        } catch {
+            throw failed(error)
+        }
+        switch condition {
+        case .whole, .appended: break
+        case .cut(let size): throw shorter(size, than: end.offset)
+        case .rewritten: throw rewritten(end.offset)
+        }
     }
 
     private var title: String { "sink \"\(context.name)\" of pipeline \"\(context.pipeline)\"" }
@@ -306,7 +387,7 @@ package actor FileSink: SinkConnector {
                 .outputLost, path,
                 "\"\(path)\" \(what); the \(length) bytes it had are not in the new file",
                 hint: "Where it was moved as a whole, nothing is missing. Where it was emptied, "
-                    + "cut or removed, its lines are gone, and Weir does not write them again. "
+                    + "cut, written anew or removed, its lines are gone, and Weir does not write them again. "
                     + "Then: weir gap resolve ID."))
     }
 
@@ -326,6 +407,24 @@ package actor FileSink: SinkConnector {
             hint: "Put the lines back, or go on in a new file: " + moveAway)
     }
 
+    private nonisolated func rewritten(_ length: Int) -> WeirError {
+        WeirError(
+            .outputLost, .blocked,
+            "\"\(path)\" was written to by another program: what Weir wrote last, up to byte "
+                + "\(length), is not there",
+            detail: "Lines before that may be gone as well.",
+            hint: "Put the file back as it was, or go on in a new file: " + moveAway)
+    }
+
+    private nonisolated func foreignBytes(_ count: Int) -> Finding {
+        Finding(
+            .outputShared, .warning, path,
+            "another program added \(count) bytes to \"\(path)\"; they were cut off",
+            detail: "All lines of Weir are there. The file is Weir's alone: it writes at the end "
+                + "that it knows.",
+            hint: "Find the program: fuser -v \(path.shellWord)")
+    }
+
     private nonisolated func another(_ size: Int, than kept: Int) -> WeirError {
         WeirError(
             .outputLost, .blocked,
@@ -336,76 +435,5 @@ package actor FileSink: SinkConnector {
 
     private nonisolated var moveAway: String {
         "mv \(path.shellWord) \((path + ".old").shellWord); weir stop; weir start"
-    }
-}
-
-/// What the checkpoint keeps: the length, and which file it is the length of.
-private struct FileMark {
-    let length: Int
-    /// Nil in a mark of earlier versions.
-    let inode: UInt64?
-
-    init(length: Int, inode: UInt64?) {
-        self.length = length
-        self.inode = inode
-    }
-
-    /// A text that is no mark counts on more than any file has.
-    init(parsing text: String) {
-        let words = text.split(separator: " ")
-        length = words.first.flatMap { Int($0) } ?? .max
-        inode = words.count > 1 ? UInt64(words[1]) : nil
-    }
-
-    var sinkMark: SinkMark { SinkMark(inode.map { "\(length) \($0)" } ?? "\(length)") }
-}
-
-extension String {
-    /// As one word of a shell's command line.
-    fileprivate var shellWord: String {
-        let isPlain = utf8.allSatisfy { byte in
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "/"), UInt8(ascii: "."),
-                UInt8(ascii: "_"), UInt8(ascii: "-"):
-                true
-            default: false
-            }
-        }
-        return isPlain ? self : "'" + replacing("'", with: "'\\''") + "'"
-    }
-}
-
-/// Shared by writes and syncs; closed when both have let go of it.
-private final class OpenFile: Sendable {
-    let descriptor: FileDescriptor
-    let inode: UInt64
-    /// Made when it was opened.
-    let isNew: Bool
-    /// Behind the last write that succeeded whole: the file is never shorter, unless it was cut.
-    let end = Atomic(0)
-
-    init(_ descriptor: consuming FileDescriptor, isNew: Bool) throws(FileFailure) {
-        self.isNew = isNew
-        inode = try descriptor.inode()
-        self.descriptor = descriptor
-    }
-
-    /// Who has a file locked, in this process. For messages: the lock itself keeps others out.
-    private static let holders = Mutex<[UInt64: String]>([:])
-
-    static func holder(of inode: UInt64) -> String? { holders.withLock { $0[inode] } }
-
-    /// To be called with the lock.
-    func isHeld(by name: String) {
-        Self.holders.withLock { $0[inode] = name }
-        wasHeld.store(true, ordering: .relaxed)
-    }
-
-    private let wasHeld = Atomic(false)
-
-    deinit {
-        guard wasHeld.load(ordering: .relaxed) else { return }
-        Self.holders.withLock { $0[inode] = nil }
     }
 }
