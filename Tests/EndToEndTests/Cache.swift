@@ -43,7 +43,8 @@ extension RedisServer {
                 let name = isBraced ? key.dropFirst().dropLast(3) : key.dropLast(2)
                 found.versions[Bytes(name)] = text
             } else if key.starts(with: "weir:{".utf8) {
-                found.markers.insert(String(decoding: key.dropFirst(6).dropLast(), as: UTF8.self))
+                let name = key.dropFirst(6).prefix { $0 != UInt8(ascii: "}") }
+                found.markers.insert(String(decoding: name, as: UTF8.self))
             } else {
                 found.values[key] = bytes
             }

@@ -57,6 +57,20 @@ final class WeirHome: Sendable {
                 within: limit))
     }
 
+    /// What an operator pastes: commands of a hint, as they stand.
+    func shell(_ commands: String) throws -> Answer {
+        let folder = URL(fileURLWithPath: weirBinary).deletingLastPathComponent().path
+        let places = [
+            "PATH": folder + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? ""),
+            "WEIR_CONFIG": configuration, "STATE_DIRECTORY": stateDirectory,
+        ]
+        return try Answer(
+            runProcess(
+                "sh", ["-c", "set -e; " + commands],
+                environment: environment.merging(places) { $1 }, directory: folder,
+                within: .seconds(60)))
+    }
+
     /// Starts `weir run`; what it logs is appended to `log`.
     func run(_ arguments: String..., through wrapper: [String] = []) throws -> ChildProcess {
         let words = wrapper + [weirBinary, "run"] + arguments + places

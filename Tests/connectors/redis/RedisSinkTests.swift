@@ -59,6 +59,7 @@ struct RedisSinkTests {
                 "item:1": #"{"id":"1","note":"a\"🙂","stock":1}"#, "{item:1}:v": version(16),
                 "item:2": #"{"id":"2","note":null,"stock":7}"#, "{item:2}:v": version(16, 1),
                 "weir:{shop/cache}": try harness.get("weir:{shop/cache}") ?? "",
+                "weir:{shop/cache}:copy": try harness.get("weir:{shop/cache}") ?? "",
             ])
         await sink.close()
     }

@@ -26,4 +26,19 @@ package struct RedisOptions: Sendable {
         if username == nil && password == nil { return nil }
         return (username, password?.reveal() ?? "")
     }
+
+    /// redis-cli with the options that lead to this server and database, for commands that are
+    /// shown; it asks for the password.
+    package var commandLine: String {
+        var words = ["redis-cli"]
+        switch url.address {
+        case .tcp(let host, let port): words += ["-h", host, "-p", "\(port)"]
+        case .unixSocket(let path): words += ["-s", path]
+        }
+        if url.database != 0 { words += ["-n", "\(url.database)"] }
+        if url.isTLS { words += ["--tls"] + (caFile.map { ["--cacert", $0] } ?? []) }
+        if let name = username ?? url.username { words += ["--user", name] }
+        if (password ?? url.password) != nil { words.append("--askpass") }
+        return words.map(\.shellWord).joined(separator: " ")
+    }
 }

@@ -1,9 +1,14 @@
 import WeirCore
+import WeirRedisClient
 
 /// The marker: a key of this sink's own that holds the version of the last change delivered.
 ///
 /// Redis loses data from the end (what was not yet saved, or not yet replicated) or all of it. So a
 /// marker that is there, and not older than we left it, proves that all before it is there too.
+///
+/// It stands there twice. A server that evicts keys takes one at a time, and each is looked at once
+/// a second at least; what removes both (a flush, a restart without data, a DEL of all keys of a
+/// prefix) is a loss, whatever the server evicted beside it.
 struct CacheMarker: Sendable, Equatable {
     let version: CacheVersion
     /// The server's run when it was set; empty when unknown.
@@ -49,8 +54,6 @@ struct CacheMarker: Sendable, Equatable {
         case new
         /// Something delivered is gone.
         case lost(String)
-        /// The server evicts keys as it was told, and the marker was among them.
-        case evicted
         /// The pipeline's position was moved, or its source failed over, so changes may have been
         /// left out since.
         case moved(since: CacheVersion)
@@ -61,10 +64,10 @@ struct CacheMarker: Sendable, Equatable {
     }
 
     /// - Parameters:
-    ///   - found: the marker at the server; nil when the key is missing or holds something else.
+    ///   - found: the marker at the server; nil when both keys are missing or hold something else.
     ///   - expected: the last marker we know of; nil when no checkpoint goes with it.
     ///   - isContinuous: see `ConnectorContext.isContinuous`.
-    ///   - isEvicting: the server may evict any key, and has evicted some since it was last asked.
+    ///   - isEvicting: the server may evict any key, and has evicted some.
     static func judge(
         found: CacheMarker?, expected: CacheMarker?, epoch: UInt32, isContinuous: Bool = false,
         run: String, isEvicting: Bool
@@ -79,10 +82,34 @@ struct CacheMarker: Sendable, Equatable {
             return isContinuous
                 ? .continued(since: found.delivered) : .moved(since: found.delivered)
         }
-        if isEvicting, !run.isEmpty, run == expected.run { return .evicted }
+        if run != expected.run { return .lost("it was restarted without its data") }
         return .lost(
-            run == expected.run ? "it was flushed" : "it was restarted without its data")
+            isEvicting
+                ? "it was flushed, or evicted both of Weir's markers with much else"
+                : "it was flushed")
     }
+}
+
+/// The two keys of a marker, as they were found.
+struct FoundMarker: Sendable {
+    let main: CacheMarker?
+    let copy: CacheMarker?
+
+    /// The replies to two GETs.
+    init(_ values: [RESPValue]) {
+        let texts = values.map { $0.text.flatMap(CacheMarker.init(parsing:)) }
+        main = texts.first ?? nil
+        copy = texts.count > 1 ? texts[1] : nil
+    }
+
+    init(_ known: CacheMarker) {
+        main = known
+        copy = known
+    }
+
+    var either: CacheMarker? { main ?? copy }
+    /// The server took one key and left its copy.
+    var isEvicted: Bool { main == nil && copy != nil }
 }
 
 /// The transactions delivered lately, for a reader of rows to wait for: those that a server has

@@ -38,11 +38,12 @@ enum CacheScript: CaseIterable {
     /// Version, what the side keys become, and their milliseconds. Deletes what is older than the
     /// version; what has no side key was never Weir's and stays. Returns how many that were.
     case sweep
-    /// The marker's new text and the version it must have at least. It only goes forward, because
-    /// writes of a life that was cut short may come late; and a marker that is missing or too old
-    /// stays so until what was lost is back. Returns what it was.
+    /// Keys: the marker and its copy. Its new text and the version it must have at least. It only
+    /// goes forward, because writes of a life that was cut short may come late; and a marker that is
+    /// missing or too old stays so until what was lost is back. Returns what the two were.
     case mark
-    /// The marker's text that must be there, and the new one. Returns 1 if it was replaced.
+    /// Keys as of `mark`. The marker's text that must be there, in either, and the new one. Returns
+    /// 1 if it was replaced.
     case replace
     /// The names of commands. Tries them at a key of the sink's own, which ends at once, and
     /// returns those that the user may not run. With no names it touches nothing, and only shows
@@ -206,11 +207,16 @@ enum CacheScript: CaseIterable {
         """
 
     private static let markText = """
-        local was = redis.call('GET', KEYS[1])
-        if was and not (was < ARGV[2]) and was < ARGV[1] then
-          redis.call('SET', KEYS[1], ARGV[1])
+        local was, copy = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
+        if was and not (was < ARGV[2]) then
+          local new = was
+          if was < ARGV[1] then
+            new = ARGV[1]
+            redis.call('SET', KEYS[1], new)
+          end
+          if copy ~= new then redis.call('SET', KEYS[2], new) end
         end
-        return was
+        return {was, copy}
         """
 
     /// What it leaves, whichever of the commands are refused, ends after a millisecond.
@@ -243,8 +249,10 @@ enum CacheScript: CaseIterable {
         """
 
     private static let replaceText = """
-        if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+        local was = redis.call('GET', KEYS[1]) or redis.call('GET', KEYS[2])
+        if was ~= ARGV[1] then return 0 end
         redis.call('SET', KEYS[1], ARGV[2])
+        redis.call('SET', KEYS[2], ARGV[2])
         return 1
         """
 }

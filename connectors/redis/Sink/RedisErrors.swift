@@ -68,7 +68,7 @@ extension ErrorCode {
             + "Weir or pipeline writes there, or this one has an old state directory.",
         remedy: "Stop the other one. If there is none: weir position set PIPELINE confirmed --yes "
             + "begins a newer epoch. If that does not help, a clock stood in the future: remove the "
-            + "side keys ({KEY}:v) and the marker weir:{PIPELINE/SINK} first.")
+            + "side keys ({KEY}:v), weir:{PIPELINE/SINK} and weir:{PIPELINE/SINK}:copy first.")
     static let redisKeyUnknown = ErrorCode(
         "redis.key_unknown",
         meaning: "The key template names a column or field whose old value the source does not "
@@ -88,8 +88,8 @@ extension ErrorCode {
         remedy: "Nothing: Weir loads them again.")
     static let redisMarkerEvicted = ErrorCode(
         "redis.marker_evicted",
-        meaning: "The server has reached maxmemory and evicted the key by which the sink notices "
-            + "that data was lost.",
+        meaning: "The server has reached maxmemory and evicted one of the two keys by which the "
+            + "sink notices that data was lost. Where it evicts both at once, all rows are read again.",
         remedy: "Raise maxmemory, or give the sink a \"ttl\" and the server a policy that evicts "
             + "only keys with one (CONFIG SET maxmemory-policy volatile-lru).")
     static let redisTooLarge = ErrorCode(

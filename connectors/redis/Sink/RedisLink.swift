@@ -103,9 +103,9 @@ final class RedisLink {
     var isOpen: Bool { connection.isOpen }
     /// The server's run; empty when it does not say.
     var run: String { facts.runID ?? "" }
-    /// How many keys it has evicted, where it may evict any; nil where it may not.
-    var evictedKeys: Int64? {
-        facts.evictionPolicy?.hasPrefix("allkeys") == true ? facts.evictedKeys : nil
+    /// It may evict any key, and has evicted some in this run.
+    var isEvicting: Bool {
+        facts.evictionPolicy?.hasPrefix("allkeys") == true && facts.evictedKeys ?? 0 > 0
     }
     /// Bytes after which it refuses or evicts, 0 for no limit, and which keys it evicts; nil when
     /// it does not say.
@@ -138,10 +138,11 @@ final class RedisLink {
 
     /// Runs one of the scripts for the marker, behind everything sent before.
     func run(
-        _ script: CacheScript, on key: String, _ arguments: String...
+        _ script: CacheScript, on keys: [String], _ arguments: String...
     ) async throws(LinkFailure) -> RESPValue {
         var buffer = ByteBuffer()
-        buffer.writeCommand(["EVALSHA", shas[script] ?? "", "1", key] + arguments)
+        buffer.writeCommand(
+            ["EVALSHA", shas[script] ?? "", "\(keys.count)"] + keys + arguments)
         return try await command(buffer)
     }
 

@@ -19,8 +19,6 @@ package actor RedisSink: SinkConnector {
     private var random = XorShift(seed: UInt64.random(in: 1...UInt64.max))
     var call = ScriptCall()
     private var link: RedisLink?
-    /// What the server had evicted when it was last asked, where it may evict any key.
-    private var evictedKeys: Int64?
     /// Rows go one by one, because of one that the server does not take.
     var isolation = RowIsolation()
     private var rowReader: (any RowReader)?
@@ -28,16 +26,16 @@ package actor RedisSink: SinkConnector {
     /// The newest change delivered, or where the checkpoint stood at the start.
     var delivered: CacheVersion
     /// The newest up to a boundary: what the checkpoint keeps.
-    private var boundary: CacheVersion
+    var boundary: CacheVersion
     /// The marker as the server has confirmed it; nil before the first checkpoint of a pipeline.
-    private var marker: CacheMarker?
+    var marker: CacheMarker?
     /// Why rows must be read again before anything else is written, and whether that was said.
-    private var loss: (reason: String, isReported: Bool)?
+    var loss: (reason: String, isReported: Bool)?
     var recent = RecentTransactions()
     /// Old keys left to their ttl since the sink was opened.
     private var unknownKeys = 0
     /// When a marker is compared next though nothing is written.
-    private var nextCheck = ContinuousClock.now
+    var nextCheck = ContinuousClock.now
 
     private static let checkInterval = Duration.seconds(1)
     /// Calls under way: enough that Redis never waits for us.
@@ -109,7 +107,9 @@ package actor RedisSink: SinkConnector {
             try await look(at: try await read(markerOf: link), link)
             self.link = link
         }
-        if let marker, marker.version.epoch < context.epoch() { try await look(at: marker, link) }
+        if let marker, marker.version.epoch < context.epoch() {
+            try await look(at: FoundMarker(marker), link)
+        }
         if loss != nil { try await mend(link) }
         return link
     }
@@ -125,114 +125,6 @@ package actor RedisSink: SinkConnector {
         } catch {
             throw failed(error)
         }
-    }
-
-    /// Decides what a marker means that was found at the server, and notes what is to be done.
-    /// Returns whether all is well.
-    @discardableResult
-    private func look(at found: CacheMarker?, _ link: RedisLink) async throws(WeirError) -> Bool {
-        if found == nil, marker != nil {
-            do { try await link.refreshFacts() } catch { throw failed(error) }
-        }
-        let place = config.options.url.place
-        // A server that evicted long ago and lost everything now has evicted nothing more since.
-        let isEvicting = link.evictedKeys ?? 0 > evictedKeys ?? 0
-        evictedKeys = link.evictedKeys
-        switch CacheMarker.judge(
-            found: found, expected: marker, epoch: context.epoch(),
-            isContinuous: context.isContinuous(), run: link.run, isEvicting: isEvicting)
-        {
-        case .intact: return true
-        case .new: try await set(CacheMarker(delivered, run: link.run), link)
-        case .evicted:
-            context.reports.raise(
-                Finding(
-                    .redisMarkerEvicted, .warning, place,
-                    "Redis at \(place) evicts keys, Weir's marker among them",
-                    detail: "A loss of data between two of its evictions may not be noticed.",
-                    hint: ErrorCode.redisMarkerEvicted.remedy))
-            try await set(CacheMarker(delivered, run: link.run), link)
-        case .lost(let reason):
-            guard config.onDataLoss == .stop else {
-                loss = loss ?? (reason, false)
-                break
-            }
-            // An operator who moved the position was told that sinks go on with what is there.
-            guard context.isContinuous(), let marker, marker.version.epoch < context.epoch() else {
-                throw dataLost(reason, .blocked)
-            }
-            context.log(.warning, "going on with what Redis holds: \(reason)")
-            try await beginEpoch(since: marker.version, link)
-        case .continued(let since): try await beginEpoch(since: since, link)
-        case .moved(let since):
-            // Above everything that was written, in whatever epoch; transactions of another life of
-            // the source say nothing now.
-            delivered = max(delivered, since, .start(of: context.epoch()))
-            boundary = delivered
-            recent = RecentTransactions()
-            // Nothing was lost by Redis: this is no error, and only said.
-            loss = ("the pipeline's position was moved, or its source failed over", true)
-        case .foreign:
-            throw WeirError(
-                .redisOtherWriter, .blocked,
-                "Redis at \(place) holds a newer epoch of this sink than the state store",
-                detail: "Another Weir writes there, or this state directory is an old copy.",
-                hint: ErrorCode.redisOtherWriter.remedy)
-        }
-        return false
-    }
-
-    /// Above everything that was written in the epochs before; nothing is read again.
-    private func beginEpoch(since: CacheVersion, _ link: RedisLink) async throws(WeirError) {
-        delivered = max(delivered, since, .start(of: context.epoch()))
-        boundary = delivered
-        recent = RecentTransactions()
-        try await set(CacheMarker(delivered, run: link.run), link)
-    }
-
-    private func dataLost(_ reason: String, _ disposition: Disposition) -> WeirError {
-        let tables = config.tables.map(\.description).joined(separator: ", ")
-        return WeirError(
-            .redisDataLost, disposition,
-            "Redis at \(config.options.url.place) lost what it had acknowledged: \(reason)",
-            detail: config.onDataLoss == .reread ? "All rows of \(tables) are read again." : nil,
-            hint: disposition == .blocked
-                ? "weir position set \(context.pipeline) confirmed --yes goes on with what is there."
-                : nil)
-    }
-
-    /// Brings back what was lost, then says so at the server.
-    private func mend(_ link: RedisLink) async throws(WeirError) {
-        guard let loss else { return }
-        if !loss.isReported {
-            self.loss?.isReported = true
-            // The engine counts and shows it, and comes back.
-            throw dataLost(loss.reason, .transient)
-        }
-        guard config.onDataLoss == .reread else {
-            context.log(.warning, "going on with what Redis holds: \(loss.reason)")
-            try await set(CacheMarker(delivered, run: link.run), link)
-            self.loss = nil
-            return
-        }
-        let tables = config.tables.map(\.description).joined(separator: ", ")
-        context.log(.warning, "reading all rows of \(tables) again: \(loss.reason)")
-        let repair = CacheMarker.repair(since: delivered)
-        try await set(repair, link, isOurs: false)
-        delivered = delivered.next
-        let rows = try await reread(link)
-        let mended = CacheMarker(delivered, run: link.run)
-        let replaced: RESPValue
-        do {
-            replaced = try await link.run(.replace, on: markerKey, repair.text, mended.text)
-        } catch {
-            throw failed(error)
-        }
-        // Lost again meanwhile: all of it anew.
-        guard replaced.integer == 1 else { throw dataLost(loss.reason, .transient) }
-        marker = mended
-        self.loss = nil
-        context.log(.info, "read \(rows) rows again")
     }
 
     // MARK: Writing
@@ -480,51 +372,4 @@ package actor RedisSink: SinkConnector {
     }
 
     func failed(_ error: LinkFailure) -> WeirError { error.weirError(failures) }
-
-    // MARK: Marker
-
-    private var markerKey: String { "weir:{\(context.pipeline)/\(context.name)}" }
-
-    private func read(markerOf link: RedisLink) async throws(WeirError) -> CacheMarker? {
-        do {
-            return try await link.command(["GET", markerKey]).text.flatMap(
-                CacheMarker.init(parsing:))
-        } catch {
-            throw failed(error)
-        }
-    }
-
-    /// - Parameter isOurs: whether the sink counts on finding it.
-    private func set(
-        _ marker: CacheMarker, _ link: RedisLink, isOurs: Bool = true
-    ) async throws(WeirError) {
-        do {
-            _ = try await link.command(["SET", markerKey, marker.text])
-        } catch {
-            throw failed(error)
-        }
-        if isOurs { self.marker = marker }
-    }
-
-    /// Moves the marker behind everything sent before, and looks at what it was.
-    private func advanceMarker(
-        to newest: CacheVersion, _ link: RedisLink
-    ) async throws(WeirError) {
-        guard let expected = marker else {
-            throw WeirError(.bug, .bug, "the sink is written to before it was opened")
-        }
-        let new = CacheMarker(newest, run: link.run)
-        let was: CacheMarker?
-        do {
-            was = try await link.run(.mark, on: markerKey, new.text, expected.version.text)
-                .text.flatMap(CacheMarker.init(parsing:))
-        } catch {
-            throw failed(error)
-        }
-        if try await look(at: was, link) {
-            if expected.version < newest { marker = new }
-        } else if loss != nil {
-            try await mend(link)
-        }
-    }
 }

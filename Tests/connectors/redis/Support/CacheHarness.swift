@@ -9,6 +9,7 @@ final class CacheHarness: Sendable {
     let rows: ScriptedRows
     private let epochBox = Mutex<UInt32>(100)
     let log = LogLines()
+    let reports = CollectedReports()
 
     init(_ server: RedisServer, rows: ScriptedRows = ScriptedRows()) {
         self.server = server
@@ -70,8 +71,8 @@ final class CacheHarness: Sendable {
         RedisSink(
             config,
             .test(
-                "cache", pipeline: "shop", epoch: { [self] in epoch }, rows: rows ?? self.rows,
-                log: log))
+                "cache", pipeline: "shop", reports: reports, epoch: { [self] in epoch },
+                rows: rows ?? self.rows, log: log))
     }
 
     func get(_ key: String) throws -> String? {
