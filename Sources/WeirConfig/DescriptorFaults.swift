@@ -32,7 +32,7 @@ extension ConfigLoader {
         of fields: [ConfigField], beside taken: Set<String>, in path: String
     ) -> [String] {
         var faults: [String] = []
-        // STYLE.md, C1.
+        // More than a reader takes in at once.
         if fields.count > 20 { faults.append("more than 20 keys") }
         var names = taken
         for field in fields {

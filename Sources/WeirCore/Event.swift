@@ -80,8 +80,8 @@ public struct Event: Sendable, BitwiseCopyable {
     public let ordinal: UInt32
     /// The source's transaction id, 0 when there is none.
     public let transaction: UInt32
-    /// Where this change itself stands in the log; for people, never an identity (FAULTS, finding
-    /// 1).
+    /// Where this change itself stands in the log; for people, never an identity:
+    /// several changes may have the same.
     public let change: UInt64
     /// Commit time in microseconds since 1970-01-01 UTC, or `noTime`.
     public let commitMicros: Int64

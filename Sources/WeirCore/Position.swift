@@ -78,7 +78,7 @@ public struct Position: Sendable, Hashable, Comparable, CustomStringConvertible 
     }
 }
 
-/// Who a position belongs to. A position is meaningless at any other source (POSTGRES.md 12).
+/// Who a position belongs to. A position is meaningless at any other source.
 ///
 /// Fields in a stable order, such as `system=7431…`, `database=shop`, `slot=weir_shop`.
 public struct SourceIdentity: Sendable, Equatable, CustomStringConvertible {

@@ -215,7 +215,7 @@ final class Spill: Sendable {
         do throws(FileFailure) {
             try state.withLock { (state) throws(FileFailure) in try state.file.sync() }
         } catch {
-            // A failed sync may have lost what was written before (FAULTS, B2).
+            // A failed sync may have lost what was written before.
             throw WeirError(.spillFailed, .transient, error.message)
         }
     }

@@ -3,8 +3,7 @@ import Testing
 import WeirTesting
 
 extension EndToEnd {
-    /// Names and values that look like SQL, like the end of a COPY, or like nothing at all
-    /// (FAULTS, H1, H5, H6).
+    /// Names and values that look like SQL, like the end of a COPY, or like nothing at all.
     @Suite struct PostgresSinkHostileTests {
         private static let names = [
             "a\"b", "a.b", "a;b--", "x');DROP TABLE canary;--", "li\nne", "tab\t", "back\\slash",

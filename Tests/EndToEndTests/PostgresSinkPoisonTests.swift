@@ -5,7 +5,7 @@ import WeirTesting
 
 extension EndToEnd {
     /// A row the target refuses stops its pipeline, and no other; once the target takes it, all of
-    /// it arrives (FAULTS, G11).
+    /// it arrives.
     @Suite struct PostgresSinkPoisonTests {
         private let copy: PostgresCopy
 

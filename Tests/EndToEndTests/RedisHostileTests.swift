@@ -4,7 +4,7 @@ import Testing
 import WeirTesting
 
 extension EndToEnd {
-    /// Keys and values that look like commands, templates or ends of lines (FAULTS, H7).
+    /// Keys and values that look like commands, templates or ends of lines.
     @Suite struct RedisHostileTests {
         private static let texts = [
             "", " ", "plain", "a\r\nb", "\r\n", "*1\r\n$8\r\nFLUSHALL\r\n", "$3\r\n", "$-1\r\n",

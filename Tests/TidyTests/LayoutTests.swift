@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// DESIGN.md 2: what lies where, and who may know whom.
+/// What lies where, and who may know whom.
 @Suite struct LayoutTests {
     @Test func theTopLevelHasItsSixEntries() throws {
         let names = try FileManager.default.contentsOfDirectory(atPath: repository.path)

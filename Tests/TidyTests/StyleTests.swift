@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// STYLE.md, as far as a machine can tell.
+/// How the code is written, as far as a machine can tell.
 @Suite struct StyleTests {
     @Test func filesFunctionsAndLinesAreShort() throws {
         for file in try SourceFile.all(in: SourceFile.code) {

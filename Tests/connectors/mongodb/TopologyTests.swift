@@ -132,7 +132,7 @@ extension MongoSourceTests {
             #expect(try await stale.drain().ids == ["1"])
         }
 
-        /// FAULTS E3: the old primary takes writes that nobody else has, and dies.
+        /// The old primary takes writes that nobody else has, and dies.
         @Test("CORRECTNESS 63: what a majority does not have is never delivered, and may be undone")
         func rollback() async throws {
             // Time enough for the last writes of a primary that is alone.

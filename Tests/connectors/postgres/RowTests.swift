@@ -232,7 +232,7 @@ extension PostgresSourceTests {
             let copied = lines.dropFirst(8)
             #expect(copied.compactMap { $0.after?["id"]?.number } == Array(1000...2999))
             #expect(copied.compactMap { $0.pos?["seq"]?.number } == Array(0..<2000))
-            // FAULTS, finding 1: the place of a change in the log is no identity.
+            // The place of a change in the log is no identity.
             #expect(Set(copied.compactMap { $0.pos?["lsn"]?.string }).count < 2000)
             #expect(Set(lines.compactMap { $0.id?.string }).count == lines.count)
         }

@@ -6,7 +6,7 @@ import WeirTesting
 @testable import WeirPostgresSink
 
 /// Random transactions in random batches, with sessions that end at any moment: at every position
-/// the target is what the source was, each change there once (DELIVERY.md, "PostgreSQL tables").
+/// the target is what the source was, each change there once.
 struct SinkPropertyTests {
     /// Ends the session that writes, in the middle of a statement or of a commit, when as many rows
     /// as `bomb` says have passed. A sequence counts, because nothing takes its numbers back.

@@ -6,7 +6,7 @@ import WeirTesting
 
 @testable import WeirRedisSink
 
-/// Errors of the server, each with its code; none loses or doubles anything (FAULTS, G).
+/// Errors of the server, each with its code; none loses or doubles anything.
 struct RedisFaultTests {
     private let harness: CacheHarness
     private let server: RedisServer

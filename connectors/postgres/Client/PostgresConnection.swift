@@ -15,7 +15,7 @@ import WeirCore
     var answer = AnswerBudget()
 
     /// Settings that change how values are written, forced on every connection: a database or role
-    /// setting would silently change pgoutput's text (CORRECTNESS 14; FAULTS, finding 2).
+    /// setting would silently change pgoutput's text (CORRECTNESS 14).
     package static let sessionSettings: [(name: String, value: String)] = [
         ("DateStyle", "ISO"), ("IntervalStyle", "postgres"), ("extra_float_digits", "3"),
         ("TimeZone", "UTC"), ("bytea_output", "hex"), ("lc_monetary", "C"), ("search_path", ""),
