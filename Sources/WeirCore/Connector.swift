@@ -50,21 +50,14 @@ public struct SourceStart: Sendable {
     public let keepalive: Duration
     /// The server in words, such as "PostgreSQL 15.20".
     public let server: String
-    /// Things the operator should know though streaming works.
-    public let warnings: [String]
 
     public init(
-        identity: SourceIdentity,
-        position: Position,
-        keepalive: Duration,
-        server: String,
-        warnings: [String] = []
+        identity: SourceIdentity, position: Position, keepalive: Duration, server: String
     ) {
         self.identity = identity
         self.position = position
         self.keepalive = keepalive
         self.server = server
-        self.warnings = warnings
     }
 }
 
@@ -75,6 +68,13 @@ public struct SourceStart: Sendable {
 public protocol SourceMarker: SourceConnector {
     /// Nil when the source cannot be written to.
     func mark() async throws(WeirError) -> Position?
+}
+
+/// Optional ability: let go of a server that does not answer.
+public protocol SourceInterrupt: SourceConnector {
+    /// The pipeline is to stop, and a call of the source does not end. That call fails soon, and
+    /// so does every later one. Called from any thread.
+    nonisolated func interrupt()
 }
 
 /// Optional ability: facts about what the source keeps for us, also without streaming.

@@ -29,6 +29,11 @@ public struct ErrorCode: Sendable, Hashable, CustomStringConvertible {
         self.remedy = remedy
     }
 
+    /// The remedy with the pipeline's name in its commands, so that they can be pasted.
+    public func remedy(for pipeline: String) -> String {
+        remedy.replacing("PIPELINE", with: pipeline)
+    }
+
     public static func == (left: ErrorCode, right: ErrorCode) -> Bool { left.name == right.name }
     public func hash(into hasher: inout Hasher) { hasher.combine(name) }
     public var description: String { name }

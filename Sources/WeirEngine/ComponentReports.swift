@@ -12,6 +12,8 @@ struct ComponentReports: OperatorReports {
     let logger: Logger
 
     func raise(_ finding: Finding) {
+        var finding = finding
+        finding.hint = finding.hint?.naming(pipeline)
         guard monitor.raised(finding, by: component) else { return }
         let level: Logger.Level = finding.severity == .blocking ? .error : .warning
         logger.log(level: level, "\(component): \(WeirError(finding))")

@@ -73,11 +73,12 @@ package final class Pipeline: Sendable {
                 try await runFromCheckpoint(isOnce: isOnce)
                 monitor.update { $0.state = .stopped }
                 return .stopped
-            } catch {
+            } catch let failure {
                 if isStopping {
                     monitor.update { $0.state = .stopped }
                     return .stopped
                 }
+                let error = failure.naming(plan.name)
                 if error.disposition != .transient, error.disposition != .rewind {
                     await record(error, component: error.component ?? "source")
                     await stopped(by: error)
@@ -142,7 +143,10 @@ package final class Pipeline: Sendable {
         let reader = Reader(
             source: source, pipeline: self, lanes: lanes.lanes, checkpointer: checkpointer,
             recycler: lanes.recycler, bell: room, tables: tables, start: start, isOnce: isOnce)
-        let (failure, isDrained) = await runTasks(reader, lanes.lanes, checkpointer, threads)
+        let onStop: @Sendable () -> Void = { [self] in letGo(of: source) }
+        let (failure, isDrained) = await withStopHandler(onStop) {
+            await runTasks(reader, lanes.lanes, checkpointer, threads)
+        }
         for lane in lanes.lanes { lane.close() }
         var ending = failure
         if isDrained {
@@ -154,6 +158,18 @@ package final class Pipeline: Sendable {
         }
         for lane in lanes.lanes { await lane.sink.close() }
         if let ending { throw ending }
+    }
+
+    /// How long a call of the source may go on after a stop: an answer may be on its way.
+    private static let sourceLimit = Duration.seconds(2)
+
+    /// A server that hangs must not hold up a stop; what it has not sent comes at the next start.
+    private func letGo(of source: any SourceConnector) {
+        guard let source = source as? any SourceInterrupt else { return }
+        Task { [monitor] in
+            try? await Task.sleep(for: Self.sourceLimit)
+            if monitor.now.sourceCall != nil { source.interrupt() }
+        }
     }
 
     /// How long sinks may take for what was read before the source stopped for an operator.
@@ -304,8 +320,9 @@ package final class Pipeline: Sendable {
     ///
     /// - Parameter since: when the row of failures began, where it may have been hidden meanwhile.
     func failed(
-        _ error: WeirError, attempt: Int, since: Int64?, retryIn delay: Duration
+        _ failure: WeirError, attempt: Int, since: Int64?, retryIn delay: Duration
     ) async {
+        let error = failure.naming(plan.name)
         monitor.update {
             $0.state = .failing
             $0.failure = LaneStatistics.LaneFailure(
@@ -326,7 +343,7 @@ package final class Pipeline: Sendable {
     }
 
     private func sinkFailed(_ sink: String, _ error: WeirError, attempt: Int, retryIn: Duration?) {
-        log(error, component: sink, attempt: attempt, retryIn: retryIn)
+        log(error.naming(plan.name), component: sink, attempt: attempt, retryIn: retryIn)
         Task { await record(error, component: sink) }
     }
 

@@ -35,6 +35,8 @@ final class PipelineMonitor: Sendable {
         var retentionMicros: Int64?
         /// When a read of the source ended well last; nil before the first.
         var lastReadMicros: Int64?
+        /// Since when a call of the source is under way, and what it does.
+        var sourceCall: (micros: Int64, work: SourceWork)?
         /// Errors of the last hour, by component.
         var errors: [String: HourCount] = [:]
         var lastMarkMicros: Int64?
@@ -42,6 +44,13 @@ final class PipelineMonitor: Sendable {
         var passed: Position?
         /// Markers that some lane has not passed, oldest first.
         var marks: [Mark] = []
+    }
+
+    /// What the source was asked to do.
+    enum SourceWork: String, Sendable {
+        case opening = "opening it"
+        case reading = "a read"
+        case looking = "a look at what it keeps"
     }
 
     /// A marker in the source's log.
@@ -80,6 +89,13 @@ final class PipelineMonitor: Sendable {
             }
         }
     }
+
+    func sourceBegan(_ work: SourceWork) {
+        let micros = WallClock.micros()
+        facts.withLock { $0.sourceCall = (micros, work) }
+    }
+
+    func sourceEnded() { facts.withLock { $0.sourceCall = nil } }
 
     /// What the source says that it keeps.
     func keeps(_ retention: SourceRetention) {
@@ -141,6 +157,17 @@ extension PipelineMonitor.Facts {
     /// the source has not been heard, or the pipeline does not ask it, and what it holds is
     /// unknown.
     static let silenceMicros: Int64 = 2_000_000
+
+    /// A source that answers ends each call within a second or so.
+    static let unansweredMicros: Int64 = 10_000_000
+
+    /// For how many seconds the source has not answered, once that is too long.
+    func unansweredSeconds(nowMicros: Int64) -> Double? {
+        guard let sourceCall, nowMicros - sourceCall.micros >= Self.unansweredMicros else {
+            return nil
+        }
+        return Double(nowMicros - sourceCall.micros) / 1_000_000
+    }
 
     /// Lag in seconds of something that stands at `position`: 0 when it has passed every marker,
     /// nothing waits and the source is being read. Never less than the time since the last read:

@@ -42,9 +42,11 @@ extension PipelineReport {
         let lag = lags.contains(nil) ? nil : lags.compactMap { $0 }.max()
         var state = facts.state
         if state == .streaming {
-            let isLaneDown = lanes.values.contains { $0.statistics.failure != nil || $0.isStuck }
+            let isDown =
+                facts.unansweredSeconds(nowMicros: nowMicros) != nil
+                || lanes.values.contains { $0.statistics.failure != nil || $0.isStuck }
             state =
-                isLaneDown ? .failing : lag ?? 0 > Self.behindSeconds ? .catchingUp : .streaming
+                isDown ? .failing : lag ?? 0 > Self.behindSeconds ? .catchingUp : .streaming
         }
         let components = ["source"] + plan.sinks.map(\.name)
         self.init(

@@ -18,6 +18,8 @@ struct Problems {
         var problems: [ProblemReport] = []
         if let failure = facts.failure {
             problems.append(failing(failure, component: failure.error.component ?? "source"))
+        } else if let seconds = facts.unansweredSeconds(nowMicros: nowMicros) {
+            problems.append(unanswered(seconds: seconds))
         }
         for sink in plan.sinks {
             guard let lane = lanes[sink.name] else { continue }
@@ -56,7 +58,7 @@ struct Problems {
     private func failing(
         _ failure: LaneStatistics.LaneFailure, component: String
     ) -> ProblemReport {
-        var problem = ProblemReport(failure.error, component: component)
+        var problem = ProblemReport(failure.error.naming(plan.name), component: component)
         problem.since = ISOTime.text(failure.sinceMicros)
         problem.attempt = failure.attempt
         problem.nextAttemptSeconds =
@@ -67,6 +69,19 @@ struct Problems {
                 + "tried, at least once a minute; unless something is down, it will not pass by "
                 + "itself: weir explain \(failure.error.code.name)"
         }
+        return problem
+    }
+
+    private func unanswered(seconds: Double) -> ProblemReport {
+        let work = facts.sourceCall?.work.rawValue ?? "a call"
+        var problem = ProblemReport(
+            WeirError(
+                .sourceSilent, .transient, "the source does not answer",
+                detail: "\(work.prefix(1).uppercased() + work.dropFirst()) has been under way for "
+                    + "\(Int(seconds)) seconds.",
+                hint: ErrorCode.sourceSilent.remedy),
+            component: "source")
+        problem.since = ISOTime.text(nowMicros - Int64(seconds * 1_000_000))
         return problem
     }
 
@@ -144,6 +159,14 @@ extension ProblemReport {
 }
 
 extension ErrorCode {
+    static let sourceSilent = ErrorCode(
+        "engine.source_silent",
+        meaning:
+            "A call of the source has not ended for ten seconds or more: its server, or the way "
+            + "to it, takes requests and does not answer. A MongoDB server that has to look far "
+            + "through its oplog for the next change looks the same.",
+        remedy: "Look at that server: locks, load, the network between. The call ends by the "
+            + "connector's own time limits and is then tried again.")
     static let sinkSilent = ErrorCode(
         "engine.sink_silent",
         meaning: "A call of a sink has not ended for ten seconds or more: the system behind it, or "

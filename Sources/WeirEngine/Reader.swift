@@ -84,7 +84,9 @@ final class Reader: Sendable {
                     now = first
                 } else {
                     pipeline.monitor.forgetFindings(of: "source")
-                    now = try await source.open(at: progress.stored)
+                    now = try await asking(.opening) { () async throws(WeirError) in
+                        try await source.open(at: progress.stored)
+                    }
                 }
                 try await began(now, &progress)
                 try await stream(&progress)
@@ -166,21 +168,20 @@ final class Reader: Sendable {
         pipeline.monitor.update {
             $0.server = now.server
             $0.identity = now.identity
-            $0.warnings = pipeline.plan.warnings + now.warnings
+            $0.warnings = pipeline.plan.warnings
             // An open stream alone proves nothing: the error stays until something was read.
             if $0.failure == nil { $0.state = .streaming }
         }
         progress.failedProbes = 0
         progress.isErrorShown = before.failure != nil
         progress.patience.opened(at: .now)
-        for warning in now.warnings where !before.warnings.contains(warning) {
-            pipeline.logger.warning("\(warning)")
-        }
     }
 
     private func stream(_ progress: inout Progress) async throws(WeirError) {
         while !isDone(progress) {
-            try await tend(&progress)
+            try await asking(.looking) { () async throws(WeirError) in
+                try await tend(&progress)
+            }
             guard try haveRoom() else {
                 // Back-pressure: the source hears from us all the same (CORRECTNESS 8, 9).
                 let start = ContinuousClock.now
@@ -192,7 +193,7 @@ final class Reader: Sendable {
             let builder = BatchBuilder(
                 reusing: recycler.take(), eventLimit: Self.eventLimit, byteLimit: Self.byteLimit)
             progress.isReading = true
-            let batch = try await source.read(into: builder, within: limit(progress))
+            let batch = try await read(into: builder, within: limit(progress))
             progress.isReading = false
             let hasMoved = batch.end.map { $0 > progress.stored.position } ?? false
             if let end = batch.end {
@@ -203,6 +204,23 @@ final class Reader: Sendable {
             proved(hasMoved || !batch.events.isEmpty, &progress)
             for lane in lanes { try lane.offer(batch) }
         }
+    }
+
+    private func read(
+        into builder: consuming BatchBuilder, within limit: Duration
+    ) async throws(WeirError) -> EventBatch {
+        pipeline.monitor.sourceBegan(.reading)
+        defer { pipeline.monitor.sourceEnded() }
+        return try await source.read(into: builder, within: limit)
+    }
+
+    /// Runs a call of the source, which `status` shows when it does not end.
+    private func asking<R>(
+        _ work: PipelineMonitor.SourceWork, _ call: () async throws(WeirError) -> R
+    ) async throws(WeirError) -> R {
+        pipeline.monitor.sourceBegan(work)
+        defer { pipeline.monitor.sourceEnded() }
+        return try await call()
     }
 
     /// A read has ended: what is shown as an error may be over.
@@ -273,11 +291,23 @@ extension WeirError {
         return error
     }
 
+    /// With the pipeline's name in the commands of its hint.
+    func naming(_ pipeline: String) -> WeirError {
+        var error = self
+        error.hint = hint?.naming(pipeline)
+        return error
+    }
+
     /// No attempt of our own can help.
     var needsOperator: Bool { disposition != .transient && disposition != .rewind }
 
     /// Of the state store or a spill, not of a connector.
     var isState: Bool { code.name.hasPrefix("state.") || code.name.hasPrefix("engine.") }
+}
+
+extension String {
+    /// A remedy of an error's code, which says PIPELINE for the name.
+    func naming(_ pipeline: String) -> String { replacing("PIPELINE", with: pipeline) }
 }
 
 extension ErrorCode {

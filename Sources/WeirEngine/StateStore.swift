@@ -273,6 +273,6 @@ extension ErrorCode {
         .onceUnsupported, .controlFailed, .controlForbidden, .positionSet, .sinkRemoved,
         .configurationChanged,
         .tablesAdded, .tablesRemoved, .pipelineReplaced, .sourceLost, .dropIncomplete,
-        .streamStuck, .sinkSilent, .spillFull, .sinkSlow,
+        .streamStuck, .sourceSilent, .sinkSilent, .spillFull, .sinkSlow,
     ]
 }

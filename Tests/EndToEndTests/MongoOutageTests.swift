@@ -82,10 +82,7 @@ extension EndToEnd {
             func configuration(_ url: String, _ home: WeirHome) -> String {
                 WeirHome.configuration(
                     ["cms": url],
-                    ["shop": WeirHome.filed("cms", #""database": "shop""#, home.output)]
-                ).replacing(
-                    "\"connections\"",
-                    with: #""daemon": { "shutdown_timeout": "2s" }, "connections""#)
+                    ["shop": WeirHome.filed("cms", #""database": "shop""#, home.output)])
             }
             let home = try WeirHome { configuration(url, $0) }
             var daemon = try home.run()
@@ -104,13 +101,14 @@ extension EndToEnd {
             try await home.stop(daemon)
             #expect(!home.logText().contains("mongodb.command_failed"))
 
-            // Long before its patience ends.
+            // Long before its patience ends, and before shutdown_timeout.
             try home.configure(configuration(database.url, home))
             daemon = try home.run()
             try await home.untilStreaming()
             node.suspend()
             daemon.signal(SIGTERM)
-            #expect(try await daemon.wait(within: .seconds(10)) == .exited(0))
+            #expect(try await daemon.wait(within: .seconds(15)) == .exited(0))
+            #expect(!home.logText().contains("shutdown_timeout"))
             node.resume()
             try home.once()
             #expect(try documentIDs(home.output) == Array(1...9))

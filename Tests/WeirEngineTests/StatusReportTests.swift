@@ -182,6 +182,23 @@ import WeirTesting
         #expect(report(Self.facts(), Self.lane(inFlight: 7, silent: 9)).problems.isEmpty)
     }
 
+    @Test func aSourceThatDoesNotAnswerIsAProblem() throws {
+        var facts = Self.facts()
+        facts.sourceCall = (Self.ago(34), .reading)
+        let silent = report(facts)
+        #expect(silent.state == .failing)
+        let problem = try #require(silent.problems.first)
+        #expect(problem.code == "engine.source_silent" && problem.component == "source")
+        #expect(problem.detail == "A read has been under way for 34 seconds.")
+        #expect(problem.since == Self.text(34))
+        facts.sourceCall = (Self.ago(9), .opening)
+        #expect(report(facts).problems.isEmpty)
+        // What it failed by last says more.
+        facts.sourceCall = (Self.ago(34), .opening)
+        facts.failure = Self.failing(1).failure
+        #expect(report(facts).problems.map(\.code) == ["testing.fault"])
+    }
+
     // MARK: Full spills and slow sinks
 
     @Test func aFullSpillIsAProblemOfItsSinkAndTheOthersWait() throws {

@@ -95,6 +95,7 @@ struct MongoFailureMapTests {
         #expect(error(286).hint?.contains("weir position set p now --yes") == true)
         #expect(error(13).hint?.contains(#"{ role: "read", db: "shop" }"#) == true)
         let whole = MongoFailureMap(place: "h:1", pipeline: "p", scope: .deployment)
+        #expect(error(13).hint?.contains("grantRolesToUser(\"USER\", ") == true)
         let hint = whole.error(MongoFailure(.command, code: 13, ""), doing: "read").hint
         #expect(hint?.contains(#"{ role: "readAnyDatabase", db: "admin" }"#) == true)
     }

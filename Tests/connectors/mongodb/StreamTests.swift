@@ -24,7 +24,7 @@ extension MongoSourceTests {
             #expect(try await source.drain().ids == ["1", "2"])
             #expect(start.server.hasPrefix("MongoDB "))
             #expect(start.server.hasSuffix(", replica set weir"))
-            #expect(start.warnings.isEmpty)
+            #expect(source.warnings.isEmpty)
             #expect(start.identity.description == "set=weir scope=\(database.name)")
         }
 

@@ -1,4 +1,15 @@
 import Glibc
+import Synchronization
+
+/// Says that nobody waits for a server's answer any more.
+package final class Interruption: Sendable {
+    private let flag = Atomic(false)
+
+    package init() {}
+
+    package var isSet: Bool { flag.load(ordering: .acquiring) }
+    package func set() { flag.store(true, ordering: .releasing) }
+}
 
 /// A thread that runs commands for a connection, while the connection's own thread works on the
 /// answer before.
@@ -34,13 +45,21 @@ final class AheadThread<Answer> {
     private var isAwaited = false
     private var isStopped = false
 
+    /// Whoever waits for the thread stops waiting when it is set.
+    private let interruption: Interruption
+
     /// Nil when no thread can be started.
-    init?(_ run: @escaping (Job) -> Outcome) {
+    init?(_ interruption: Interruption = Interruption(), _ run: @escaping (Job) -> Outcome) {
+        self.interruption = interruption
         self.run = run
         unsafe mutex = .allocate(capacity: 1)
         unsafe changed = .allocate(capacity: 1)
         unsafe pthread_mutex_init(mutex, nil)
-        unsafe pthread_cond_init(changed, nil)
+        var attributes = pthread_condattr_t()
+        unsafe pthread_condattr_init(&attributes)
+        unsafe pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        unsafe pthread_cond_init(changed, &attributes)
+        unsafe pthread_condattr_destroy(&attributes)
         // The thread holds on to this object until it ends.
         guard runDetached(work) else { return nil }
     }
@@ -63,7 +82,8 @@ final class AheadThread<Answer> {
     func wait() {
         locked {
             while isRunning || job != nil && outcome == nil {
-                unsafe pthread_cond_wait(changed, mutex)
+                if interruption.isSet { return }
+                waitAWhile()
             }
         }
     }
@@ -73,9 +93,11 @@ final class AheadThread<Answer> {
         locked {
             isAwaited = true
             while outcome == nil && (isRunning || job != nil) {
-                unsafe pthread_cond_wait(changed, mutex)
+                if interruption.isSet { break }
+                waitAWhile()
             }
             isAwaited = false
+            if interruption.isSet { return .failure(.interrupted) }
             let taken = outcome
             outcome = nil
             return taken
@@ -86,7 +108,10 @@ final class AheadThread<Answer> {
     func cancel() {
         locked {
             job = nil
-            while isRunning { unsafe pthread_cond_wait(changed, mutex) }
+            while isRunning {
+                if interruption.isSet { return }
+                waitAWhile()
+            }
             job = nil
             outcome = nil
         }
@@ -94,6 +119,18 @@ final class AheadThread<Answer> {
 
     /// Ends the thread behind what it does now. Does not wait.
     func stop() { locked { isStopped = true } }
+
+    /// Until something changes, or for a moment: an interruption is looked for, and wakes nobody.
+    private func waitAWhile() {
+        var end = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC, &end)
+        end.tv_nsec += 250_000_000
+        if end.tv_nsec >= 1_000_000_000 {
+            end.tv_nsec -= 1_000_000_000
+            end.tv_sec += 1
+        }
+        unsafe pthread_cond_timedwait(changed, mutex, &end)
+    }
 
     private func work() {
         while true {

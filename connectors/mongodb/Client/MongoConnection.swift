@@ -8,6 +8,9 @@ import WeirCore
 package final class MongoConnection {
     private let handle: MongoHandle
     private var ahead: AheadThread<MongoReply>?
+    /// Runs what the caller waits for, if that may be interrupted: libmongoc itself cannot be.
+    private var worker: AheadThread<MongoReply>?
+    private let interruption: Interruption?
 
     /// Connects when it is first asked something.
     ///
@@ -16,18 +19,26 @@ package final class MongoConnection {
     ///   - atPrimary: read there, whatever the URL prefers.
     ///   - patience: how many times longer an answer may take than the URL's `socketTimeoutMS`, or
     ///     a minute.
+    ///   - interruption: once it is set, the call under way fails within a moment, and so does
+    ///     every later one; what the server was asked is left to a thread that ends with it.
     package init(
-        _ url: MongoURL, name: String, atPrimary: Bool = false, patience: Int = 1
+        _ url: MongoURL, name: String, atPrimary: Bool = false, patience: Int = 1,
+        interruption: Interruption? = nil
     ) throws(MongoFailure) {
+        self.interruption = interruption
         handle = try MongoHandle(url, name: name, atPrimary: atPrimary, patience: patience)
     }
 
-    deinit { ahead?.stop() }
+    deinit {
+        ahead?.stop()
+        worker?.stop()
+    }
 
     /// Chooses a server by the URL's read preference, and begins a session there. What ran ahead
     /// is waited for and forgotten.
     package func choose() throws(MongoFailure) {
         ahead?.cancel()
+        try checkInterruption()
         try handle.choose()
     }
 
@@ -38,7 +49,20 @@ package final class MongoConnection {
         _ command: [UInt8], database: String
     ) throws(MongoFailure) -> MongoReply {
         ahead?.wait()
-        return try handle.run(command, database: database)
+        try checkInterruption()
+        if worker == nil, interruption != nil { worker = makeThread() }
+        guard let worker else { return try handle.run(command, database: database) }
+        // No answer is that large: it runs once.
+        worker.begin(AheadThread.Job(command: command, database: database, largeBytes: .max))
+        guard let result = worker.take() else {
+            throw MongoFailure(.client, "a command was not run")
+        }
+        return try result.get()
+    }
+
+    private func checkInterruption() throws(MongoFailure) {
+        // A thread may still be using what libmongoc lets one use at a time.
+        if interruption?.isSet == true { throw .interrupted }
     }
 
     /// Runs a command on another thread, again and again until an answer has fewer than
@@ -46,13 +70,13 @@ package final class MongoConnection {
     /// nothing behind an answer that ended the repetition and waits to be taken. Where there is no
     /// thread, nothing runs ahead.
     package func begin(_ command: [UInt8], database: String, whileAnswersHave largeBytes: Int) {
-        if ahead == nil { ahead = makeAhead() }
+        if ahead == nil { ahead = makeThread() }
         ahead?.begin(
             AheadThread.Job(command: command, database: database, largeBytes: largeBytes))
     }
 
-    private func makeAhead() -> AheadThread<MongoReply>? {
-        AheadThread { [handle] job in
+    private func makeThread() -> AheadThread<MongoReply>? {
+        AheadThread(interruption ?? Interruption()) { [handle] job in
             do throws(MongoFailure) {
                 let reply = try handle.run(job.command, database: job.database)
                 return AheadThread.Outcome(

@@ -14,7 +14,11 @@ package struct MongoFailure: Error, Sendable {
         case authentication
         /// libmongoc itself refused what was asked of it.
         case client
+        /// Nobody waits for the answer any more.
+        case interrupted
     }
+
+    static let interrupted = MongoFailure(.interrupted, "cut short")
 
     package let kind: Kind
     /// The server's code; 0 when it did not send one.

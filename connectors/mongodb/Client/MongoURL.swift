@@ -22,6 +22,9 @@ package struct MongoURL: Sendable {
     let text: String
     /// Host and port of each seed, or the name of an SRV record.
     package let hosts: [String]
+    /// The user that logs in, and the database that knows it; for commands that are shown.
+    package let user: String?
+    package let userDatabase: String
     package let isTLS: Bool
     /// TLS whose certificate or host name is not checked.
     package let isTLSWeak: Bool
@@ -50,6 +53,9 @@ package struct MongoURL: Sendable {
             unsafe next = UnsafePointer(host.pointee.next)
         }
         self.hosts = hosts
+        user = unsafe mongoc_uri_get_username(uri).map { unsafe String(cString: $0) }
+        userDatabase =
+            unsafe mongoc_uri_get_auth_source(uri).map { unsafe String(cString: $0) } ?? "admin"
         isTLS = unsafe mongoc_uri_get_tls(uri)
         isTLSWeak = ["tlsInsecure", "tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames"]
             .contains { unsafe mongoc_uri_get_option_as_bool(uri, $0.lowercased(), false) }

@@ -130,6 +130,9 @@ struct MongoFailureMap {
     let place: String
     let pipeline: String
     let scope: Scope
+    /// Who logs in, and where it is known.
+    var user: String?
+    var userDatabase = "admin"
 
     /// Whether opening the stream again at the same place mends it; once, before the engine's own
     /// back-off.
@@ -137,7 +140,7 @@ struct MongoFailureMap {
         switch failure.kind {
         case .network: return true
         // More patience is needed, which a new connection has.
-        case .timeout, .authentication, .client: return false
+        case .timeout, .authentication, .client, .interrupted: return false
         case .command:
             if failure.has(MongoFailure.notResumable) { return false }
             // Servers since 4.4 say so themselves; a killed cursor is a cursor to open again.
@@ -193,6 +196,7 @@ struct MongoFailureMap {
                 .mongoAuthentication, .transient, failure, work,
                 hint: ErrorCode.mongoAuthentication.remedy)
         case .client: return make(.mongoCommandFailed, .transient, failure, work)
+        case .interrupted: return make(.cancelled, .transient, failure, work)
         case .command: break
         }
         switch failure.code {
@@ -216,14 +220,21 @@ struct MongoFailureMap {
     }
 
     private var permissionHint: String {
-        switch scope.database {
-        case let name?:
-            "db.grantRolesToUser(\"…\", [{ role: \"read\", db: \"\(name)\" }]); a change stream "
-                + "needs find and changeStream on \(scope.collection == nil ? "all of it" : scope.name)."
-        case nil:
-            "db.grantRolesToUser(\"…\", [{ role: \"readAnyDatabase\", db: \"admin\" }]); several "
-                + "databases are followed by one stream of the whole deployment."
-        }
+        let (role, database) = scope.database.map { ("read", $0) } ?? ("readAnyDatabase", "admin")
+        let grant =
+            "db.getSiblingDB(\(Self.quoted(userDatabase))).grantRolesToUser("
+            + "\(Self.quoted(user ?? "USER")), [{ role: \"\(role)\", db: \(Self.quoted(database)) }])"
+        let why =
+            scope.database == nil
+            ? "Several databases are followed by one stream of the whole deployment."
+            : "A role of your own needs find and changeStream on "
+                + "\(scope.collection == nil ? "all of it" : scope.name)."
+        return "In mongosh, as an administrator: \(grant)\n\(why)"
+    }
+
+    /// As a string of JavaScript.
+    private static func quoted(_ text: String) -> String {
+        "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
     }
 
     private func connectHint(_ failure: MongoFailure) -> String? {

@@ -72,7 +72,8 @@ package actor MongoRowReader: RowReader {
 
     private var failures: MongoFailureMap {
         MongoFailureMap(
-            place: config.url.place, pipeline: context.pipeline, scope: config.scope)
+            place: config.url.place, pipeline: context.pipeline, scope: config.scope,
+            user: config.url.user, userDatabase: config.url.userDatabase)
     }
 
     package func rows(

@@ -17,6 +17,7 @@ package actor MongoSource: SourceConnector {
         unsafe executor.asUnownedSerialExecutor()
     }
 
+    private let interruption = Interruption()
     private var reader: StreamReader?
     private var nextSchemaVersion: UInt32 = 1
     private var patience = Patience()
@@ -33,7 +34,8 @@ package actor MongoSource: SourceConnector {
 
     var failures: MongoFailureMap {
         MongoFailureMap(
-            place: config.url.place, pipeline: context.pipeline, scope: config.scope)
+            place: config.url.place, pipeline: context.pipeline, scope: config.scope,
+            user: config.url.user, userDatabase: config.url.userDatabase)
     }
 
     /// Of the open stream.
@@ -126,7 +128,8 @@ package actor MongoSource: SourceConnector {
     func connect(patience: Int = 1) throws(WeirError) -> MongoConnection {
         do throws(MongoFailure) {
             return try MongoConnection(
-                config.url, name: "weir \(context.pipeline)", patience: patience)
+                config.url, name: "weir \(context.pipeline)", patience: patience,
+                interruption: interruption)
         } catch {
             throw failures.error(error, doing: "connect")
         }
@@ -184,7 +187,7 @@ package actor MongoSource: SourceConnector {
                 .mongoIdentityChanged, .positionLost,
                 "\(config.url.place) belongs to replica set \"\(identity["set"] ?? "")\", and the "
                     + "stored position to \"\(set)\"",
-                hint: ErrorCode.mongoIdentityChanged.remedy)
+                hint: ErrorCode.mongoIdentityChanged.remedy(for: context.pipeline))
         }
         // The server would wait there without a word. A minute is for clocks that differ.
         let ahead = token.clusterTime.clusterSeconds - facts.clusterTime.clusterSeconds
@@ -211,7 +214,8 @@ package actor MongoSource: SourceConnector {
             nextSchemaVersion = reader.nextSchemaVersion
             try await failed(error)
             // Its server would keep the cursor; one that cannot be reached cannot be told.
-            if error.code != .mongoConnectionFailed && error.code != .mongoAnswerTimeout {
+            let unreached: [ErrorCode] = [.mongoConnectionFailed, .mongoAnswerTimeout, .cancelled]
+            if !unreached.contains(error.code) {
                 reader.stream.close()
             }
             throw error
@@ -229,4 +233,8 @@ package actor MongoSource: SourceConnector {
         if !missing.isEmpty { settleMissing(sealed.tables) }
         return sealed
     }
+}
+
+extension MongoSource: SourceInterrupt {
+    package nonisolated func interrupt() { interruption.set() }
 }
