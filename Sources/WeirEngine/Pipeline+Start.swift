@@ -17,11 +17,11 @@ extension Pipeline {
         let known = try await store.pipeline(plan.name)
         let rows = try await store.checkpoints(of: plan.name)
         if (known == nil) != rows.isEmpty {
-            // Taking it for a first start would skip what was not delivered (FAULTS, B6).
+            // Taking it for a first start would skip what was not delivered.
             throw WeirError(
                 .stateDamaged, .blocked,
                 "the state store holds only a part of pipeline \"\(plan.name)\"",
-                hint: ErrorCode.stateDamaged.remedy)
+                hint: ErrorCode.stateDamaged.remedy(for: plan.name))
         }
         guard let known, let roster = SinkRoster(sinks: plan.sinks.map(\.name), rows: rows) else {
             return try await firstStart(source)

@@ -67,7 +67,7 @@ package struct StateDirectory: Sendable {
                 .stateFailed, .blocked,
                 "others may write to the state directory \"\(path)\" (mode "
                     + "0\(String(facts.st_mode & 0o777, radix: 8)))",
-                hint: "If what is in it is yours: chmod 700 '\(path)'")
+                hint: "If what is in it is yours: chmod 700 \(path.shellWord)")
         }
         // Some service managers make it readable for all.
         if facts.st_mode & 0o077 != 0 { unsafe chmod(path, 0o700) }
@@ -107,7 +107,7 @@ package struct StateDirectory: Sendable {
         let pid = runningPID().map { " (pid \($0))" } ?? ""
         throw WeirError(
             .stateLocked, .blocked, "another weir\(pid) uses the state directory \"\(path)\"",
-            hint: "Stop it with: weir stop --state-dir \(path)")
+            hint: "Stop it with: weir stop --state-dir \(path.shellWord)")
     }
 
     /// Tries for a moment: a command that looks for the running daemon holds the lock that long.
@@ -136,7 +136,7 @@ package struct StateDirectory: Sendable {
             throw WeirError(
                 .stateLocked, .blocked,
                 "\"\(lockPath)\" is locked, but does not name a process of its owner",
-                hint: "Find who has it open: fuser '\(lockPath)'")
+                hint: "Find who has it open: fuser \(lockPath.shellWord)")
         }
     }
 

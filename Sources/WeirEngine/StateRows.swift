@@ -236,7 +236,7 @@ package struct FailureRow: Sendable, Equatable {
     }
 }
 
-/// Guards a row against edits and bit rot (FAULTS B4, B5).
+/// Guards a row against edits and bit rot.
 enum Checksum {
     static func of(_ values: [String?]) -> String {
         var bytes: [UInt8] = []
@@ -260,7 +260,10 @@ enum Checksum {
             throw WeirError(
                 .stateDamaged, .blocked,
                 "a row of \"\(table)\" in the state store does not match its checksum",
-                hint: ErrorCode.stateDamaged.remedy)
+                // Each of these tables begins with the pipeline.
+                hint: ErrorCode.stateDamaged.remedy(
+                    for: values.first.flatMap(\.self).flatMap { $0.isEmpty ? nil : $0 }
+                        ?? "PIPELINE"))
         }
         return values
     }

@@ -97,7 +97,7 @@ import WeirTesting
         try folder.write(text + "\n", to: "state/weir.pid")
         #expect(directory.runningPID() == nil)
         #expect { try directory.signalTarget() } throws: {
-            ($0 as? WeirError)?.hint?.contains("fuser '\(directory.lockPath)'") == true
+            ($0 as? WeirError)?.hint?.contains("fuser \(directory.lockPath)") == true
         }
         _ = consume lock
         #expect(try directory.signalTarget() == nil)

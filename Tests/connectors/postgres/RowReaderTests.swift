@@ -367,6 +367,8 @@ extension PostgresSourceTests {
                 #expect(error.disposition == .blocked)
                 #expect(error.hint?.contains(#"ALTER ROLE "\#(role)" BYPASSRLS;"#) == true)
             }
+            try database.run(#"ALTER ROLE "\#(role)" BYPASSRLS;"#)
+            #expect(try await reader.rows(of: schema, keys: keys, showing: []).events.count == 1)
             await reader.close()
             try database.run("DROP OWNED BY \(role)")
         }

@@ -37,6 +37,20 @@ extension PostgresSourceTests {
             #expect(try database.slot("confirmed_flush_lsn") == confirmed)
         }
 
+        @Test func aServerWithoutLogicalDecodingIsRefusedAndTheHintTurnsItOn() async throws {
+            let server = try await PostgresServer.start(settings: ["wal_level": "replica"])
+            let database = try await TestDatabase(Self.table, server: server)
+            let source = try SourceHarness(database, tables: ["t"])
+            let error = try await #require(throws: WeirError.self) { try await source.open() }
+            #expect(error.code.name == "postgres.wal_level" && error.disposition == .blocked)
+            let hint = try #require(error.hint)
+            let start = try #require(hint.firstRange(of: "ALTER SYSTEM"))
+            try database.run(String(hint[start.lowerBound...]))
+            try await server.restart()
+            try await source.open()
+            await source.source.close()
+        }
+
         @Test("CORRECTNESS 4: a slot that our state knows nothing of is refused and left alone")
         func slotWithoutIntent() async throws {
             let database = try await TestDatabase(Self.table)

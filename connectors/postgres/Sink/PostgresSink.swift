@@ -203,7 +203,7 @@ package actor PostgresSink: SinkConnector {
         WeirError(
             .otherWriter, .blocked,
             "another daemon moved the position of \(context.pipeline)/\(context.name) in \(place)",
-            hint: ErrorCode.otherWriter.remedy)
+            hint: ErrorCode.otherWriter.remedy(for: context.pipeline))
     }
 
     /// The session, after a lost one a new one that stands where the old one did. It knows whether

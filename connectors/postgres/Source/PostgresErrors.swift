@@ -204,8 +204,9 @@ struct FailureMap {
             // CORRECTNESS 15: the commands that allow it.
             return make(
                 .permission, .blocked, failure, work,
-                hint: "ALTER ROLE \(role) REPLICATION; GRANT CREATE ON DATABASE \(database) TO "
-                    + "\(role); and make it a member of the role that owns the tables.")
+                hint: "The role must own the tables, or be a member of the role that owns them. As "
+                    + "superuser: ALTER ROLE \(role) REPLICATION; GRANT CREATE ON DATABASE "
+                    + "\(database) TO \(role);")
         default: return server.error(failure, doing: work)
         }
     }

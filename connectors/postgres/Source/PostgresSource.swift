@@ -180,10 +180,10 @@ package actor PostgresSource: SourceConnector {
             throw WeirError(
                 .walLevel, .blocked,
                 "PostgreSQL at \(place) has wal_level=\(level); logical replication needs \"logical\"",
-                detail: "Run as superuser, then restart PostgreSQL:   "
-                    + "ALTER SYSTEM SET wal_level = logical;",
-                hint: "Managed service? RDS: rds.logical_replication=1 · "
-                    + "Cloud SQL: cloudsql.logical_decoding=on")
+                detail: "Managed service? RDS: rds.logical_replication=1 · "
+                    + "Cloud SQL: cloudsql.logical_decoding=on",
+                hint: "Run as superuser, then restart PostgreSQL: "
+                    + "ALTER SYSTEM SET wal_level = logical;")
         }
     }
 

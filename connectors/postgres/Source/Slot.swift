@@ -138,14 +138,14 @@ struct PositionCheck {
                 "replication slot \"\(slotName)\" at \(place) is a \(slot.kind) slot"
                     + (slot.plugin.isEmpty ? "" : " of plugin \"\(slot.plugin)\"")
                     + ", not a logical one of pgoutput",
-                hint: ErrorCode.slotUnfit.remedy)
+                hint: unfitHint(in: slot.database))
         }
         guard slot.database == server.database else {
             throw WeirError(
                 .slotUnfit, .blocked,
                 "replication slot \"\(slotName)\" belongs to database \"\(slot.database)\", not "
                     + "\"\(server.database)\"",
-                hint: ErrorCode.slotUnfit.remedy)
+                hint: unfitHint(in: slot.database))
         }
         if slot.walStatus == "lost" || slot.invalidation != nil {
             let reason = slot.invalidation.map { " (\($0))" } ?? ""
@@ -155,6 +155,14 @@ struct PositionCheck {
                 detail: "The server gave it up; later changes cannot be read any more.",
                 hint: restart)
         }
+    }
+
+    /// - Parameter database: only there may a logical slot be dropped; empty for others.
+    private func unfitHint(in database: String) -> String {
+        let place = database.isEmpty ? "" : ", in database \"\(database)\""
+        return
+            "Name another \"slot\" in the configuration; or, where nothing uses that one\(place): "
+            + "SELECT pg_drop_replication_slot(\(PostgresConnection.literal(slotName)));"
     }
 
     private func checkIdentity(

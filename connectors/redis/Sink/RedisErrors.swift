@@ -97,8 +97,9 @@ extension ErrorCode {
         meaning: "The server does not take a value of this size, or ended the connection again and "
             + "again while it was sent this row alone. Rows before it are written; later ones wait.",
         remedy:
-            "Raise the server's limit (CONFIG SET proto-max-bulk-len BYTES; a proxy has its own), "
-            + "or leave the large column out with \"columns\", then weir stop, weir start.")
+            "Raise the server's limit (CONFIG SET proto-max-bulk-len, or client-query-buffer-limit; a "
+            + "proxy has its own), or leave the large column out with \"columns\". Then: weir stop; "
+            + "weir start")
     static let redisMemoryLimit = ErrorCode(
         "redis.memory_limit",
         meaning:

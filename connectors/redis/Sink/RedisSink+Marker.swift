@@ -51,7 +51,7 @@ extension RedisSink {
                 .redisOtherWriter, .blocked,
                 "Redis at \(place) holds a newer epoch of this sink than the state store",
                 detail: "Another Weir writes there, or this state directory is an old copy.",
-                hint: ErrorCode.redisOtherWriter.remedy)
+                hint: ErrorCode.redisOtherWriter.remedy(for: context.pipeline))
         }
         return false
     }

@@ -43,7 +43,16 @@ struct RowIsolation {
         return WeirError(
             .redisTooLarge, .blocked,
             "a row of \"\(table)\" of \(bytes) bytes, key \"\(key)\", was not taken: \(error.message)",
-            detail: "The rows before it are written.", hint: ErrorCode.redisTooLarge.remedy)
+            detail: "The rows before it are written.",
+            hint: isLost ? ErrorCode.redisTooLarge.remedy : Self.hint(bytes))
+    }
+
+    /// More than the row: a limit is one of a single value.
+    private static func hint(_ bytes: Int) -> String {
+        let limit = (bytes >> 20 + 1) << 20
+        return
+            "Leave the large column out with \"columns\", or raise the server's limit (a proxy has "
+            + "its own): CONFIG SET proto-max-bulk-len \(limit)\nThen: weir stop; weir start"
     }
 }
 
