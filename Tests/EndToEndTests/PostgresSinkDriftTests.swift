@@ -277,11 +277,29 @@ extension EndToEnd {
             #expect(["postgres.no_unique_index", "postgres.new_column"].contains(problem.code))
             daemon.signal(SIGTERM)
             #expect(try await daemon.wait() == .exited(0))
+            // The hint, and what it says of the rows that are there.
+            let hint = try #require(problem.hint)
+            #expect(hint.contains("DROP CONSTRAINT") && hint.contains("Then fill \"part\""))
+            for statement in hint.matches(of: #/(ALTER|CREATE) [^;]*;/#) {
+                try copy.target.sql(String(statement.output.0))
+            }
+            try copy.target.sql("UPDATE t SET part = 0")
+            try copy.home.once()
+            try copy.expectEqual("t")
+            // Moved to another column, with rows that the old key would not take.
             try copy.target.sql(
+                "DROP INDEX t_id_part_idx; ALTER TABLE t ADD PRIMARY KEY (id, part)")
+            try copy.deliver("UPDATE t SET v = v || id || part")
+            try copy.source.sql(
                 """
-                ALTER TABLE t ADD part int NOT NULL DEFAULT 0, DROP CONSTRAINT t_pkey,
-                    ADD PRIMARY KEY (id, part);
+                ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (v);
+                INSERT INTO t VALUES (1, 'third', 1);
                 """)
+            let moved = try #require(
+                try await copy.expectStopped("postgres.no_unique_index").hint)
+            for statement in moved.matches(of: #/(ALTER|CREATE) [^;]*;/#) {
+                try copy.target.sql(String(statement.output.0))
+            }
             try copy.home.once()
             try copy.expectEqual("t")
         }

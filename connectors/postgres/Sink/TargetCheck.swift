@@ -117,7 +117,7 @@ struct TargetCheck {
         ]
     }
 
-    private func deferrable(_ waiting: TargetTable.DeferrableKey) -> Finding {
+    private func deferrable(_ waiting: TargetTable.KeyConstraint) -> Finding {
         let name = PostgresConnection.identifier(waiting.constraint)
         let list = waiting.columns.map(PostgresConnection.identifier).joined(separator: ", ")
         let others = table.deferrableKeys.filter {
@@ -147,6 +147,17 @@ struct TargetCheck {
             + "TO \(PostgresConnection.identifier(new));"
     }
 
+    /// The source's key was moved, or has more columns now: rows that it tells apart may be the
+    /// same by the target's, which would refuse them.
+    private var dropOldKey: String? {
+        // One that the sink does not write is the target's own, and harms no row.
+        guard let old = table.primaryKey, !old.isDeferrable,
+            old.columns.allSatisfy({ name in wanted.all.contains { $0.output == name } }),
+            !Set(key).isSubset(of: old.columns)
+        else { return nil }
+        return "DROP CONSTRAINT \(PostgresConnection.identifier(old.constraint))"
+    }
+
     private var uniqueIndexHint: String {
         let list = key.map(PostgresConnection.identifier).joined(separator: ", ")
         if let partition = table.partitionKey {
@@ -161,8 +172,13 @@ struct TargetCheck {
         let missing = key.filter { table.column($0) == nil }
         if !missing.isEmpty {
             // In rows that are there it is null, which a primary key refuses.
+            let drop = dropOldKey.map { "ALTER TABLE \(table.name.sql) \($0); " } ?? ""
             return missing.map(adding).joined(separator: " ")
-                + " CREATE UNIQUE INDEX ON \(table.name.sql) (\(list));"
+                + " \(drop)CREATE UNIQUE INDEX ON \(table.name.sql) (\(list)); Then fill "
+                + "\(Self.list(missing)) in the rows that are there as the source has it."
+        }
+        if let dropOldKey {
+            return "ALTER TABLE \(table.name.sql) \(dropOldKey), ADD PRIMARY KEY (\(list));"
         }
         return table.hasPrimaryKey
             ? "CREATE UNIQUE INDEX ON \(table.name.sql) (\(list));"

@@ -108,10 +108,11 @@ struct TargetTable: Sendable, Equatable {
     var partitionKey: [String]?
     /// It is a part of another table, and takes only rows of its own bounds.
     var isPartition = false
-    var hasPrimaryKey = false
+    var primaryKey: KeyConstraint?
+    var hasPrimaryKey: Bool { primaryKey != nil }
     /// Unique constraints that may wait. ON CONFLICT takes none of their columns, though another
     /// index has them as well.
-    var deferrableKeys: [DeferrableKey] = []
+    var deferrableKeys: [KeyConstraint] = []
     /// Sequences of its columns may be restarted: it has some, and the role owns it.
     var sequences = Sequences.none
 
@@ -129,9 +130,10 @@ struct TargetTable: Sendable, Equatable {
         let columns: [String]
     }
 
-    struct DeferrableKey: Sendable, Equatable {
+    struct KeyConstraint: Sendable, Equatable {
         let constraint: String
         let isPrimary: Bool
+        let isDeferrable: Bool
         let columns: [String]
     }
 
@@ -145,8 +147,7 @@ struct TargetTable: Sendable, Equatable {
 
     static func lookUp(_ name: TableName) -> String {
         """
-        SELECT c.oid, c.relkind, c.relispartition, EXISTS (SELECT FROM pg_catalog.pg_index i \
-        WHERE i.indrelid = c.oid AND i.indisprimary), EXISTS (SELECT FROM pg_catalog.pg_depend d \
+        SELECT c.oid, c.relkind, c.relispartition, EXISTS (SELECT FROM pg_catalog.pg_depend d \
         JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
         AND d.refclassid = d.classid AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')), \
@@ -182,13 +183,13 @@ struct TargetTable: Sendable, Equatable {
         """
     }
 
-    /// One row per column of a unique constraint that may wait.
-    static func deferrableKeysQuery(_ oid: UInt32) -> String {
+    /// One row per column of the primary key, and of each unique constraint that may wait.
+    static func keyConstraintsQuery(_ oid: UInt32) -> String {
         """
-        SELECT c.conname, c.contype, a.attname FROM pg_catalog.pg_constraint c, \
-        pg_catalog.unnest(c.conkey) k(attnum) JOIN pg_catalog.pg_attribute a \
-        ON a.attrelid = \(oid) AND a.attnum = k.attnum WHERE c.conrelid = \(oid) \
-        AND c.contype IN ('p', 'u') AND c.condeferrable ORDER BY c.conname
+        SELECT c.conname, c.contype, a.attname, c.condeferrable FROM pg_catalog.pg_constraint c, \
+        pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, place) \
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = \(oid) AND a.attnum = k.attnum \
+        WHERE c.conrelid = \(oid) AND (c.contype = 'p' OR c.contype = 'u' AND c.condeferrable) ORDER BY c.conname, k.place
         """
     }
 
@@ -301,13 +302,15 @@ struct TargetCatalogue {
                 keys.append((index, [column]))
             }
         }
-        var deferrable: [TargetTable.DeferrableKey] = []
-        for row in try query(TargetTable.deferrableKeysQuery(oid)) {
+        var constraints: [TargetTable.KeyConstraint] = []
+        for row in try query(TargetTable.keyConstraintsQuery(oid)) {
             guard let name = row[0], let column = row[2] else { continue }
-            let before = deferrable.last?.constraint == name ? deferrable.removeLast().columns : []
-            deferrable.append(
-                TargetTable.DeferrableKey(
-                    constraint: name, isPrimary: row[1] == "p", columns: before + [column]))
+            let before =
+                constraints.last?.constraint == name ? constraints.removeLast().columns : []
+            constraints.append(
+                TargetTable.KeyConstraint(
+                    constraint: name, isPrimary: row[1] == "p", isDeferrable: row[3] == "t",
+                    columns: before + [column]))
         }
         var loose: [TargetTable.LooseIndex] = []
         for row in try query(TargetTable.looseIndexesQuery(oid)) {
@@ -326,8 +329,9 @@ struct TargetCatalogue {
             name: name, oid: oid, columns: columns, uniqueKeys: keys.map(\.names),
             parents: parents, isWatched: uses[0] == "t", isCascading: uses[1] == "t",
             isDeferring: uses[2] == "t", partitionKey: partitionKey, isPartition: row[2] == "t",
-            hasPrimaryKey: row[3] == "t", deferrableKeys: deferrable,
-            sequences: row[4] != "t" ? .none : row[5] == "t" ? .restartable : .notOurs,
+            primaryKey: constraints.first(where: \.isPrimary),
+            deferrableKeys: constraints.filter(\.isDeferrable),
+            sequences: row[3] != "t" ? .none : row[4] == "t" ? .restartable : .notOurs,
             looseIndexes: loose)
     }
 
