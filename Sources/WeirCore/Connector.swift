@@ -144,8 +144,9 @@ public struct SourceRetention: Sendable, Codable, Equatable {
     /// PostgreSQL's `wal_status`, or the like.
     public var status: String
     /// The newest position of the source, and the last one we confirmed, in the source's notation.
-    public var head: String
-    public var confirmed: String
+    /// Nil where it is not known, as of a slot that does not exist.
+    public var head: String?
+    public var confirmed: String?
     /// Bytes the source keeps because of us.
     public var retainedBytes: Int64?
     /// How many more bytes may be written before they are lost; nil without limit.
@@ -169,8 +170,25 @@ public struct SourceRetention: Sendable, Codable, Equatable {
         self.name = name
         self.active = active
         self.status = status
-        self.head = head
-        self.confirmed = confirmed
+        self.head = head.isEmpty ? nil : head
+        self.confirmed = confirmed.isEmpty ? nil : confirmed
+    }
+
+    /// With null for a position that is not known; numbers that mean nothing here are left out.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(kind, forKey: .kind)
+        try container.encode(name, forKey: .name)
+        try container.encode(active, forKey: .active)
+        try container.encode(status, forKey: .status)
+        try container.encode(head, forKey: .head)
+        try container.encode(confirmed, forKey: .confirmed)
+        try container.encodeIfPresent(retainedBytes, forKey: .retainedBytes)
+        try container.encodeIfPresent(safeBytes, forKey: .safeBytes)
+        try container.encodeIfPresent(limitBytes, forKey: .limitBytes)
+        try container.encodeIfPresent(lagBytes, forKey: .lagBytes)
+        try container.encodeIfPresent(windowSeconds, forKey: .windowSeconds)
+        try container.encodeIfPresent(headroomSeconds, forKey: .headroomSeconds)
     }
 }
 

@@ -35,17 +35,22 @@ private struct NoReports: OperatorReports {
 
 extension PipelineReport {
     /// From the state store and the source, while no daemon runs.
+    ///
+    /// - Parameter known: what the source said when it was asked last, shown with its age where it
+    ///   cannot be asked now.
     package init(
         offline plan: PipelinePlan, rows: [CheckpointRow], failures: [FailureRow],
         gaps: [GapRow],
         configured: [String: ConfiguredComponent] = [:], stopped: ProblemReport? = nil,
-        retention: Result<SourceRetention, WeirError>?
+        retention: Result<SourceRetention, WeirError>?, known: KnownRetention? = nil
     ) {
         var problems = stopped.map { [$0.whileDown] } ?? []
         var kept: SourceRetention?
+        var asked: Int64?
         switch retention {
         case .success(let facts):
             kept = facts
+            asked = WallClock.micros()
             // What it stopped by may have said so, with the same way on.
             let lost = rows.isEmpty ? [] : ProblemReport.lost(facts, of: plan.name)
             problems += lost.filter { _ in
@@ -56,6 +61,9 @@ extension PipelineReport {
             if error.code.name != stopped?.code {
                 problems.append(ProblemReport(error, component: "source"))
             }
+            kept = known?.retention
+            kept?.active = false
+            asked = known?.micros
         case nil: break
         }
         self.init(
@@ -64,7 +72,7 @@ extension PipelineReport {
                 type: plan.sourceType, connection: plan.connection, server: "", received: nil,
                 receivedBytes: nil, filtered: nil, lastEvent: nil, lastHeartbeat: nil,
                 lastRead: nil, retention: kept,
-                retentionAsOf: kept.map { _ in ISOTime.text(WallClock.micros()) }),
+                retentionAsOf: asked.map(ISOTime.text)),
             sinks: plan.sinks.map { sink in
                 SinkReport(offline: sink, rows.first { $0.sink == sink.name })
                     .began(configured[sink.name]?.began)

@@ -1,5 +1,6 @@
+import Foundation
 import Logging
-import WeirCore
+package import WeirCore
 
 /// What the source keeps for a pipeline that does not read from it: a log that grows unseen fills
 /// the source's disk.
@@ -12,7 +13,11 @@ extension Pipeline {
     func look(_ source: any SourceConnector, held: Position?) async {
         monitor.disconnected()
         guard let probe = source as? any SourceProbe else { return }
-        do { monitor.keeps(try await probe.probe(held: held)) } catch {
+        do {
+            let kept = try await probe.probe(held: held)
+            monitor.keeps(kept)
+            try await store.remember(kept, of: plan.name, atMicros: WallClock.micros())
+        } catch {
             logger.debug("could not ask what the source keeps: \(error)")
         }
     }
@@ -32,5 +37,30 @@ extension Pipeline {
             thread.stop()
             await waitForStop(upTo: Self.lookInterval)
         }
+    }
+}
+
+/// What the source said that it keeps, and when.
+package struct KnownRetention: Sendable, Codable {
+    package let retention: SourceRetention
+    package let micros: Int64
+}
+
+extension StateStore {
+    private static let retentionKey = "retention"
+
+    /// For `status` while neither the daemon nor the source can be asked.
+    func remember(
+        _ retention: SourceRetention, of pipeline: String, atMicros: Int64
+    ) throws(WeirError) {
+        let known = KnownRetention(retention: retention, micros: atMicros)
+        guard let data = try? JSONEncoder().encode(known) else { return }
+        try setNote(Self.retentionKey, String(decoding: data, as: UTF8.self), of: pipeline)
+    }
+
+    /// Nil when the source was never asked.
+    package func knownRetention(of pipeline: String) throws(WeirError) -> KnownRetention? {
+        guard let text = try note(Self.retentionKey, of: pipeline) else { return nil }
+        return try? JSONDecoder().decode(KnownRetention.self, from: Data(text.utf8))
     }
 }

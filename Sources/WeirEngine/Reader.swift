@@ -28,6 +28,8 @@ final class Reader: Sendable {
     static let markInterval = Duration.seconds(10)
     /// Between two looks at what the source keeps for us, as `status` shows it.
     static let probeInterval = Duration.seconds(2)
+    /// Between two that are written to the state, for `status` without a daemon.
+    static let noteInterval = Duration.seconds(60)
     /// So many looks in a row may fail while streaming works.
     static let failedProbesMax = 5
 
@@ -55,6 +57,8 @@ final class Reader: Sendable {
         var acknowledged: Position?
         var nextMark = ContinuousClock.now
         var nextProbe = ContinuousClock.now
+        /// When what a look found is written down again.
+        var nextNote = ContinuousClock.now
         var failedProbes = 0
         /// While the stream is down.
         var nextLook = ContinuousClock.now
@@ -256,9 +260,15 @@ final class Reader: Sendable {
         if now >= progress.nextProbe, let probe = source as? any SourceProbe {
             progress.nextProbe = now + Self.probeInterval
             do throws(WeirError) {
-                pipeline.monitor.keeps(
-                    try await probe.probe(held: checkpointer.safe ?? start.stored.position))
+                let kept = try await probe.probe(
+                    held: checkpointer.safe ?? start.stored.position)
+                pipeline.monitor.keeps(kept)
                 progress.failedProbes = 0
+                if now >= progress.nextNote {
+                    progress.nextNote = now + Self.noteInterval
+                    try await pipeline.store.remember(
+                        kept, of: pipeline.plan.name, atMicros: WallClock.micros())
+                }
             } catch {
                 // Streaming works; what is shown grows old and says so. A connection that is dead
                 // for these questions alone is made anew with the others.

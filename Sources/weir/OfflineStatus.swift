@@ -35,7 +35,8 @@ struct OfflineStatus {
                         gaps: try await store.openGaps(of: pipeline.name),
                         configured: try await store.configured(of: pipeline.name),
                         stopped: try await store.stopped(of: pipeline.name),
-                        retention: await Self.probe(pipeline.plan, store, thread)))
+                        retention: await Self.probe(pipeline.plan, store, thread),
+                        known: try await store.knownRetention(of: pipeline.name)))
             }
             let orphans = OrphanWatch(
                 store: store, configured: Set(configuration.pipelines.map(\.name)),

@@ -148,7 +148,7 @@ struct StatusTable {
             lines.append(
                 "Source   \(isOplog ? "stream" : "slot") \(retention.name)  "
                     + "\(retention.active ? "active" : "inactive")  "
-                    + "head \(retention.head)  confirmed \(retention.confirmed)")
+                    + "head \(retention.head ?? "?")  confirmed \(retention.confirmed ?? "?")")
             let beat =
                 source.lastHeartbeat.flatMap(ISOTime.micros)
                 .map { "  heartbeat \(Self.ago(nowMicros - $0)) ago" } ?? ""

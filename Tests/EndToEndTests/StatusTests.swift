@@ -137,6 +137,12 @@ extension EndToEnd {
             }
             daemon.signal(SIGTERM)
             #expect(try await daemon.wait() == .exited(0))
+            // With neither of the two: what was known last, how old it is, and why.
+            try await database.server.stop()
+            let last = try #require(try home.status().pipelines.first)
+            #expect(last.source.retention?.active == false)
+            #expect(last.source.retention?.retainedBytes != nil)
+            #expect(last.source.retentionAsOf != nil && last.problems.count == 1)
         }
 
         @Test func aSlotThatIsGoneIsNotShownAsItWas() async throws {
@@ -159,6 +165,9 @@ extension EndToEnd {
             }
             let pipeline = try #require(try home.status().pipelines.first)
             #expect(pipeline.source.retention?.active == false)
+            let document = try home.weir("status", "--json").out
+            #expect(document.contains("\"confirmed\" : null"), "\(document)")
+            #expect(document.contains("\"head\" : null"))
             #expect(pipeline.sinks.map(\.state) == ["stopped"])
             #expect(pipeline.problems.first?.note?.contains("weir stop; weir start") == true)
             #expect(try home.weir("status").code == 69)

@@ -54,7 +54,7 @@ extension MongoSource: SourceProbe {
         if let time = held?.clusterTime {
             // What is idle is not behind: its position moves with the log's end.
             let left = time.clusterSeconds - window.first.clusterSeconds
-            retention.headroomSeconds = Double(left)
+            retention.headroomSeconds = Double(max(0, left))
             // A log that is a few seconds old is half over at once.
             let isBehind = 2 * left < length && length - left > 60
             // Seconds are too coarse to tell whether the oplog still has the position.
