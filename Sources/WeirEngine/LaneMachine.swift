@@ -208,7 +208,8 @@ struct LaneMachine: ~Copyable {
     // MARK: Inputs of the delivery
 
     enum Taken {
-        /// Write these; everything that waited, in order.
+        /// Write these; everything that waited, in order, up to where a table changes its columns:
+        /// a sink that cannot go on with the new ones has taken what lies before.
         case write([EventBatch])
         /// Memory is empty: read on from the spill and hand that to `tookSpilled`, under one lock.
         case readSpill
@@ -219,10 +220,18 @@ struct LaneMachine: ~Copyable {
     mutating func take() -> Taken {
         if !inFlight.isEmpty { return .write(inFlight) }
         if !queue.isEmpty {
-            inFlight = Array(queue)
-            inFlightBytes = queuedBytes
-            queue.removeAll(keepingCapacity: true)
-            queuedBytes = 0
+            let count = Self.ofOneShape(queue)
+            if count == queue.count {
+                inFlight = Array(queue)
+                inFlightBytes = queuedBytes
+                queue.removeAll(keepingCapacity: true)
+                queuedBytes = 0
+            } else {
+                inFlight = Array(queue.prefix(count))
+                inFlightBytes = inFlight.reduce(0) { $0 + $1.byteCount }
+                queue.removeFirst(count)
+                queuedBytes -= inFlightBytes
+            }
             return .write(inFlight)
         }
         if isSpilling { return isClosed ? .finished : .readSpill }
@@ -237,9 +246,27 @@ struct LaneMachine: ~Copyable {
             if let boundary = spareBoundary.take() { enqueue(boundary) }
             return take()
         }
-        inFlight = batches
-        inFlightBytes = batches.reduce(0) { $0 + $1.byteCount }
-        return .write(batches)
+        // What is not written yet is written from memory, before reading goes on.
+        for batch in batches {
+            queue.append(batch)
+            queuedBytes += batch.byteCount
+        }
+        return take()
+    }
+
+    /// How many batches of the first have each of their tables with the same columns.
+    private static func ofOneShape(_ batches: Deque<EventBatch>) -> Int {
+        if batches.count == 1 { return 1 }
+        var versions: Set<UInt32> = []
+        var shapes: [TableName: [Column]] = [:]
+        for (index, batch) in batches.enumerated() {
+            for table in batch.tables where versions.insert(table.version).inserted {
+                let name = TableName(schema: table.schema, name: table.name)
+                let known = shapes.updateValue(table.columns, forKey: name)
+                if let known, known != table.columns, index > 0 { return index }
+            }
+        }
+        return batches.count
     }
 
     /// The sink has taken what was in flight. Gives the batches back for their storage.

@@ -172,14 +172,15 @@ package final class Pipeline: Sendable {
         }
     }
 
-    /// How long sinks may take for what was read before the source stopped for an operator.
+    /// How long sinks may take for what was read before something stopped for an operator.
     private static let drainLimit = Duration.seconds(10)
 
     /// Runs reader, lanes and checkpointer; ends when the reader is done and the lanes are empty,
     /// or with the first error.
     ///
-    /// A source that stops for an operator has its lanes drained first: its hint may be to go on
-    /// behind the place where it stopped, and what lies before that place must not be skipped.
+    /// A source or a sink that stops for an operator has all lanes drained first: its hint may be
+    /// to go on behind the place where it stopped, or with another configuration, and what lies
+    /// before that place must be delivered and known to be.
     private func runTasks(
         _ reader: Reader, _ lanes: [Lane], _ checkpointer: Checkpointer, _ threads: Threads
     ) async -> (failure: WeirError?, isDrained: Bool) {
@@ -207,12 +208,16 @@ package final class Pipeline: Sendable {
                 // Cut short at the end of a drain: the last checkpoint is still to come.
                 if let error, error.code != .cancelled {
                     for lane in lanes { lane.close() }
-                    if done == .reader, error.needsOperator {
-                        stopped = error
-                        group.addTask {
-                            try? await Task.sleep(for: Self.drainLimit)
-                            return (.drainLimit, nil)
+                    if done == .reader || done == .lane, error.needsOperator {
+                        if stopped == nil {
+                            group.addTask {
+                                try? await Task.sleep(for: Self.drainLimit)
+                                return (.drainLimit, nil)
+                            }
                         }
+                        stopped = stopped ?? error
+                        if done == .lane { lanesLeft -= 1 }
+                        if lanesLeft == 0 { group.cancelAll() }
                         continue
                     }
                     group.cancelAll()

@@ -130,6 +130,8 @@ final class Reader: Sendable {
 
     private func isDone(_ progress: Progress) -> Bool {
         if pipeline.isStopping || Task.isCancelled { return true }
+        // One of them has stopped for an operator.
+        if lanes.contains(where: \.isClosing) { return true }
         guard let goal = progress.goal else { return false }
         // What follows stores and acknowledges it.
         return lanes.allSatisfy { $0.progress().written >= goal }

@@ -35,6 +35,33 @@ import WeirTesting
         #expect(machine.take().isWait)
     }
 
+    /// The batch, with another column instead of the table's last.
+    private func reshaped(_ batch: EventBatch, version: UInt32) -> EventBatch {
+        let table = SampleBatch.table
+        let column = Column(name: "other", type: ColumnType(.text, name: "text"))
+        return EventBatch(
+            tables: [
+                TableSchema(
+                    version: version, database: table.database, schema: table.schema,
+                    name: table.name, columns: [table.columns[0], column], key: table.key)
+            ], events: batch.events, values: batch.values, arena: batch.arena,
+            resume: batch.resume, end: batch.end)
+    }
+
+    @Test func whatLiesBeforeOtherColumnsIsWrittenByItself() {
+        let machine = machine()
+        _ = machine.offer(SampleBatch.transaction(16, count: 1))
+        _ = machine.offer(SampleBatch.transaction(24, count: 1))
+        _ = machine.offer(reshaped(SampleBatch.transaction(32, count: 1), version: 8))
+        _ = machine.offer(reshaped(SampleBatch.transaction(40, count: 1), version: 9))
+        #expect(machine.take().writes == ["16/0", "24/0"])
+        _ = machine.wrote(outcome(2))
+        #expect(machine.written == Position(commit: 32))
+        #expect(machine.take().writes == ["32/0", "40/0"])
+        _ = machine.wrote(outcome(2))
+        #expect(machine.isIdle)
+    }
+
     @Test func repeatsWhatFailedBeforeAnythingNew() {
         let machine = machine()
         _ = machine.offer(SampleBatch.transaction(16, count: 1))
