@@ -64,12 +64,16 @@ public struct Column: Sendable, Equatable {
     /// Texts that differ may be equal in it, as under a collation that ignores case. False also
     /// where that is not known.
     public let isLoose: Bool
+    /// Names the same column has in other versions of the table, as far as the source knows them:
+    /// one that was renamed is still meant by a configuration that has another name of it.
+    public let otherNames: [String]
 
     public init(
         name: String, type: ColumnType, declaredType: String? = nil, isNotNull: Bool = false,
-        isPartitionKey: Bool = false, isLoose: Bool = false
+        isPartitionKey: Bool = false, isLoose: Bool = false, otherNames: [String] = []
     ) {
         self.isLoose = isLoose
+        self.otherNames = otherNames
         self.name = name
         self.type = type
         self.declaredType = declaredType
@@ -94,6 +98,9 @@ public struct TableSchema: Sendable, Equatable {
     /// Changes and deletes come with all of the old row (PostgreSQL: REPLICA IDENTITY FULL). Nil
     /// where that is not known, or differs from row to row.
     public let sendsWholeOldRows: Bool?
+    /// Columns that this version lacks and another one has whose rows may still come: one that was
+    /// added later, or dropped since. Who names one of them is not mistaken.
+    public let otherColumns: [String]
 
     public init(
         version: UInt32,
@@ -103,8 +110,10 @@ public struct TableSchema: Sendable, Equatable {
         columns: [Column],
         key: [Int],
         isKeyUnique: Bool = true,
-        sendsWholeOldRows: Bool? = nil
+        sendsWholeOldRows: Bool? = nil,
+        otherColumns: [String] = []
     ) {
+        self.otherColumns = otherColumns
         self.sendsWholeOldRows = sendsWholeOldRows
         self.version = version
         self.database = database

@@ -107,6 +107,7 @@ enum SpillCodec {
             if column.isNotNull { flags |= Self.isNotNull }
             if column.isPartitionKey { flags |= Self.isPartitionKey }
             if column.isLoose { flags |= Self.isLoose }
+            if !column.otherNames.isEmpty { flags |= Self.hasOtherNames }
             body.append(flags)
             switch column.type.array {
             case .scalar: body.append(UInt32(0))
@@ -114,14 +115,17 @@ enum SpillCodec {
             case .vector: body.append(UInt32(2))
             }
             if let declared = column.declaredType { body.append(declared) }
+            if !column.otherNames.isEmpty { body.append(column.otherNames) }
         }
         var keyCount = UInt32(table.key.count)
         if !table.isKeyUnique { keyCount |= Self.sharedKey }
         if let isWhole = table.sendsWholeOldRows {
             keyCount |= isWhole ? Self.wholeOldRows : Self.partialOldRows
         }
+        if !table.otherColumns.isEmpty { keyCount |= Self.hasOtherColumns }
         body.append(keyCount)
         for index in table.key { body.append(UInt32(index)) }
+        if !table.otherColumns.isEmpty { body.append(table.otherColumns) }
     }
 
     private static func table(_ source: inout ByteSource) throws(MalformedBytes) -> TableSchema {
@@ -145,12 +149,13 @@ enum SpillCodec {
                 default: .vector
                 }
             let declared = rawClass & Self.isDeclared == 0 ? nil : try source.string()
+            let otherNames = rawClass & Self.hasOtherNames == 0 ? [] : try source.strings()
             columns.append(
                 Column(
                     name: column, type: ColumnType(valueClass, array: shape, name: typeName),
                     declaredType: declared, isNotNull: rawClass & Self.isNotNull != 0,
                     isPartitionKey: rawClass & Self.isPartitionKey != 0,
-                    isLoose: rawClass & Self.isLoose != 0))
+                    isLoose: rawClass & Self.isLoose != 0, otherNames: otherNames))
         }
         var key: [Int] = []
         let keyCount = try source.integer(UInt32.self)
@@ -161,26 +166,31 @@ enum SpillCodec {
             }
             key.append(index)
         }
+        let otherColumns = keyCount & Self.hasOtherColumns == 0 ? [] : try source.strings()
         return TableSchema(
             version: version, database: database, schema: schema, name: name, columns: columns,
             key: key, isKeyUnique: keyCount & Self.sharedKey == 0,
             sendsWholeOldRows: keyCount & Self.wholeOldRows != 0
-                ? true : keyCount & Self.partialOldRows != 0 ? false : nil)
+                ? true : keyCount & Self.partialOldRows != 0 ? false : nil,
+            otherColumns: otherColumns)
     }
 
-    /// In a key's number of columns: rows may share it; and what is known of old rows.
+    /// In a key's number of columns: rows may share it; what is known of old rows; and columns of
+    /// other versions follow.
     private static let sharedKey: UInt32 = 1 << 31
     private static let wholeOldRows: UInt32 = 1 << 30
     private static let partialOldRows: UInt32 = 1 << 29
-    private static let keyFlags = sharedKey | wholeOldRows | partialOldRows
+    private static let hasOtherColumns: UInt32 = 1 << 28
+    private static let keyFlags = sharedKey | wholeOldRows | partialOldRows | hasOtherColumns
 
-    /// In a column's type class: its declared type follows, it refuses null, and the table is
-    /// partitioned by it. Version 2 has none of them.
+    /// In a column's type class: its declared type follows, it refuses null, the table is
+    /// partitioned by it, and other names follow. Version 2 has none of them.
     private static let isDeclared: UInt32 = 1 << 8
     private static let isNotNull: UInt32 = 1 << 9
     private static let isPartitionKey: UInt32 = 1 << 10
     /// Texts that differ may be equal in it.
     private static let isLoose: UInt32 = 1 << 12
+    private static let hasOtherNames: UInt32 = 1 << 11
 }
 
 /// Appends little-endian integers, counted strings and raw memory.
@@ -194,6 +204,11 @@ private struct ByteSink {
     mutating func append(_ text: String) {
         append(UInt32(text.utf8.count))
         bytes += Array(text.utf8)
+    }
+
+    mutating func append(_ strings: [String]) {
+        append(UInt32(strings.count))
+        for string in strings { append(string) }
     }
 
     mutating func append(optional text: String?) {
@@ -246,6 +261,12 @@ private struct ByteSource {
         let count = Int(try integer(UInt32.self))
         let at = try take(count)
         return String(decoding: bytes[at..<at + count], as: UTF8.self)
+    }
+
+    mutating func strings() throws(MalformedBytes) -> [String] {
+        var strings: [String] = []
+        for _ in 0..<(try count(minimumBytes: 4)) { strings.append(try string()) }
+        return strings
     }
 
     mutating func optionalString() throws(MalformedBytes) -> String? {

@@ -123,9 +123,11 @@ extension WeirError {
         let near = schema.columns.map(\.name).nearest(to: name)
         return WeirError(
             .unknownColumn, .blocked, "column \"\(name)\" does not exist in table \"\(table)\"",
-            detail: "The sink names it under \"\(key)\". A generated column is there only if the "
-                + "source sends it: PostgreSQL does from version 18 on, where the publication says "
-                + "publish_generated_columns = stored.",
+            detail: "The sink names it under \"\(key)\". Where it was dropped or renamed at the "
+                + "source, what was written before is delivered: name another column under "
+                + "\"\(key)\", or take it out, then: weir stop, weir start. A generated column is "
+                + "there only if the source sends it: PostgreSQL does from version 18 on, where the "
+                + "publication says publish_generated_columns = stored.",
             hint: near.map { "Did you mean \"\($0)\"?" }
                 ?? "The table has: \(schema.columns.map(\.name).joined(separator: ", ")).")
     }

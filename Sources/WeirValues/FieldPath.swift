@@ -30,11 +30,12 @@ package struct FieldPath: Sendable, Hashable, CustomStringConvertible {
     /// Where the value is in rows of this table; nil when it has no such column.
     ///
     /// A column whose whole name is the text wins, because names may hold dots; else the longest
-    /// beginning that names a JSON column. In a collection any path may lead to something.
+    /// beginning that names a JSON column. In a collection any path may lead to something. A column
+    /// that was renamed goes by its other names too, where no column has one of them now.
     package func resolve(
         in schema: TableSchema, options: ValueOptions = ValueOptions()
     ) -> FieldReference? {
-        if let column = schema.columns.firstIndex(where: { $0.name == text }) {
+        if let column = schema.column(text) {
             return FieldReference(column: column, of: schema, options: options)
         }
         if schema.isCollection {
@@ -43,9 +44,7 @@ package struct FieldPath: Sendable, Hashable, CustomStringConvertible {
         }
         for count in stride(from: parts.count, to: 0, by: -1) {
             let name = parts[..<count].joined(separator: ".")
-            guard let column = schema.columns.firstIndex(where: { $0.name == name }) else {
-                continue
-            }
+            guard let column = schema.column(name) else { continue }
             if count == parts.count {
                 return FieldReference(column: column, of: schema, options: options)
             }
@@ -59,9 +58,67 @@ package struct FieldPath: Sendable, Hashable, CustomStringConvertible {
         }
         return nil
     }
+
+    /// The name the column goes by in this version, where the path has another one.
+    package func renamed(in schema: TableSchema) -> (from: String, to: String)? {
+        guard let column = resolve(in: schema)?.column else { return nil }
+        let names = schema.columns[column]
+        guard let old = beginnings.first(where: names.otherNames.contains),
+            !beginnings.contains(names.name)
+        else { return nil }
+        return (old, names.name)
+    }
+
+    /// Leads to a column of another version of the table, of which rows may come or have come:
+    /// that this version lacks it is no mistake of the configuration.
+    package func isOfOtherVersion(of schema: TableSchema) -> Bool {
+        !schema.otherColumns.isEmpty && resolve(in: schema) == nil
+            && beginnings.contains(where: schema.otherColumns.contains)
+    }
+
+    /// All that may be the name of a column, the longest first.
+    private var beginnings: [String] {
+        [text]
+            + stride(from: parts.count, to: 0, by: -1).map {
+                parts[..<$0].joined(separator: ".")
+            }
+    }
+}
+
+extension TableSchema {
+    fileprivate func column(_ name: String) -> Int? {
+        columns.firstIndex { $0.name == name }
+            ?? columns.firstIndex { $0.otherNames.contains(name) }
+    }
+
+    /// What a sink names by another name than the one it has now, or that only other versions of
+    /// the table have, so that the configuration can follow in time.
+    package func findings(naming paths: [FieldPath], under key: String) -> [Finding] {
+        let table = TableName(schema: schema, name: name)
+        return paths.compactMap { path in
+            if let (old, new) = path.renamed(in: self) {
+                return Finding(
+                    .columnRenamed, .warning, "\(table) \(old)",
+                    "column \"\(old)\" of \"\(table)\" is called \"\(new)\" now, and \"\(key)\" "
+                        + "names it \"\(old)\"",
+                    detail: "Its values are delivered all the same, from before and after.",
+                    hint: "Write \"\(new)\" under \"\(key)\" of the sink, or rename it back at the "
+                        + "source; both work, now or later.")
+            }
+            guard path.isOfOtherVersion(of: self) else { return nil }
+            return Finding(
+                .columnGone, .warning, "\(table) \(path)",
+                "column \"\(path)\" of \"\(table)\" was dropped, and \"\(key)\" names it",
+                detail: "Rows that were written before come with it. Then the sink stops.",
+                hint: "When it has stopped there, take \"\(path)\" out of \"\(key)\" of the sink, "
+                    + "then: weir stop, weir start.")
+        }
+    }
 }
 
 extension [ColumnChoice] {
+    package var paths: [FieldPath] { compactMap { FieldPath($0.source) } }
+
     /// - Throws: at the field "columns", for a source that is no column and no path.
     package func checkPaths() throws(ConfigIssue) {
         for choice in self where FieldPath(choice.source) == nil {

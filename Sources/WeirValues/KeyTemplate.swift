@@ -22,6 +22,11 @@ package struct KeyTemplate: Sendable, Equatable {
     /// tag is none, be it the key's or its side key's.
     let tagFields: Range<Int>?
 
+    /// The columns and paths it names.
+    package var paths: [FieldPath] {
+        parts.compactMap { if case .field(let path) = $0 { path } else { nil } }
+    }
+
     // MARK: Parsing
 
     /// - Throws: at the field "key", with the place.

@@ -27,6 +27,7 @@ package struct LineEncoder: ~Copyable {
     let options: ValueOptions
     /// `debezium` writes a line `null` behind each delete.
     let tombstones: Bool
+    private let isOnlyTable: Bool
 
     private var compiled = SchemaCache<CompiledTable>()
     var rows = RowWriter()
@@ -44,6 +45,7 @@ package struct LineEncoder: ~Copyable {
     ///   - columns: the columns or paths to show and their names; nil for all. Keys are not
     ///     affected.
     ///   - tombstones: for `debezium`, a line `null` behind each delete.
+    ///   - isOnlyTable: the source has one table, so that a column it lacks is an error.
     package init(
         format: LineFormat,
         sourceKind: String,
@@ -51,8 +53,10 @@ package struct LineEncoder: ~Copyable {
         routing: Routing,
         columns: [ColumnChoice]? = nil,
         options: ValueOptions = ValueOptions(),
-        tombstones: Bool = false
+        tombstones: Bool = false,
+        isOnlyTable: Bool = false
     ) {
+        self.isOnlyTable = isOnlyTable
         self.tombstones = tombstones
         self.format = format
         self.sourceKind = sourceKind
@@ -134,7 +138,8 @@ package struct LineEncoder: ~Copyable {
             CompiledTable(
                 isCollection: schema.isCollection,
                 projection: try Projection(
-                    schema, routing: routing, columns: columns, options: options),
+                    schema, routing: routing, columns: columns, options: options,
+                    isOnlyTable: isOnlyTable),
                 constants: format.constants(of: schema, kind: sourceKind, name: sourceName))
         }
     }

@@ -47,15 +47,18 @@ package struct Projection: Sendable {
     let isKeyColumn: [Bool]
     private let operations: UInt8
 
-    /// - Parameter columns: the sink's choice, of columns or paths; nil for every column.
+    /// - Parameters:
+    ///   - columns: the sink's choice, of columns or paths; nil for every column.
+    ///   - isOnlyTable: the source has no other table, so that all that is chosen is of this one.
     /// - Throws: `values.unknown_column` when a chosen column is missing from the only table the
     ///   sink takes. A sink of several tables shows of each what is there. No path is unknown in a
-    ///   collection.
+    ///   collection, and none that another version of the table has.
     package init(
         _ schema: TableSchema,
         routing: Routing,
         columns: [ColumnChoice]? = nil,
-        options: ValueOptions = ValueOptions()
+        options: ValueOptions = ValueOptions(),
+        isOnlyTable: Bool = false
     ) throws(WeirError) {
         operations = Operation.allCases.filter { routing.takes($0, of: schema) }
             .reduce(0) { $0 | 1 << $1.rawValue }
@@ -64,7 +67,8 @@ package struct Projection: Sendable {
         let chosen = try Self.resolve(
             schema.isMessages ? nil : columns,
             in: schema,
-            isStrict: routing.tables == [TableName(schema: schema.schema, name: schema.name)]
+            isStrict: isOnlyTable
+                || routing.tables == [TableName(schema: schema.schema, name: schema.name)]
         )
 
         let whole: Place = schema.isCollection ? .row : .column
@@ -142,7 +146,7 @@ package struct Projection: Sendable {
         for choice in columns {
             if let reference = FieldPath(choice.source)?.resolve(in: schema) {
                 chosen.append((choice.output, reference))
-            } else if isStrict {
+            } else if isStrict, FieldPath(choice.source)?.isOfOtherVersion(of: schema) != true {
                 throw .unknownColumn(choice.source, in: schema, namedUnder: "columns")
             }
         }

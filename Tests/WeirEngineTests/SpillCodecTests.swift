@@ -27,8 +27,8 @@ import WeirTesting
                     declaredType: "int2vector", isNotNull: true),
                 Column(
                     name: "n", type: ColumnType(.text, name: "text"), isNotNull: true,
-                    isPartitionKey: true),
-            ], key: [1, 0])
+                    isPartitionKey: true, otherNames: ["m", "ü"]),
+            ], key: [1, 0], otherColumns: ["later", ""])
         return EventBatch(
             tables: batch.tables + [odd, .messages(version: 0, database: "shop")],
             events: batch.events, values: batch.values, arena: batch.arena, resume: batch.resume,

@@ -114,6 +114,38 @@ struct ProjectionTests {
         #expect(text.isEmpty)
     }
 
+    @Test func aColumnOfAnotherVersionIsFoundOrLeftOutAndNoMistake() throws {
+        let text = ColumnType(.text, name: "text")
+        let json = ColumnType(.json, name: "jsonb")
+        let schema = TableSchema(
+            version: 1, database: "d", schema: "public", name: "orders",
+            columns: [
+                Column(name: "title", type: text, otherNames: ["name"]),
+                Column(name: "name.old", type: text),
+                Column(name: "tags", type: json, otherNames: ["attributes"]),
+            ], key: [0], otherColumns: ["gone"])
+        func found(_ path: String) -> Int? { FieldPath(path)?.resolve(in: schema)?.column }
+        #expect(found("name") == 0 && found("title") == 0 && found("name.old") == 1)
+        #expect(found("attributes.color") == 2 && found("gone") == nil)
+        let names = ["title", "name", "gone", "gone.x", "nowhere"]
+        let paths = names.compactMap { FieldPath($0) }
+        let findings = schema.findings(naming: paths, under: "columns")
+        #expect(
+            findings.map(\.subject) == [
+                "public.orders name", "public.orders gone", "public.orders gone.x",
+            ])
+        #expect(findings.map(\.code) == [.columnRenamed, .columnGone, .columnGone])
+        let routing = Routing(tables: [orders])
+        let chosen = ["name", "gone"].map { ColumnChoice(output: $0, source: $0) }
+        let projection = try Projection(schema, routing: routing, columns: chosen)
+        #expect(projection.fields.map(\.column) == [0])
+        #expect(throws: WeirError.self) {
+            try Projection(
+                schema, routing: Routing(),
+                columns: [ColumnChoice(output: "x", source: "nowhere")], isOnlyTable: true)
+        }
+    }
+
     @Test func aMissingColumnIsLeftOutOfTheTablesThatLackIt() throws {
         let columns = [
             ColumnChoice(output: "id", source: "id"), ColumnChoice(output: "x", source: "x"),
@@ -174,6 +206,9 @@ struct ProjectionTests {
     }
 
     @Test func codesAreListedOnce() {
-        #expect(ErrorCode.values.map(\.name) == ["values.unknown_column"])
+        #expect(
+            ErrorCode.values.map(\.name) == [
+                "values.unknown_column", "values.column_renamed", "values.column_gone",
+            ])
     }
 }

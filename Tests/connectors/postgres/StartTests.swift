@@ -51,6 +51,58 @@ extension PostgresSourceTests {
             await source.source.close()
         }
 
+        @Test("CORRECTNESS 88: what Weir made and is no longer configured is named, and dropped")
+        func leftBehind() async throws {
+            let database = try await TestDatabase(Self.table)
+            let first = try await SourceHarness.open(database, tables: ["t"])
+            let publication = first.config.publication
+            _ = try await first.drain()
+            await first.source.close()
+            try database.run("CREATE PUBLICATION mine FOR TABLE t")
+            let source = try SourceHarness(
+                database, tables: ["t"],
+                config: [
+                    "slot": .string("\(database.slot)_b"), "publication": .string("mine"),
+                ], notes: first.notes)
+            // Where the new slot begins is the operator's word, and until then nothing is lost.
+            let error = await #expect(throws: WeirError.self) {
+                try await source.open(atStored: first.stored)
+            }
+            #expect(error?.code.name == "postgres.identity_changed")
+            #expect(
+                source.reports.findings.map(\.subject) == [
+                    "slot \(database.slot)", "publication \(publication)",
+                ])
+            let plan = try await source.source.planSeek(to: "now", from: first.stored)
+            #expect(plan.effects.last?.contains("a gap") == true)
+            let now = try await source.source.seek(plan)
+            try await source.open(atStored: now)
+            #expect(source.findings == ["postgres.left_behind", "postgres.left_behind"])
+            // Each hint is SQL that drops it; `weir drop` would do the same.
+            let hints = source.reports.findings.compactMap(\.hint)
+            #expect(hints[0].hasPrefix("SELECT pg_drop_replication_slot('\(database.slot)');"))
+            let effects = try await source.source.describeCleanUp()
+            #expect(effects.contains { $0.contains("\"\(database.slot)\"") })
+            #expect(effects.contains { $0.contains("\"\(publication)\"") })
+            try database.run(String(hints[1].prefix { $0 != ";" }))
+            try await source.open(atStored: now)
+            #expect(source.findings == ["postgres.left_behind"])
+            await source.source.close()
+            try await eventually("the slot is free") {
+                try database.run(
+                    "SELECT bool_or(active) FROM pg_replication_slots "
+                        + "WHERE slot_name = '\(database.slot)_b'") == "f"
+            }
+            let done = try await source.source.cleanUp()
+            #expect(done.contains("dropped replication slot \"\(database.slot)\""))
+            let left =
+                "SELECT count(*) FROM pg_replication_slots "
+                + "WHERE database = current_database()"
+            #expect(try database.run(left) == "0")
+            #expect(try database.run("SELECT pubname FROM pg_publication") == "mine")
+            #expect(try await source.source.describeCleanUp().isEmpty)
+        }
+
         @Test("CORRECTNESS 4: a slot that our state knows nothing of is refused and left alone")
         func slotWithoutIntent() async throws {
             let database = try await TestDatabase(Self.table)

@@ -1,5 +1,6 @@
 import Testing
 import WeirCore
+import WeirPostgresClient
 import WeirTesting
 
 @testable import WeirPostgresSource
@@ -199,7 +200,6 @@ extension PostgresSourceTests {
                 "ALTER TABLE t ALTER v SET DEFAULT 7",
                 "ALTER TABLE t DROP COLUMN v", "CREATE INDEX ON t (plain)", "ANALYZE t",
                 "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9)",
-                "ALTER TABLE t ADD COLUMN g int GENERATED ALWAYS AS (id * 2) STORED",
             ] {
                 try database.run(sql)
                 try await source.probe()
@@ -216,15 +216,24 @@ extension PostgresSourceTests {
                     columns: [
                         TableMemory.Column(
                             number: 2, name: "c, d:é", changedBy: "77", missingValue: nil,
-                            hasDefault: false, isGenerated: false)
-                    ]),
-                TableMemory.Table(name: TableName(schema: "s", name: "-"), oid: 8),
+                            hasDefault: false, isUnsent: true, former: ["a=b", "x:y,z"])
+                    ],
+                    gone: [TableMemory.Gone(number: 3, name: "g - ,:", at: LSN(77))],
+                    partitions: [8: TableName(schema: "a:b", name: "")],
+                    labels: [9: "x, y:ü=", 10: ""]),
+                TableMemory.Table(name: TableName(schema: "s", name: "-"), oid: 8, labels: [:]),
+                TableMemory.Table(name: TableName(schema: "s", name: "old"), oid: 9),
             ])
             #expect(TableMemory(text: memory.text) == memory)
             #expect(TableMemory(text: "nonsense\n1 2 3").tables.isEmpty)
+            // A note of an earlier version tells nothing of what it did not keep.
+            let old = TableMemory(text: "public t 7 - 7:1 1:5:id")
+            #expect(old.tables.first?.arePartitionsKnown == false)
+            #expect(old.tables.first?.labels == nil && old.tables.first?.columns.count == 1)
             #expect(memory.known(name) == [3, 5, 7])
             memory.tables[0].former = []
-            #expect(memory.remembering(TableMemory()).known(name) == [7])
+            let again = memory.remembering(TableMemory(), end: LSN(9), from: nil)
+            #expect(again.known(name) == [7])
         }
     }
 }

@@ -10,7 +10,9 @@ extension LinesConfig {
         }
         for schema in taken {
             do throws(WeirError) {
-                _ = try Projection(schema, routing: routing, columns: columns, options: options)
+                _ = try Projection(
+                    schema, routing: routing, columns: columns, options: options,
+                    isOnlyTable: isOnlyTable)
             } catch {
                 let name = TableName(schema: schema.schema, name: schema.name)
                 findings.append(
@@ -20,9 +22,13 @@ extension LinesConfig {
             }
         }
         guard findings.isEmpty, !taken.isEmpty, let columns else { return findings }
+        for schema in taken { findings += schema.findings(naming: columns.paths, under: "columns") }
         // Of several tables each may have only some of the columns.
         for choice in columns {
-            let isFound = taken.contains { FieldPath(choice.source)?.resolve(in: $0) != nil }
+            guard let path = FieldPath(choice.source) else { continue }
+            let isFound = taken.contains {
+                path.resolve(in: $0) != nil || path.isOfOtherVersion(of: $0)
+            }
             if isFound { continue }
             findings.append(
                 Finding(

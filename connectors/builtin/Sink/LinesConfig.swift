@@ -10,6 +10,8 @@ struct LinesConfig: Sendable {
     let tombstones: Bool
     let pipeline: String
     let sourceType: String
+    /// The source follows one table alone.
+    let isOnlyTable: Bool
 
     static let fields: [ConfigField] =
         [
@@ -43,6 +45,7 @@ struct LinesConfig: Sendable {
         }
         pipeline = scope.pipeline
         sourceType = scope.sourceType
+        isOnlyTable = scope.sourceTables?.count == 1
         var routing = try Routing(scope)
         if format == .row {
             // A row as it is now is all this format has, so the rest must not be asked for.
@@ -64,6 +67,6 @@ struct LinesConfig: Sendable {
     func makeEncoder() -> LineEncoder {
         LineEncoder(
             format: format, sourceKind: sourceType, sourceName: pipeline, routing: routing,
-            columns: columns, options: options, tombstones: tombstones)
+            columns: columns, options: options, tombstones: tombstones, isOnlyTable: isOnlyTable)
     }
 }

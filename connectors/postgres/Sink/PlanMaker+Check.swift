@@ -34,6 +34,8 @@ extension PlanMaker {
         let name = TableName(schema: schema.schema, name: schema.name)
         do throws(TargetFailure) {
             guard let route = try route(schema) else { return }
+            inspection.findings += schema.findings(
+                naming: config.columns?.paths ?? [], under: "columns")
             let wanted = try wanted(schema)
             if let table = try target(route.target) {
                 try inspect(table, schema, wanted, route.takes, &inspection)
@@ -184,7 +186,9 @@ extension PlanMaker {
         }
         return columns.compactMap { choice in
             guard let path = FieldPath(choice.source),
-                !taken.contains(where: { path.resolve(in: $0) != nil })
+                !taken.contains(where: {
+                    path.resolve(in: $0) != nil || path.isOfOtherVersion(of: $0)
+                })
             else { return nil }
             return Finding(
                 .unknownColumn, .blocking, choice.source,

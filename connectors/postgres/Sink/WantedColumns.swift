@@ -46,7 +46,9 @@ struct WantedColumns: Sendable {
         for choice in columns {
             guard let path = FieldPath(choice.source) else { continue }
             let reference: FieldReference
-            if config.tables.count == 1 {
+            if path.isOfOtherVersion(of: schema) {
+                continue
+            } else if config.tables.count == 1 {
                 reference = try path.find(in: schema, namedUnder: "columns")
             } else {
                 guard let found = path.resolve(in: schema) else { continue }

@@ -26,6 +26,9 @@ struct CatalogueTable: Sendable, Equatable {
         let isAssignable: Bool
         /// Its collation takes texts that differ for equal.
         let isLoose: Bool
+        let isGenerated: Bool
+        /// Its values may lie outside of the row, and an UPDATE sends those only that it changes.
+        let isToastable: Bool
     }
 
     let database: String
@@ -40,6 +43,8 @@ struct CatalogueTable: Sendable, Equatable {
     let columns: [Column]
     /// The different identities of its partitions; empty when it has none.
     var leaves: [LeafIdentity] = []
+    /// Some of its values lie outside of their rows.
+    var hasOutsideValues = false
 
     /// The primary key in its own order.
     var primaryKey: [String] {
@@ -111,7 +116,8 @@ struct CatalogueTable: Sendable, Equatable {
             + "b.nspname, b.typname, \(keyPlace), \(isPartitionKey), "
             + "a.attgenerated = '' AND a.attidentity <> 'a', "
             + "EXISTS (SELECT FROM pg_catalog.pg_collation o WHERE o.oid = a.attcollation "
-            + "AND NOT o.collisdeterministic) FROM pg_catalog.pg_class c "
+            + "AND NOT o.collisdeterministic), a.attgenerated <> '', "
+            + "a.attlen = -1 AND a.attstorage <> 'p' FROM pg_catalog.pg_class c "
             + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \(published)"
             + "\(CatalogueSQL.source(where: isSent)) \(CatalogueSQL.baseType) "
             + "WHERE \(condition) ORDER BY n.nspname, c.relname, a.attnum"
@@ -124,6 +130,15 @@ struct CatalogueTable: Sendable, Equatable {
             "(\(PostgresConnection.literal($0.schema)), \(PostgresConnection.literal($0.name)))"
         }
         return "(n.nspname, c.relname) IN (\(names.joined(separator: ", ")))"
+    }
+
+    /// The tables of which some values lie outside of their rows.
+    static func outsideQuery(_ tables: [TableName]) -> String {
+        "SELECT c.oid FROM pg_catalog.pg_class c "
+            + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            + "WHERE \(isNamed(tables)) AND EXISTS (SELECT FROM (SELECT c.oid UNION ALL "
+            + "\(CatalogueSQL.leaves)) m(oid) JOIN pg_catalog.pg_class l ON l.oid = m.oid "
+            + "WHERE l.reltoastrelid <> 0 AND pg_catalog.pg_relation_size(l.reltoastrelid) > 0)"
     }
 
     /// One for each table, in the order of the rows.
@@ -147,7 +162,7 @@ struct CatalogueTable: Sendable, Equatable {
     }
 
     /// Of what `query` asks.
-    static let columnCount = 21
+    static let columnCount = 23
 
     /// Nil when there is no such table.
     init?(rows: ArraySlice<TextRow>) {
@@ -183,6 +198,8 @@ extension CatalogueTable.Column {
         isPartitionKey = row[18] == "t"
         isAssignable = row[19] == "t"
         isLoose = row[20] == "t"
+        isGenerated = row[21] == "t"
+        isToastable = row[22] == "t"
     }
 }
 

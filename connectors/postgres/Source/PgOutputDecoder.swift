@@ -54,6 +54,9 @@ struct PgOutputDecoder: ~Copyable {
     /// Whether one of our own markers passed in this batch.
     private(set) var sawMarker = false
 
+    /// A table that was described before has other columns from here on.
+    private(set) var hasNewShape = false
+
     /// The table of an old row that came without its key: a partition with another identity than
     /// its root's wrote it (CORRECTNESS 74).
     private(set) var tableWithoutKey: TableSchema?
@@ -86,11 +89,23 @@ struct PgOutputDecoder: ~Copyable {
     mutating func beginBatch() {
         current = nil
         sawMarker = false
+        hasNewShape = false
     }
 
+    /// No event of the batch came before the new columns.
+    mutating func beginShape() { hasNewShape = false }
+
     /// Makes a described relation known. `table` is nil when the catalogue no longer knows it.
-    mutating func install(_ message: RelationMessage, table: CatalogueTable?) {
-        catalogue.install(message, table: table)
+    ///
+    /// - Parameter memory: what is remembered of it.
+    mutating func install(
+        _ message: RelationMessage, table: CatalogueTable?, memory: TableMemory.Table? = nil
+    ) {
+        let before = catalogue.relations[message.oid]?.schema.columns
+        catalogue.install(message, table: table, memory: memory)
+        if let before, before != catalogue.relations[message.oid]?.schema.columns {
+            hasNewShape = true
+        }
         current = nil
     }
 

@@ -125,6 +125,12 @@ extension ErrorCode {
             + "what they have.",
         remedy: "Send the rows again with an UPDATE at the source that changes nothing, then: "
             + "weir gap resolve ID.")
+    static let partitionMoved = ErrorCode(
+        "postgres.partition_moved",
+        meaning: "A partition was attached, detached or dropped with rows in it. The server sends "
+            + "no changes for them: targets lack the rows that came, and keep those that went.",
+        remedy: "Send the rows that came with an UPDATE of the partition that changes nothing; "
+            + "remove those that went from the targets. Then: weir gap resolve ID.")
     static let slotWaits = ErrorCode(
         "postgres.slot_waits",
         meaning: "The server makes a replication slot only when every transaction that was open "
@@ -140,6 +146,21 @@ extension ErrorCode {
         meaning: "The server is on another timeline than before: a standby was promoted, or the "
             + "server was restored to a point in time. The position was checked against it.",
         remedy: "Nothing, if that was a failover.")
+    static let generatedNotSent = ErrorCode(
+        "postgres.generated_not_sent",
+        meaning:
+            "A followed table has generated columns that the server does not send: stored ones "
+            + "before PostgreSQL 18 and where the publication does not say otherwise, virtual ones "
+            + "never.",
+        remedy: "Nothing if they are not wanted. Else let the target compute them, or from "
+            + "PostgreSQL 18 on publish stored ones: publish_generated_columns = stored.")
+    static let leftBehind = ErrorCode(
+        "postgres.left_behind",
+        meaning:
+            "A replication slot or a publication that Weir made for this pipeline is no longer "
+            + "configured and still exists. Such a slot keeps the server's log for ever.",
+        remedy: "Drop it as the message says; weir drop PIPELINE --yes drops it with the "
+            + "pipeline.")
     static let streamRefused = ErrorCode(
         "postgres.stream_refused",
         meaning: "The server cannot send a transaction, and would fail at it again: a value is too "
@@ -173,7 +194,7 @@ extension ErrorCode {
             slotAdvanced, identityChanged, positionAhead, notVisible, originUnknown, protocolError,
             tableChanged, tableReplaced, partitionIdentity, partitionNotSent, childrenNotRead,
             publicationPartial, publicationAltered, rowsChangedSilently, slotWaits, oldTransaction,
-            failover, streamRefused,
+            failover, streamRefused, partitionMoved, generatedNotSent, leftBehind,
         ]
 }
 

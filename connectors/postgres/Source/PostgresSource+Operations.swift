@@ -73,6 +73,15 @@ extension PostgresSource: SourceCleanup {
         if try await isPublicationOurs(sql) {
             effects.append("Drop publication \"\(config.publication)\" at \(place).")
         }
+        let left = try await leftBehind(sql)
+        effects += left.slots.map { slot in
+            let kept = slot.retainedBytes.map { " It keeps \($0) bytes of WAL." } ?? ""
+            return "Drop replication slot \"\(slot.name)\" at \(place), of an earlier "
+                + "configuration.\(kept)"
+        }
+        effects += left.publications.map {
+            "Drop publication \"\($0)\" at \(place), of an earlier configuration."
+        }
         return effects
     }
 
@@ -80,7 +89,7 @@ extension PostgresSource: SourceCleanup {
         let sql = try connect(.sql)
         var done: [String] = []
         if try ownSlot(sql) != nil {
-            try dropSlot(sql)
+            try dropSlot(config.slot, sql)
             done.append("dropped replication slot \"\(config.slot)\"")
         }
         if try await isPublicationOurs(sql) {
@@ -89,6 +98,16 @@ extension PostgresSource: SourceCleanup {
                 on: sql, to: "drop the publication")
             done.append("dropped publication \"\(config.publication)\"")
         }
+        let left = try await leftBehind(sql)
+        for slot in left.slots {
+            try dropSlot(slot.name, sql)
+            done.append("dropped replication slot \"\(slot.name)\"")
+        }
+        for name in left.publications {
+            _ = try run(LeftBehind.drop(publication: name), on: sql, to: "drop a publication")
+            done.append("dropped publication \"\(name)\"")
+        }
+        _ = try await leftBehind(sql)
         return done
     }
 
@@ -107,14 +126,14 @@ extension PostgresSource: SourceCleanup {
         return try !run(query, on: sql, to: "look at the publication").isEmpty
     }
 
-    private func dropSlot(_ sql: PostgresConnection) throws(WeirError) {
+    private func dropSlot(_ name: String, _ sql: PostgresConnection) throws(WeirError) {
         let deadline = ContinuousClock.now + .seconds(2)
         while true {
             do throws(WeirError) {
                 _ = try run(
                     "SELECT pg_catalog.pg_drop_replication_slot("
-                        + "\(PostgresConnection.literal(config.slot)))",
-                    on: sql, to: "drop replication slot \"\(config.slot)\"")
+                        + "\(PostgresConnection.literal(name)))",
+                    on: sql, to: "drop replication slot \"\(name)\"")
                 return
             } catch {
                 // The server holds a stream that was just closed for a moment longer.
@@ -193,13 +212,15 @@ extension PostgresSource: SourceSeek {
             if try await context.notes.get("slot") != intent {
                 // Another server: what is remembered of tables is not of its tables.
                 try await context.notes.set("tables", "")
+                try await rememberMade(slot: config.slot, on: server.system)
                 try await context.notes.set("slot", intent)
             }
             return StoredPosition(position: Position(commit: lsn.value), identity: identity)
         }
-        if exists { try dropSlot(sql) }
+        if exists { try dropSlot(config.slot, sql) }
         _ = try await ensurePublication(sql, from: nil, isFirstStart: true)
         try await rememberFingerprint(sql, isFresh: true)
+        try await rememberMade(slot: config.slot, on: server.system)
         try await context.notes.set("slot", "\(server.system) \(config.slot)")
         let lsn = try createSlot(replication, sql)
         return StoredPosition(position: Position(commit: lsn.value), identity: identity)

@@ -11,6 +11,8 @@ extension PostgresSource {
     ) async throws(WeirError) -> (position: Position, tables: TableView) {
         let slot = try slot(sql)
         guard let stored else { return try await makeSlot(slot, server, sql, replication) }
+        // Also where the check ends it: that is when a slot has just been changed.
+        try await raiseLeftBehind(sql)
         try positionCheck.check(slot, of: server, against: stored)
         let tables = try await ensurePublication(sql, from: stored.position)
         if let timeline = stored.identity["timeline"], timeline != server.timeline {
@@ -61,6 +63,7 @@ extension PostgresSource {
         let tables = try await ensurePublication(sql, from: nil, isFirstStart: true)
         // The intent is on disk before the slot exists, so that a crash between the two leaves a
         // slot we recognise.
+        try await rememberMade(slot: config.slot, on: server.system)
         try await context.notes.set("slot", intent)
         return (Position(commit: try createSlot(replication, sql).value), tables)
     }

@@ -30,6 +30,7 @@ extension PostgresSource.Stream {
             while true {
                 let before = batch.eventCount
                 let isDrained = try drain(into: &batch, until: min(deadline, nextStatus))
+                if decoder.hasNewShape, !batch.isEmpty { return }
                 let now = ContinuousClock.now
                 if now >= nextStatus { try sendStatus(at: now) }
                 if now >= deadline || Task.isCancelled { return }
@@ -59,8 +60,10 @@ extension PostgresSource.Stream {
         let here = Position(commit: open?.commit ?? resume.value, ordinal: open?.ordinal ?? 0)
         // After a reconnect inside a transaction reading stands at `start` until the server has
         // sent that far again. Invariant 2: neither of the two goes back.
+        // A transaction of which nothing was read yet is sent again as a whole.
+        let boundary = open.map { $0.ordinal == 0 ? Position(commit: resume.value) : nil } ?? here
         return builder.seal(
-            resume: open == nil && here >= start ? here : nil, end: max(here, start))
+            resume: boundary.flatMap { $0 >= start ? $0 : nil }, end: max(here, start))
     }
 
     /// Decodes what has arrived, without waiting, until the batch is full.
@@ -73,6 +76,12 @@ extension PostgresSource.Stream {
         let hardLimit = Int(Double(batch.byteLimit) * Self.overfill)
         var count = 0
         while true {
+            // A batch has each table with the same columns: what lies before can be delivered
+            // though a sink cannot go on with the new ones.
+            if decoder.hasNewShape {
+                if !batch.isEmpty { return true }
+                decoder.beginShape()
+            }
             if batch.isFull {
                 let isHard =
                     batch.arenaCount >= hardLimit || batch.eventCount >= 2 * batch.eventLimit
@@ -164,7 +173,7 @@ extension PostgresSource.Stream {
             refusal = PublicationPlan.misfit(leaf, of: now)
             throw PostgresFailure(.statement, "partitions without a common key")
         }
-        decoder.install(relation, table: now)
+        decoder.install(relation, table: now, memory: tables.memory.table(numbered: relation.oid))
     }
 
     /// CORRECTNESS 76: the description has the name of its time, the catalogue that of now.

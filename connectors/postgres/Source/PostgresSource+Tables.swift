@@ -9,12 +9,15 @@ extension PostgresSource: SourceTables {
         let sql = try ordinaryConnection()
         let found = try catalogueTables(sql, publication: config.publication)
         let checksAllText = sql.parameter("server_encoding") == "SQL_ASCII"
+        let remembered = remembered
         var tables: [TableSchema] = []
         for name in config.tables {
             guard let table = found.first(where: { $0.name == name }), table.isPublished else {
                 continue
             }
-            let relation = ScannedTable(table).relation(checksAllText: checksAllText, version: 0)
+            let relation = ScannedTable(table).relation(
+                checksAllText: checksAllText, version: 0,
+                memory: remembered?.table(numbered: table.oid))
             tables.append(relation.schema)
         }
         return tables

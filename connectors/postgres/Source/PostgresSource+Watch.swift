@@ -21,6 +21,8 @@ extension PostgresSource {
         var publication: Publication?
         var memory: TableMemory
         var digest: String
+        /// Where the log ends.
+        var end: LSN
     }
 
     private func look(_ sql: PostgresConnection) throws(WeirError) -> Look {
@@ -33,14 +35,25 @@ extension PostgresSource {
         let facts = try TableFacts.tables(
             ask(TableFacts.query(tables, serverVersion: version)),
             children: ask(TableFacts.childrenQuery(tables)))
+        let outside = tablesWithOutsideValues(sql)
+        let catalogue = try catalogueTables(sql).map { table in
+            var table = table
+            table.hasOutsideValues = outside?.contains(table.oid) ?? true
+            return table
+        }
         return try Look(
-            tables: facts, catalogue: catalogueTables(sql),
+            tables: facts, catalogue: catalogue,
             publication: Publication(
                 row: ask(Publication.query(name, serverVersion: version)).first,
                 entries: ask(Publication.entriesQuery(name, serverVersion: version)),
                 tables: ask(Publication.tablesQuery(name, tables, serverVersion: version))),
-            memory: TableMemory(facts, columns: ask(TableMemory.columnsQuery(tables))),
-            digest: digest)
+            memory: TableMemory(
+                facts,
+                columns: ask(
+                    TableMemory.columnsQuery(tables, publication: name, serverVersion: version)),
+                labels: ask(TableMemory.labelsQuery(tables))),
+            digest: digest,
+            end: ask(Slot.headQuery).first?[0].flatMap(LSN.init(parsing:)) ?? LSN(.max))
     }
 
     private func digest(_ sql: PostgresConnection) throws(WeirError) -> String {
@@ -123,6 +136,7 @@ extension PostgresSource {
         if try await context.notes.get("publication") != name, !config.isPublicationNamed,
             look.publication == nil
         {
+            try await rememberMade(publication: name, on: system(sql))
             try await context.notes.set("publication", name)
         }
         if !isFirstStart { try await declarePutBack(plan, look, sql) }
@@ -131,27 +145,33 @@ extension PostgresSource {
             context.log(.info, statement)
         }
         try await rememberWrites(sql)
-        report(plan.findings)
-        let replaced = try await remember(look, before)
+        report(plan.findings + look.memory.unsentFindings(config, sql.serverVersion))
+        let lsn = position?.commitAndOrdinal.map { LSN($0.commit) }
+        let memory = look.memory.remembering(before, end: look.end, from: lsn)
+        let replaced = try await remember(look, before, memory, sql)
         watched = try plan.statements.isEmpty ? look.digest : digest(sql)
         let followed = look.tables.filter { !replaced.contains($0.name) }
             .map { ($0.oid, $0.name) }
         return TableView(
             followed: Dictionary(followed) { first, _ in first },
-            memory: look.memory.remembering(before),
+            memory: memory,
             sendsOldRows: look.publication?.sendsOldRows ?? true || !plan.statements.isEmpty)
     }
 
     /// Declares what happened to the tables since `before`, then keeps them as they are.
     private func remember(
-        _ look: Look, _ before: TableMemory
+        _ look: Look, _ before: TableMemory, _ memory: TableMemory, _ sql: PostgresConnection
     ) async throws(WeirError) -> [TableName] {
         let replaced = look.memory.replaced(since: before)
         for name in replaced { try await declareReplaced(name, look.catalogue) }
         for change in look.memory.silentChanges(since: before) {
             try await context.reports.declare(change.gap(look.catalogue))
         }
-        let text = look.memory.remembering(before).text
+        for move in look.memory.moves(since: before) {
+            guard let gap = try gap(of: move, look.catalogue, sql) else { continue }
+            try await context.reports.declare(gap)
+        }
+        let text = memory.text
         if text != before.text { try await context.notes.set("tables", text) }
         return replaced
     }
@@ -160,7 +180,8 @@ extension PostgresSource {
 
     private func writes(_ sql: PostgresConnection) throws(WeirError) -> String {
         try run(
-            Publication.writesQuery(config.publication), on: sql, to: "look at the publication"
+            Publication.writesQuery(config.publication, serverVersion: sql.serverVersion), on: sql,
+            to: "look at the publication"
         ).first?[0] ?? ""
     }
 
@@ -179,7 +200,9 @@ extension PostgresSource {
         guard plan.statements.isEmpty, plan.gaps.isEmpty,
             try await context.notes.get("publication") == config.publication,
             let before = try await context.notes.get(Self.writesNote),
-            try before != writes(sql)
+            case let now = try writes(sql), before != now,
+            // Generated columns that come or go are told of where the tables are compared.
+            before.split(separator: " ").dropFirst() == now.split(separator: " ").dropFirst()
         else { return }
         try await context.reports.declare(
             DeclaredGap(
@@ -225,8 +248,9 @@ extension PostgresSource {
         }
         try await declarePutBack(plan, look, sql)
         try await rememberWrites(sql)
-        report(plan.findings)
-        _ = try await remember(look, before)
+        report(plan.findings + look.memory.unsentFindings(config, sql.serverVersion))
+        let memory = look.memory.remembering(before, end: look.end, from: nil)
+        _ = try await remember(look, before, memory, sql)
         watched = look.digest
     }
 
@@ -245,7 +269,9 @@ extension PostgresSource {
     }
 
     /// What passes by itself, and is no matter of the tables and the publication.
-    private static let passing: [ErrorCode] = [.failover, .slotWaits, .oldTransaction]
+    private static let passing: [ErrorCode] = [
+        .failover, .slotWaits, .oldTransaction, .leftBehind,
+    ]
 
     /// A new connection raises what still holds. What is the same is not said again.
     func beginFindings() {
@@ -290,43 +316,5 @@ extension PostgresSource {
                 hint: transaction.cure)
             if !raised.contains(finding) { raise(finding) }
         }
-    }
-}
-
-extension TableMemory.SilentChange {
-    fileprivate func gap(_ catalogue: [CatalogueTable]) -> DeclaredGap {
-        let what: String
-        switch kind {
-        case .constant(let value):
-            what =
-                "column \"\(column)\" was added to \"\(table)\" with the default \(value.bounded): "
-                + "rows that exist have it"
-        case .computed:
-            what =
-                "column \"\(column)\" was added to \"\(table)\" with a default for each row: rows "
-                + "that exist have a value"
-        case .rewritten:
-            what = "column \"\(column)\" of \"\(table)\" was rewritten by ALTER TABLE"
-        case .renamed(let name):
-            what =
-                "column \"\(name)\" of \"\(table)\" is called \"\(column)\" now: copies have the "
-                + "values of rows from before under the old name"
-        case .remade:
-            what =
-                "column \"\(column)\" of \"\(table)\" was dropped and made again: copies have the "
-                + "old column's values in rows from before"
-        }
-        return DeclaredGap(
-            .rowsChangedSilently, table.description,
-            "\(what), and the server sends no change of that",
-            hint: GapHint.reload(table, catalogue))
-    }
-}
-
-extension String {
-    /// An array literal of one element, without its braces, cut to what a line can take.
-    fileprivate var bounded: String {
-        let inner = hasPrefix("{") && hasSuffix("}") ? String(dropFirst().dropLast()) : self
-        return inner.count > 60 ? inner.prefix(60) + "…" : inner
     }
 }

@@ -265,6 +265,14 @@ package actor PostgresSource: SourceConnector {
         return parts
     }
 
+    /// What is remembered of the tables of the open stream.
+    var remembered: TableMemory? {
+        guard let stream = self.stream.take() else { return nil }
+        let memory = stream.tables.memory
+        self.stream = consume stream
+        return memory
+    }
+
     /// What was acknowledged on the open stream.
     var acknowledged: Position? {
         guard let stream = self.stream.take() else { return nil }

@@ -87,8 +87,8 @@ struct Publication: Sendable, Equatable {
     }
 
     /// One text that changes with the publication or with a followed table: names, numbers, files,
-    /// identities, columns, partitions, also when it was changed back. Cheap enough for every other
-    /// second, and without a lock.
+    /// identities, columns, partitions, enums, also when it was changed back. Cheap enough for every
+    /// other second, and without a lock.
     static func watchQuery(
         _ name: String, _ tables: [TableName], serverVersion: Int
     ) -> String {
@@ -108,15 +108,19 @@ struct Publication: Sendable, Equatable {
             + "FROM pg_catalog.pg_publication p "
             + "WHERE p.pubname = \(PostgresConnection.literal(name))), '') || \(columns) || "
             + "coalesce((SELECT string_agg(f::text, ';' ORDER BY f::text) FROM ("
-            + TableFacts.query(tables, serverVersion: serverVersion) + ") f), ''))"
+            + TableFacts.query(tables, serverVersion: serverVersion) + ") f), '') || "
+            + "coalesce((SELECT string_agg(e.oid || ':' || e.xmin, ',' ORDER BY e.oid) "
+            + "FROM pg_catalog.pg_enum e), ''))"
     }
 
     /// One text that changes with every write to the publication's rows in the catalogue: one that
-    /// was altered and put back is as it was, and its rows are not.
-    static func writesQuery(_ name: String) -> String {
-        "SELECT pg_catalog.md5(p.xmin::pg_catalog.text || coalesce((SELECT string_agg("
+    /// was altered and put back is as it was, and its rows are not. Its second word tells which
+    /// generated columns it has.
+    static func writesQuery(_ name: String, serverVersion: Int) -> String {
+        let generated = serverVersion >= 180000 ? " || ' ' || p.pubgencols::text" : ""
+        return "SELECT pg_catalog.md5(p.xmin::pg_catalog.text || coalesce((SELECT string_agg("
             + "r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_catalog.pg_publication_rel r "
-            + "WHERE r.prpubid = p.oid), '')) FROM pg_catalog.pg_publication p "
+            + "WHERE r.prpubid = p.oid), ''))\(generated) FROM pg_catalog.pg_publication p "
             + "WHERE p.pubname = \(PostgresConnection.literal(name))"
     }
 

@@ -349,14 +349,31 @@ struct PublicationPlan: Equatable {
 /// How to make targets whole again after a gap.
 enum GapHint {
     /// An UPDATE that changes nothing sends every row again.
-    static func reload(_ table: TableName?, _ catalogue: [CatalogueTable]) -> String {
+    ///
+    /// - Parameter partition: the only one of the table's whose rows are to be sent.
+    static func reload(
+        _ table: TableName?, _ catalogue: [CatalogueTable], of partition: TableName? = nil
+    ) -> String {
         let close = "Then: weir gap resolve ID."
-        let columns = catalogue.first { $0.name == table }?.columns.filter(\.isAssignable) ?? []
+        let found = catalogue.first { $0.name == table }
+        let columns = found?.columns.filter(\.isAssignable) ?? []
         guard let table, let column = columns.first(where: \.isNotNull) ?? columns.first else {
             return "Bring the targets in step with the source. \(close)"
         }
         let name = PostgresConnection.identifier(column.name)
+        // CORRECTNESS 29: a value that lies outside of its row is sent only where it is written
+        // anew, and its text, put together, is.
+        let outside = found?.hasOutsideValues == true ? columns.filter(\.isToastable) : []
+        let values =
+            outside.isEmpty
+            ? ["\(name) = \(name)"]
+            : outside.map { column in
+                let name = PostgresConnection.identifier(column.name)
+                return "\(name) = (\(name)::text || '')::\(column.declaredType)"
+            }
+        let digits = outside.isEmpty ? "" : "SET extra_float_digits = 3; "
         return "This sends every row again, at the source, in parts where there are many: "
-            + "UPDATE \(table.sql) SET \(name) = \(name); \(close)"
+            + "\(digits)UPDATE \((partition ?? table).sql) SET \(values.joined(separator: ", ")); "
+            + close
     }
 }

@@ -143,12 +143,17 @@ struct RelationCatalogue: Sendable {
 
     /// CORRECTNESS 23: a repeat without a visible change keeps the schema's version.
     ///
-    /// - Parameter table: what the catalogue says now; nil when it no longer knows the table.
-    mutating func install(_ message: RelationMessage, table: CatalogueTable?) {
-        let relation = relation(message, table: table)
+    /// - Parameters:
+    ///   - table: what the catalogue says now; nil when it no longer knows the table.
+    ///   - memory: what is remembered of it.
+    mutating func install(
+        _ message: RelationMessage, table: CatalogueTable?, memory: TableMemory.Table? = nil
+    ) {
+        let relation = relation(message, table: table, memory: memory)
         if let known = relations[message.oid], known.message == message,
             known.schema.key == relation.schema.key,
             known.schema.columns == relation.schema.columns,
+            known.schema.otherColumns == relation.schema.otherColumns,
             known.isIdentity == relation.isIdentity,
             known.sendsWholeOldRows == relation.sendsWholeOldRows,
             known.sendsWholeRowsAsKeys == relation.sendsWholeRowsAsKeys
@@ -161,15 +166,20 @@ struct RelationCatalogue: Sendable {
     }
 
     /// What a description amounts to, under the next version.
-    func relation(_ message: RelationMessage, table: CatalogueTable?) -> Relation {
+    func relation(
+        _ message: RelationMessage, table: CatalogueTable?, memory: TableMemory.Table? = nil,
+        isNow: Bool = false
+    ) -> Relation {
         let identity = RowIdentity(message, table)
         let key = identity.key
         let isWholeRow = identity.isKeyWholeRow
         let name = followed[message.oid] ?? TableName(schema: message.schema, name: message.name)
+        let names = ColumnNames(message, table, memory, isNow: isNow)
         let schema = TableSchema(
             version: nextVersion, database: database, schema: name.schema, name: name.name,
-            columns: message.columns.map { column($0, table) }, key: key,
-            isKeyUnique: !isWholeRow, sendsWholeOldRows: identity.isFull)
+            columns: message.columns.map { column($0, table, names.others(of: $0.name)) }, key: key,
+            isKeyUnique: !isWholeRow, sendsWholeOldRows: identity.isFull,
+            otherColumns: names.missing)
         return Relation(
             message, schema: schema,
             isTaken: tables?.contains(name) ?? true,
@@ -179,7 +189,9 @@ struct RelationCatalogue: Sendable {
 
     /// The catalogue knows only the present: what it says of a column holds while the column has
     /// the type that was described.
-    private func column(_ described: RelationMessage.Column, _ table: CatalogueTable?) -> Column {
+    private func column(
+        _ described: RelationMessage.Column, _ table: CatalogueTable?, _ otherNames: [String]
+    ) -> Column {
         let now = table?.columns.first {
             $0.name == described.name && $0.type == described.type
                 && $0.modifier == described.modifier
@@ -187,7 +199,7 @@ struct RelationCatalogue: Sendable {
         return Column(
             name: described.name, type: type(of: described.type), declaredType: now?.declaredType,
             isNotNull: now?.isNotNull ?? false, isPartitionKey: now?.isPartitionKey ?? false,
-            isLoose: now?.isLoose ?? false)
+            isLoose: now?.isLoose ?? false, otherNames: otherNames)
     }
 
     /// `"char"` holds any byte; PostgreSQL 14 sends it as it is.

@@ -154,14 +154,18 @@ struct ScannedTable: Sendable, Equatable {
     }
 
     /// Made as the stream makes it, so that both have the same columns, types and key.
-    func relation(checksAllText: Bool, version: UInt32) -> Relation {
+    ///
+    /// - Parameter memory: what is remembered of it, for names of other versions.
+    func relation(
+        checksAllText: Bool, version: UInt32, memory: TableMemory.Table? = nil
+    ) -> Relation {
         var catalogue = RelationCatalogue(
             database: table.database, tables: nil, checksAllText: checksAllText,
             firstVersion: version)
         for column in table.columns where column.type >= Self.firstNamedType {
             catalogue.addType(column.type, schema: column.typeSchema, name: column.typeName)
         }
-        return catalogue.relation(message, table: table)
+        return catalogue.relation(message, table: table, memory: memory, isNow: true)
     }
 
     /// Takes the snapshot after the lock: a table that is rewritten or truncated in between would

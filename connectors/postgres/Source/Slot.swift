@@ -14,13 +14,14 @@ struct Slot: Sendable, Equatable {
     /// Why the server gave it up, from PostgreSQL 17 on. Before, `wal_status` says that it did.
     var invalidation: String?
 
+    /// The end of the log. On a standby it is what was replayed.
+    private static let head =
+        "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
+    static let headQuery = "SELECT \(head)"
+
     /// Nil rows of older servers are filled in by version.
     static func query(_ name: String, serverVersion: Int) -> String {
         let reason = serverVersion >= 170000 ? "invalidation_reason" : "NULL"
-        // On a standby the end of the log is what was replayed.
-        let head =
-            "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
-            + "ELSE pg_current_wal_lsn() END"
         return "SELECT coalesce(plugin, ''), slot_type, coalesce(database, ''), active_pid, "
             + "confirmed_flush_lsn, coalesce(wal_status, 'lost'), safe_wal_size, "
             + "pg_wal_lsn_diff(\(head), restart_lsn)::bigint, \(reason) "

@@ -14,7 +14,21 @@ struct TableMemory: Sendable, Equatable {
         /// Old rows show a default that they do not hold; the text of that value.
         let missingValue: String?
         let hasDefault: Bool
-        let isGenerated: Bool
+        /// Generated, and not sent: what it holds is no matter of copies.
+        let isUnsent: Bool
+        /// Such columns are never sent; not kept.
+        var isVirtual = false
+        /// Names it had before.
+        var former: [String] = []
+    }
+
+    /// A column that was dropped.
+    struct Gone: Sendable, Equatable {
+        let number: Int
+        let name: String
+        /// Where the log ended when that was noticed: it was dropped before, and rows that have it
+        /// come before.
+        let at: LSN
     }
 
     struct Table: Sendable, Equatable {
@@ -25,6 +39,25 @@ struct TableMemory: Sendable, Equatable {
         /// By the number of what holds rows: its file, which changes when rows are written anew.
         var files: [UInt32: String] = [:]
         var columns: [Column] = []
+        /// Columns that rows may still have which are to come.
+        var gone: [Gone] = []
+        /// The names of its partitions, by their number; empty where it has none.
+        var partitions: [UInt32: TableName] = [:]
+        /// A note of an earlier version has none of them.
+        var arePartitionsKnown = true
+        /// The labels of its columns' enums, by their number; nil where nothing is remembered.
+        var labels: [UInt32: String]?
+        /// The columns that a label belongs to; not kept.
+        var labelled: [UInt32: [String]] = [:]
+
+        /// All names that each column had, by its number.
+        var namesByNumber: [Int: Set<String>] {
+            var names = Dictionary(
+                columns.map { ($0.number, Set($0.former + [$0.name])) },
+                uniquingKeysWith: { $0.union($1) })
+            for column in gone { names[column.number, default: []].insert(column.name) }
+            return names
+        }
     }
 
     var tables: [Table] = []
@@ -32,7 +65,7 @@ struct TableMemory: Sendable, Equatable {
     init(tables: [Table] = []) { self.tables = tables }
 
     /// The tables as they are now.
-    init(_ facts: [TableFacts], columns: [TextRow]) {
+    init(_ facts: [TableFacts], columns: [TextRow], labels: [TextRow]) {
         var byTable: [UInt32: [Column]] = [:]
         for row in columns {
             guard row.count == 7, let oid = row[0].flatMap({ UInt32($0) }),
@@ -41,27 +74,63 @@ struct TableMemory: Sendable, Equatable {
             byTable[oid, default: []].append(
                 Column(
                     number: number, name: row[2] ?? "", changedBy: row[3] ?? "",
-                    missingValue: row[4], hasDefault: row[5] == "t", isGenerated: row[6] == "t"))
+                    missingValue: row[4], hasDefault: row[5] == "t", isUnsent: row[6] != "",
+                    isVirtual: row[6] == "v"))
         }
         tables = facts.map { table in
-            Table(
+            var new = Table(
                 name: table.name, oid: table.oid,
                 files: Dictionary(table.parts.map { ($0.oid, $0.file) }) { first, _ in first },
                 columns: byTable[table.oid] ?? [])
+            if table.kind == "p" {
+                new.partitions = Dictionary(
+                    table.parts.filter(\.isSent).map { ($0.oid, $0.name) }
+                ) { first, _ in first }
+            }
+            new.labels = [:]
+            for row in labels where row.count == 4 && row[0] == "\(table.oid)" {
+                guard let label = row[2].flatMap({ UInt32($0) }) else { continue }
+                new.labels?[label] = row[3]
+                new.labelled[label, default: []].append(row[1] ?? "")
+            }
+            return new
         }
     }
 
-    static func columnsQuery(_ tables: [TableName]) -> String {
-        "SELECT c.oid, a.attnum, a.attname, a.xmin, "
+    /// - Parameter publication: tells which generated columns are sent.
+    static func columnsQuery(
+        _ tables: [TableName], publication: String, serverVersion: Int
+    ) -> String {
+        let isSent =
+            serverVersion >= 180000
+            ? "EXISTS (SELECT FROM pg_catalog.pg_publication_tables p "
+                + "WHERE p.pubname = \(PostgresConnection.literal(publication)) "
+                + "AND p.schemaname = n.nspname AND p.tablename = c.relname "
+                + "AND a.attname = ANY (p.attnames))" : "false"
+        return "SELECT c.oid, a.attnum, a.attname, a.xmin, "
             + "CASE WHEN a.atthasmissing THEN a.attmissingval::pg_catalog.text END, "
-            + "a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' "
+            + "a.atthasdef OR a.attidentity <> '', "
+            + "CASE WHEN a.attgenerated = '' OR \(isSent) THEN '' ELSE a.attgenerated::text END "
             + "\(CatalogueSQL.source) WHERE \(CatalogueTable.isNamed(tables)) "
             + "ORDER BY c.oid, a.attnum"
+    }
+
+    /// The labels of enums, also below arrays and domains.
+    static func labelsQuery(_ tables: [TableName]) -> String {
+        "WITH RECURSIVE x(rel, name, type) AS (SELECT c.oid, a.attname, a.atttypid "
+            + "\(CatalogueSQL.source) WHERE \(CatalogueTable.isNamed(tables)) UNION ALL "
+            + "SELECT x.rel, x.name, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END "
+            + "FROM x JOIN pg_catalog.pg_type t ON t.oid = x.type "
+            + "WHERE t.typtype = 'd' OR t.typcategory = 'A' AND t.typelem <> 0) "
+            + "SELECT x.rel, x.name, e.oid, e.enumlabel FROM x "
+            + "JOIN pg_catalog.pg_enum e ON e.enumtypid = x.type ORDER BY 1, 3, 2"
     }
 
     var numbers: Set<UInt32> { Set(tables.map(\.oid)) }
 
     func table(_ name: TableName) -> Table? { tables.first { $0.name == name } }
+
+    func table(numbered oid: UInt32) -> Table? { tables.first { $0.oid == oid } }
 
     /// The numbers of all that had this name, with the one that has it now.
     func known(_ name: TableName) -> Set<UInt32> {
@@ -80,16 +149,40 @@ struct TableMemory: Sendable, Equatable {
         }.map(\.name)
     }
 
-    /// With the numbers of tables that had a name before, so that late changes of theirs are known.
-    func remembering(_ before: TableMemory) -> TableMemory {
+    /// With what is gone and may still come: the numbers of tables that had a name before, names of
+    /// columns, columns that were dropped.
+    ///
+    /// - Parameters:
+    ///   - end: where the log ends.
+    ///   - position: where reading goes on; nil where that is not known.
+    func remembering(_ before: TableMemory, end: LSN, from position: LSN?) -> TableMemory {
         TableMemory(
             tables: tables.map { table in
                 var table = table
                 let known = before.known(table.name).subtracting([table.oid]).sorted()
                 table.former = Array(known.suffix(Self.formerMax))
+                guard let same = before.table(numbered: table.oid) else { return table }
+                for index in table.columns.indices {
+                    let column = table.columns[index]
+                    guard let was = same.columns.first(where: { $0.number == column.number }) else {
+                        continue
+                    }
+                    let names = (was.former + [was.name]).filter { $0 != column.name }
+                    table.columns[index].former = Array(names.suffix(Self.formerMax))
+                }
+                let now = Set(table.columns.map(\.number))
+                let dropped = same.columns.filter { !now.contains($0.number) && !$0.isUnsent }
+                    .flatMap { column in
+                        (column.former + [column.name]).map {
+                            Gone(number: column.number, name: $0, at: end)
+                        }
+                    }
+                let kept = same.gone.filter { gone in position.map { gone.at > $0 } ?? true }
+                table.gone = Array((kept + dropped).suffix(Self.goneMax))
                 return table
             })
     }
+    private static let goneMax = 64
     private static let formerMax = 8
 
     /// Changes of rows that the server sends nothing of.
@@ -105,6 +198,10 @@ struct TableMemory: Sendable, Equatable {
             case renamed(from: String)
             /// A new column with the name of one that was dropped, whose values copies still have.
             case remade
+            /// No longer generated: rows from before hold values that were never sent.
+            case ungenerated
+            /// Values of an enum are called otherwise now.
+            case relabelled(from: String, to: String)
         }
         let table: TableName
         let column: String
@@ -121,36 +218,74 @@ struct TableMemory: Sendable, Equatable {
             }
             // Only its partitions know which value old rows have.
             let isPartitioned = table.files.keys.contains { $0 != table.oid }
-            return table.columns.compactMap { column in
-                guard !column.isGenerated else { return nil }
-                let was = known.columns.first { $0.number == column.number }
-                let kind: SilentChange.Kind
-                if was == nil, let value = column.missingValue {
-                    kind = .constant(value)
-                } else if was == nil, column.hasDefault, isRewritten || isPartitioned {
-                    kind = .computed
-                } else if let was, was.name != column.name {
-                    kind = .renamed(from: was.name)
-                } else if was == nil, known.columns.contains(where: { $0.name == column.name }) {
-                    kind = .remade
-                } else if let was, was.changedBy != column.changedBy, was.name == column.name,
-                    isRewritten
-                {
-                    kind = .rewritten
-                } else {
-                    return nil
+            return relabelled(table, known)
+                + table.columns.compactMap { column in
+                    guard !column.isUnsent else { return nil }
+                    let was = known.columns.first { $0.number == column.number }
+                    let kind: SilentChange.Kind
+                    if was?.isUnsent == true {
+                        kind = .ungenerated
+                    } else if was == nil, let value = column.missingValue {
+                        kind = .constant(value)
+                    } else if was == nil, column.hasDefault, isRewritten || isPartitioned {
+                        kind = .computed
+                    } else if let was, was.name != column.name {
+                        kind = .renamed(from: was.name)
+                    } else if was == nil, known.columns.contains(where: { $0.name == column.name })
+                    {
+                        kind = .remade
+                    } else if let was, was.changedBy != column.changedBy, was.name == column.name,
+                        isRewritten
+                    {
+                        kind = .rewritten
+                    } else {
+                        return nil
+                    }
+                    return SilentChange(table: table.name, column: column.name, kind: kind)
                 }
-                return SilentChange(table: table.name, column: column.name, kind: kind)
+        }
+    }
+
+    private func relabelled(_ table: Table, _ known: Table) -> [SilentChange] {
+        guard let now = table.labels, let before = known.labels else { return [] }
+        return now.keys.sorted().flatMap { number -> [SilentChange] in
+            guard let old = before[number], let new = now[number], old != new else { return [] }
+            return (table.labelled[number] ?? []).map {
+                SilentChange(table: table.name, column: $0, kind: .relabelled(from: old, to: new))
             }
         }
+    }
+
+    /// A partition that came or went with its rows, of which the server sends nothing.
+    struct Move: Sendable, Equatable {
+        let root: TableName
+        let partition: UInt32
+        /// Of one that went, the name it had.
+        let name: TableName
+        let isAttached: Bool
+    }
+
+    /// Partitions that came or went since `before`, with rows or without.
+    func moves(since before: TableMemory) -> [Move] {
+        tables.flatMap { table -> [Move] in
+            guard let known = before.table(numbered: table.oid), known.arePartitionsKnown else {
+                return []
+            }
+            let came = table.partitions.filter { known.partitions[$0.key] == nil }
+            // One that is still there sends no more, which is a finding.
+            let went = known.partitions.filter { table.files[$0.key] == nil }
+            return came.map { Move(root: table.name, partition: $0, name: $1, isAttached: true) }
+                + went.map { Move(root: table.name, partition: $0, name: $1, isAttached: false) }
+        }.sorted { $0.partition < $1.partition }
     }
 
     // MARK: Text
 
     // One line for a table, its words apart by a blank, so that no name or value needs more than
     // percent signs:
-    //   schema name oid former,… part:file,… attnum:changedBy,…
-    // Of a column no more is kept than telling a new or changed one takes.
+    //   schema name oid former,… part:file,… attnum:changedBy:name,… [word=…]…
+    // Words that a line of an earlier version lacks are not known. Of a column no more is kept than
+    // telling a new or changed one takes.
 
     var text: String {
         tables.map { table in
@@ -158,10 +293,27 @@ struct TableMemory: Sendable, Equatable {
             let columns = table.columns.map {
                 "\($0.number):\($0.changedBy):\($0.name.escapedWord)"
             }
-            return [
+            let former = table.columns.flatMap { column in
+                column.former.map { "\(column.number):\($0.escapedWord)" }
+            }
+            let unsent = table.columns.filter(\.isUnsent).map { "\($0.number)" }
+            let gone = table.gone.map {
+                "\($0.number):\($0.at.value):\($0.name.escapedWord)"
+            }
+            let partitions = table.partitions.sorted { $0.key < $1.key }.map {
+                "\($0):\($1.schema.escapedWord):\($1.name.escapedWord)"
+            }
+            var words = [
                 table.name.schema.escapedWord, table.name.name.escapedWord, "\(table.oid)",
                 Self.list(table.former.map { "\($0)" }), Self.list(files), Self.list(columns),
-            ].joined(separator: " ")
+                "names=" + Self.list(former), "unsent=" + Self.list(unsent),
+                "gone=" + Self.list(gone), "partitions=" + Self.list(partitions),
+            ]
+            if let labels = table.labels {
+                let labels = labels.sorted { $0.key < $1.key }.map { "\($0):\($1.escapedWord)" }
+                words.append("labels=" + Self.list(labels))
+            }
+            return words.joined(separator: " ")
         }.joined(separator: "\n")
     }
 
@@ -172,7 +324,7 @@ struct TableMemory: Sendable, Equatable {
     init(text: String) {
         tables = text.split(separator: "\n").compactMap { line in
             let words = line.split(separator: " ")
-            guard words.count == 6, let oid = UInt32(words[2]) else { return nil }
+            guard words.count >= 6, let oid = UInt32(words[2]) else { return nil }
             var table = Table(
                 name: TableName(
                     schema: String(words[0]).unescapedWord, name: String(words[1]).unescapedWord),
@@ -183,16 +335,56 @@ struct TableMemory: Sendable, Equatable {
                 guard parts.count == 2, let part = UInt32(parts[0]) else { continue }
                 table.files[part] = String(parts[1])
             }
+            let more = Self.words(words.dropFirst(6))
+            let unsent = Set((more["unsent"] ?? []).compactMap { Int($0[0]) })
+            var former: [Int: [String]] = [:]
+            for parts in more["names"] ?? [] where parts.count == 2 {
+                former[Int(parts[0]) ?? 0, default: []].append(parts[1].unescapedWord)
+            }
             table.columns = words[5].split(separator: ",").compactMap { column in
                 let parts = column.split(separator: ":", maxSplits: 2)
                 guard parts.count == 3, let number = Int(parts[0]) else { return nil }
                 return Column(
                     number: number, name: String(parts[2]).unescapedWord,
                     changedBy: String(parts[1]), missingValue: nil, hasDefault: false,
-                    isGenerated: false)
+                    isUnsent: unsent.contains(number), former: former[number] ?? [])
+            }
+            for parts in more["gone"] ?? [] where parts.count == 3 {
+                guard let number = Int(parts[0]), let at = UInt64(parts[1]) else { continue }
+                table.gone.append(
+                    Gone(number: number, name: parts[2].unescapedWord, at: LSN(at)))
+            }
+            for parts in more["partitions"] ?? [] where parts.count == 3 {
+                guard let oid = UInt32(parts[0]) else { continue }
+                table.partitions[oid] = TableName(
+                    schema: parts[1].unescapedWord, name: parts[2].unescapedWord)
+            }
+            table.arePartitionsKnown = more["partitions"] != nil
+            if let labels = more["labels"] {
+                table.labels = [:]
+                for parts in labels where parts.count == 2 {
+                    guard let oid = UInt32(parts[0]) else { continue }
+                    table.labels?[oid] = parts[1].unescapedWord
+                }
             }
             return table
         }
+    }
+
+    /// `word=a:b,c:d` as lists of parts.
+    private static func words(_ words: ArraySlice<Substring>) -> [Substring: [[String]]] {
+        var found: [Substring: [[String]]] = [:]
+        for word in words {
+            guard let equals = word.firstIndex(of: "=") else { continue }
+            let list = word[word.index(after: equals)...]
+            found[word[..<equals]] =
+                list == "-"
+                ? []
+                : list.split(separator: ",").map { part in
+                    part.split(separator: ":", omittingEmptySubsequences: false).map { String($0) }
+                }
+        }
+        return found
     }
 }
 

@@ -22,8 +22,8 @@ struct CachedTable: Sendable {
             schema, routing: config.routing, columns: config.columns, options: config.values)
         // What a sink of one table chooses is there, though only the source lists the table.
         if config.tables.count == 1 {
-            for choice in config.columns ?? [] {
-                _ = try FieldPath(choice.source)?.find(in: schema, namedUnder: "columns")
+            for path in config.columns?.paths ?? [] where !path.isOfOtherVersion(of: schema) {
+                _ = try path.find(in: schema, namedUnder: "columns")
             }
         }
         key = try config.key.compile(for: schema)

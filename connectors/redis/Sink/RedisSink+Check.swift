@@ -10,6 +10,10 @@ extension RedisSink: SinkCheck {
         for schema in tables {
             let name = TableName(schema: schema.schema, name: schema.name).description
             do throws(WeirError) {
+                // What only rows from before have stops the sink behind them, and not here.
+                let gone = config.goneColumns(of: schema)
+                findings += gone
+                if gone.contains(where: { $0.code == .columnGone }) { continue }
                 guard let table = try CachedTable(schema, config) else { continue }
                 if let finding = unknownKeys(of: table, schema, name) { findings.append(finding) }
             } catch {
@@ -100,6 +104,15 @@ extension RedisSink: SinkCheck {
 }
 
 extension RedisSinkConfig {
+    fileprivate func goneColumns(of schema: TableSchema) -> [Finding] {
+        guard Operation.allCases.contains(where: { routing.takes($0, of: schema) }) else {
+            return []
+        }
+        return schema.findings(naming: key.paths, under: "key")
+            + schema.findings(naming: value.map { [$0] } ?? [], under: "value")
+            + schema.findings(naming: columns?.paths ?? [], under: "columns")
+    }
+
     /// What the sink's scripts run.
     var scriptCommands: [String] {
         switch script {

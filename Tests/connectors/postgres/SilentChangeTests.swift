@@ -1,0 +1,216 @@
+import Testing
+import WeirCore
+import WeirTesting
+
+@testable import WeirPostgresSource
+
+extension PostgresSourceTests {
+    /// Rows that change, come or go without a change that the server sends.
+    @Suite struct SilentChanges {
+        /// The statements of a hint, as an operator would paste them, in one session.
+        private func statements(_ hint: String?) -> String {
+            (hint ?? "").matches(of: /(SET extra_float_digits|UPDATE) [^;]*;/).map {
+                String($0.output.0)
+            }
+            .joined(separator: " ")
+        }
+
+        @Test("CORRECTNESS 79: the hint sends values again that lie outside of their rows")
+        func outsideValues() async throws {
+            let types = [
+                ("a", "text"), ("b", "varchar(200000)"), ("c", "json"), ("d", "jsonb"),
+                ("e", "bytea"), ("f", "float8[]"), ("g", "text[]"), ("h", "char(60000)"),
+                ("i", "dom"), ("k", "xml"), ("l", "comp"),
+            ]
+            let columns = types.map { name, type in "\(name) \(type)" }.joined(separator: ", ")
+            let external = types.map { "ALTER \($0.0) SET STORAGE EXTERNAL" }
+            let database = try await TestDatabase(
+                """
+                CREATE DOMAIN dom AS text CHECK (length(value) > 0); CREATE TYPE comp AS (x text);
+                CREATE TABLE t (id int PRIMARY KEY, \(columns));
+                ALTER TABLE t \(external.joined(separator: ", "));
+                INSERT INTO t SELECT 1, s, s, json_build_array(s), jsonb_build_array(s),
+                    convert_to(s, 'UTF8'), (SELECT array_agg(g / 7.0) FROM generate_series(1, 9000) g),
+                    ARRAY[s, 'x"y'], s, s, ('<a>' || s || '</a>')::xml, row(s)::comp
+                FROM (SELECT string_agg(md5(g::text), ' ') s FROM generate_series(1, 1500) g) x
+                """)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            let sums = types.map { "'\($0.0)', md5(t.\($0.0)::text)" }.joined(separator: ", ")
+            let values = "SELECT json_build_object(\(sums)) FROM t"
+            let before = try database.run(values)
+            try database.run("ALTER TABLE t ADD COLUMN z int DEFAULT 5")
+            try await source.probe()
+            let gap = try #require(source.reports.gaps.first)
+            try database.run("SET extra_float_digits = 0; " + statements(gap.hint))
+            let line = try #require(try await source.drain().first)
+            #expect(line.unchanged == nil)
+            for (name, _) in types {
+                let length = try database.run("SELECT length(row_to_json(t)->>'\(name)') FROM t")
+                #expect(line.after?[name] != nil, "\(name) of \(length) characters")
+            }
+            #expect(line.after?["z"] == 5)
+            // Nothing at the source is another value than before.
+            #expect(try database.run(values) == before)
+        }
+
+        @Test(
+            "CORRECTNESS 79: a type that is widened, and whose values stay as they are, is no gap")
+        func widened() async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TABLE t (id int PRIMARY KEY, v varchar(10), n numeric(6, 2), u varchar(5),
+                    w timestamp(3), b bit varying(3));
+                INSERT INTO t VALUES (1, 'x', 1.5, 'y', now(), B'101')
+                """)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            for sql in [
+                "ALTER TABLE t ALTER v TYPE varchar(20)", "ALTER TABLE t ALTER v TYPE text",
+                "ALTER TABLE t ALTER n TYPE numeric(12, 2)", "ALTER TABLE t ALTER n TYPE numeric",
+                "ALTER TABLE t ALTER w TYPE timestamp", "ALTER TABLE t ALTER u TYPE varchar(9)",
+                "ALTER TABLE t ALTER u SET NOT NULL",
+                "ALTER TABLE t ALTER b TYPE bit varying(9)",
+                "ALTER TABLE t ALTER v SET STORAGE MAIN",
+                "ALTER TABLE t ALTER v SET DEFAULT 'q'", "ALTER TABLE t ALTER v TYPE varchar",
+                "VACUUM FULL t",
+            ] {
+                try database.run(sql)
+                try await source.probe()
+                #expect(source.gaps.isEmpty, "\(sql): \(source.reports.gaps)")
+            }
+            try database.run("ALTER TABLE t ALTER n TYPE int")
+            try await source.probe()
+            #expect(source.gaps == ["postgres.rows_changed_silently"])
+        }
+
+        @Test(
+            "CORRECTNESS 87: enum values that are renamed, and expressions that are dropped, are gaps",
+            arguments: [true, false])
+        func labels(isRunning: Bool) async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE DOMAIN m AS mood;
+                CREATE TYPE other AS ENUM ('good');
+                CREATE TABLE t (id int PRIMARY KEY, a mood, b mood[], c m, o other,
+                    g int GENERATED ALWAYS AS (id * 2) STORED);
+                INSERT INTO t VALUES (1, 'good', '{good}', 'good', 'good')
+                """)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            #expect(source.findings == ["postgres.generated_not_sent"])
+            #expect(source.reports.findings.first?.message.contains("\"g\"") == true)
+            if !isRunning { await source.source.close() }
+            try database.run("ALTER TYPE mood ADD VALUE 'so'; ALTER TYPE other ADD VALUE 'x'")
+            if isRunning { try await source.probe() } else { try await source.open() }
+            #expect(source.gaps.isEmpty)
+            if !isRunning { await source.source.close() }
+            try database.run(
+                "ALTER TYPE mood RENAME VALUE 'good' TO 'fine'; ALTER TABLE t ALTER g DROP EXPRESSION"
+            )
+            if isRunning { try await source.probe() } else { try await source.open() }
+            let messages = source.reports.gaps.map(\.message)
+            #expect(messages.count == 4)
+            for column in ["a", "b", "c"] {
+                let words = "value \"good\" of the enum in column \"\(column)\" of \"public.t\" is "
+                #expect(messages.contains { $0.hasPrefix(words + "called \"fine\" now") })
+            }
+            #expect(
+                messages.contains { $0.contains("\"g\"") && $0.contains("no longer generated") })
+            #expect(source.findings.isEmpty)
+            for gap in source.reports.gaps { try database.run(statements(gap.hint)) }
+            let line = try #require(try await source.drain().last)
+            #expect(line.after?["a"] == "fine" && line.after?["g"] == 2)
+        }
+
+        private static let partitioned = """
+            CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+            CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+            CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (10) TO (20);
+            CREATE TABLE t3 PARTITION OF t FOR VALUES FROM (20) TO (30);
+            CREATE TABLE loaded (id int PRIMARY KEY, v text);
+            CREATE TABLE fresh (id int PRIMARY KEY, v text);
+            INSERT INTO t VALUES (1, 'a'), (11, 'b'); INSERT INTO loaded VALUES (31, 'l'), (32, 'm')
+            """
+
+        @Test(
+            "CORRECTNESS 87: partitions that come or go with rows are declared gaps, others are not",
+            arguments: [true, false])
+        func partitions(isRunning: Bool) async throws {
+            let database = try await TestDatabase(Self.partitioned)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            func after(_ sql: String) async throws -> [DeclaredGap] {
+                let known = source.reports.gaps.count
+                if !isRunning { await source.source.close() }
+                for statement in sql.split(separator: ";") { try database.run(String(statement)) }
+                if isRunning { try await source.probe() } else { try await source.open() }
+                return Array(source.reports.gaps.dropFirst(known))
+            }
+            #expect(
+                try await after(
+                    """
+                    ALTER TABLE t ATTACH PARTITION fresh FOR VALUES FROM (40) TO (50);
+                    INSERT INTO t VALUES (41, 'x');
+                    CREATE TABLE t6 PARTITION OF t FOR VALUES FROM (60) TO (70);
+                    INSERT INTO t VALUES (61, 'y');
+                    ALTER TABLE t DETACH PARTITION t3
+                    """
+                ).isEmpty)
+            _ = try await source.drain()
+            let came = try await after(
+                "ALTER TABLE t ATTACH PARTITION loaded FOR VALUES FROM (30) TO (40)")
+            #expect(came.map(\.code.name) == ["postgres.partition_moved"])
+            #expect(
+                came[0].message.contains("\"public.loaded\" was attached to \"public.t\" and holds")
+            )
+            try database.run(statements(came[0].hint))
+            let lines = try await source.drain()
+            #expect(lines.map { $0.after?["id"] } == [31, 32])
+            #expect(Set(lines.map(\.table)) == ["public.t"])
+            let detached = try await after("ALTER TABLE t DETACH PARTITION t1")
+            #expect(detached.map(\.code.name) == ["postgres.partition_moved"])
+            #expect(detached[0].message.contains("\"public.t1\" of \"public.t\" was detached"))
+            #expect(detached[0].hint.contains("\"public.t1\""))
+            let dropped = try await after("DROP TABLE t2")
+            #expect(dropped.count == 1 && dropped[0].message.contains("was dropped"))
+            #expect(dropped.first?.message.contains("may keep") == true)
+            #expect(try await after("ANALYZE t").isEmpty)
+        }
+
+        @Test("CORRECTNESS 86: a description knows the other names of its columns")
+        func otherNames() async throws {
+            let database = try await TestDatabase(
+                "CREATE TABLE t (id int PRIMARY KEY, name text, gone int, swap1 int, swap2 int)")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            await source.source.close()
+            try database.run(
+                """
+                INSERT INTO t VALUES (1, 'a', 1, 1, 2); ALTER TABLE t RENAME name TO title;
+                INSERT INTO t VALUES (2, 'b', 2, 1, 2); ALTER TABLE t DROP gone, ADD later int;
+                BEGIN; ALTER TABLE t RENAME swap1 TO x; ALTER TABLE t RENAME swap2 TO swap1;
+                ALTER TABLE t RENAME x TO swap2; COMMIT; INSERT INTO t VALUES (3, 'c', 2, 1, 3)
+                """)
+            try await source.open()
+            let now = try #require(try await source.source.tables().first)
+            #expect(now.columns.map(\.name) == ["id", "title", "swap2", "swap1", "later"])
+            #expect(now.columns.map(\.otherNames) == [[], ["name"], [], [], []])
+            #expect(now.otherColumns == ["gone"])
+            // Each batch has a table with the same columns.
+            var shapes: [TableSchema] = []
+            let marker = try await source.mark()
+            try await eventually("the marker is read") {
+                try await source.readBatch()
+                #expect(source.batch.tables.count <= 1)
+                shapes += source.batch.tables
+                return source.hasReached(marker)
+            }
+            #expect(shapes.count == 3)
+            #expect(shapes[0].columns.map(\.name) == ["id", "name", "gone", "swap1", "swap2"])
+            #expect(shapes[0].columns.map(\.otherNames) == [[], ["title"], [], [], []])
+            #expect(shapes[0].otherColumns == ["later"])
+            #expect(shapes[1].columns[1].name == "title" && shapes[1].otherColumns == ["later"])
+            #expect(shapes[2].otherColumns.isEmpty)
+            // Behind it, nothing is to come that has the dropped one.
+            try await source.acknowledge()
+            try await source.open()
+            #expect(try await source.source.tables().first?.otherColumns == [])
+        }
+    }
+}

@@ -1,0 +1,168 @@
+import WeirCore
+import WeirPostgresClient
+
+// What happens to rows without a change that the server sends, as declared gaps (CORRECTNESS 79,
+// 87).
+
+extension TableMemory.SilentChange {
+    func gap(_ catalogue: [CatalogueTable]) -> DeclaredGap {
+        let what: String
+        switch kind {
+        case .constant(let value):
+            what =
+                "column \"\(column)\" was added to \"\(table)\" with the default \(value.bounded): "
+                + "rows that exist have it"
+        case .computed:
+            what =
+                "column \"\(column)\" was added to \"\(table)\" with a default for each row: rows "
+                + "that exist have a value"
+        case .rewritten:
+            what = "column \"\(column)\" of \"\(table)\" was rewritten by ALTER TABLE"
+        case .renamed(let name):
+            what =
+                "column \"\(name)\" of \"\(table)\" is called \"\(column)\" now: copies have the "
+                + "values of rows from before under the old name, but those of sinks that name it, "
+                + "which go on under that name"
+        case .remade:
+            what =
+                "column \"\(column)\" of \"\(table)\" was dropped and made again: copies have the "
+                + "old column's values in rows from before"
+        case .ungenerated:
+            what =
+                "column \"\(column)\" of \"\(table)\" is sent from now on, as it is published or no "
+                + "longer generated: rows from before have values that copies lack"
+        case .relabelled(let old, let new):
+            what =
+                "value \"\(old)\" of the enum in column \"\(column)\" of \"\(table)\" is called "
+                + "\"\(new)\" now: copies show the old name in rows from before"
+        }
+        return DeclaredGap(
+            .rowsChangedSilently, table.description,
+            "\(what), and the server sends no change of that",
+            hint: GapHint.reload(table, catalogue))
+    }
+}
+
+extension String {
+    /// An array literal of one element, without its braces, cut to what a line can take.
+    fileprivate var bounded: String {
+        let inner = hasPrefix("{") && hasSuffix("}") ? String(dropFirst().dropLast()) : self
+        return inner.count > 60 ? inner.prefix(60) + "…" : inner
+    }
+}
+
+extension PostgresSource {
+    /// Nil for a partition that came or went empty.
+    func gap(
+        of move: TableMemory.Move, _ catalogue: [CatalogueTable], _ sql: PostgresConnection
+    ) throws(WeirError) -> DeclaredGap? {
+        let row = try run(
+            TableMemory.Move.partitionQuery(move.partition), on: sql, to: "look at a partition"
+        ).first
+        guard let row, let schema = row[0], let name = row[1] else {
+            // Dropped: what it held cannot be asked any more.
+            return move.isAttached ? nil : move.wentGap(as: nil, holdsRows: nil)
+        }
+        let now = TableName(schema: schema, name: name)
+        // Made as a partition, it was empty.
+        if move.isAttached, row[2] == "t" { return nil }
+        let holdsRows = holdsRows(move, now, sql)
+        if holdsRows == false { return nil }
+        return move.isAttached
+            ? move.cameGap(as: now, holdsRows: holdsRows, catalogue)
+            : move.wentGap(as: now, holdsRows: holdsRows)
+    }
+
+    /// Of one that was attached, whether it holds rows from before; nil where that cannot be seen,
+    /// as without the right to read it.
+    private func holdsRows(
+        _ move: TableMemory.Move, _ now: TableName, _ sql: PostgresConnection
+    ) -> Bool? {
+        let answer = answerInTime(
+            move.isAttached
+                ? TableMemory.Move.olderRowsQuery(move.partition, now)
+                : "SELECT EXISTS (SELECT FROM ONLY \(now.sql))", sql)
+        return answer?.first.map { $0[0] == "t" }
+    }
+
+    /// By their numbers; nil where that cannot be seen in time.
+    func tablesWithOutsideValues(_ sql: PostgresConnection) -> Set<UInt32>? {
+        answerInTime(CatalogueTable.outsideQuery(config.tables), sql).map { rows in
+            Set(rows.compactMap { $0[0].flatMap { UInt32($0) } })
+        }
+    }
+
+    /// For what is good to know, and needs a lock or a right: nil where it cannot be had soon.
+    private func answerInTime(_ query: String, _ sql: PostgresConnection) -> [TextRow]? {
+        try? sql.query(
+            "SET LOCAL lock_timeout = '500ms'; SET LOCAL statement_timeout = '5s'; " + query)
+    }
+}
+
+extension TableMemory.Move {
+    /// Its name, and whether it was made as a partition.
+    fileprivate static func partitionQuery(_ oid: UInt32) -> String {
+        "SELECT n.nspname, c.relname, (SELECT t.xmin::pg_catalog.text = h.xmin::pg_catalog.text "
+            + "FROM pg_catalog.pg_type t, pg_catalog.pg_inherits h "
+            + "WHERE t.oid = c.reltype AND h.inhrelid = c.oid) FROM pg_catalog.pg_class c "
+            + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = \(oid)"
+    }
+
+    /// A look at its first rows, which are its oldest unless most were updated since: whether one
+    /// was written before the partition was attached.
+    fileprivate static func olderRowsQuery(_ oid: UInt32, _ name: TableName) -> String {
+        "SELECT coalesce(bool_or(pg_catalog.age(r.xmin) >= (SELECT pg_catalog.age(h.xmin) "
+            + "FROM pg_catalog.pg_inherits h WHERE h.inhrelid = \(oid))), false) "
+            + "FROM (SELECT xmin FROM ONLY \(name.sql) LIMIT 100) r"
+    }
+
+    fileprivate func cameGap(
+        as now: TableName, holdsRows: Bool?, _ catalogue: [CatalogueTable]
+    ) -> DeclaredGap {
+        let rows = holdsRows == nil ? "may hold rows" : "holds rows"
+        return DeclaredGap(
+            .partitionMoved, root.description,
+            "partition \"\(now)\" was attached to \"\(root)\" and \(rows) from before: the server "
+                + "sends none of them",
+            hint: GapHint.reload(root, catalogue, of: now))
+    }
+
+    fileprivate func wentGap(as now: TableName?, holdsRows: Bool?) -> DeclaredGap {
+        let rows = holdsRows == nil ? "may keep its rows" : "keep its rows"
+        let what = now == nil ? "dropped" : "detached"
+        let which =
+            now.map { "They are the rows of \"\($0)\" at the source. " }
+            ?? "They are those within the bounds it had. "
+        return DeclaredGap(
+            .partitionMoved, root.description,
+            "partition \"\(name)\" of \"\(root)\" was \(what): the server sends no deletes, and "
+                + "targets \(rows)",
+            hint: "Remove its rows from the targets, if they are not wanted there. \(which)Then: "
+                + "weir gap resolve ID.")
+    }
+}
+
+extension TableMemory {
+    /// CORRECTNESS 80: once for each table whose generated columns do not come.
+    func unsentFindings(_ config: PostgresSourceConfig, _ serverVersion: Int) -> [Finding] {
+        tables.compactMap { table in
+            let unsent = table.columns.filter(\.isUnsent)
+            guard let first = unsent.first else { return nil }
+            let names = unsent.prefix(5).map { "\"\($0.name)\"" }.joined(separator: ", ")
+            let rest = unsent.count > 5 ? " and \(unsent.count - 5) more" : ""
+            let (noun, verb) = unsent.count == 1 ? ("column", "is") : ("columns", "are")
+            let publication = PostgresConnection.identifier(config.publication)
+            let isEverSent = !unsent.allSatisfy(\.isVirtual)
+            return Finding(
+                .generatedNotSent, .warning, table.name.description,
+                "generated \(noun) \(names)\(rest) of \"\(table.name)\" \(verb) not sent",
+                detail: isEverSent
+                    ? "PostgreSQL sends stored ones from version 18 on, where the publication says so."
+                    : "PostgreSQL never sends virtual ones.",
+                hint: isEverSent && serverVersion >= 180000
+                    ? "ALTER PUBLICATION \(publication) SET (publish_generated_columns = stored);"
+                    : "Where they are wanted, let the target compute \"\(first.name)\" as the "
+                        + "source does.")
+        }
+    }
+}
