@@ -93,6 +93,7 @@ package struct LineEncoder: ~Copyable {
                 "event \(batch.position(of: broken).shown) does not fit the table it names"
             )
         }
+        if format == .text { writer.escapeForTerminal(from: start) }
         return (delivered, events.count - delivered)
     }
 

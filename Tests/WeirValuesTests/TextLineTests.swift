@@ -48,4 +48,21 @@ import WeirJSON
         writer.escapeForTerminal(from: start)
         #expect(writer.text == "before\u{9B}\n" + #"{"a":"\u009b\u202eé"}"# + "\n")
     }
+
+    /// Also at the end, in a row, and where bytes are no UTF-8: those never reach a terminal.
+    @Test func whatActsIsEscapedWhereverItStands() {
+        let cases: [([UInt8], String)] = [
+            (Array("é\u{202E}\u{1F642}\u{200F}".utf8), "é\\u202e\u{1F642}\\u200f"),
+            (Array("\u{1B}\u{1B}x\u{9B}".utf8), #"\u001b\u001bx\u009b"#),
+            ([0x61, 0x9B, 0x62], "a\u{FFFD}b"), ([0x61, 0xE2, 0x80], "a\u{FFFD}\u{FFFD}"),
+            ([0xC1, 0x9B], "\u{FFFD}\u{FFFD}"), ([0xED, 0xA0, 0x80], "\u{FFFD}\u{FFFD}\u{FFFD}"),
+            (Array("plain \u{10FFFD}\n".utf8), "plain \u{10FFFD}\n"), ([], ""),
+        ]
+        for (bytes, expected) in cases {
+            var writer = JSONWriter()
+            writer.append(contentsOf: bytes)
+            writer.escapeForTerminal(from: 0)
+            #expect(writer.text == expected, "\(bytes)")
+        }
+    }
 }
