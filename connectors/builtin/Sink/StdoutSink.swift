@@ -29,6 +29,9 @@ package actor StdoutSink: SinkConnector {
 
     /// Written out whenever this much has gathered, so that memory stays small.
     private static let chunkBytes = 256 << 10
+    /// A batch of half a mebibyte makes up to three times as much of lines, behind less than a
+    /// chunk: memory is given back only after more than four times this.
+    private static let keptBytes = 1 << 20
 
     private let descriptor: Int32
     /// Values must not command it.
@@ -64,7 +67,7 @@ package actor StdoutSink: SinkConnector {
         }
         try writeOut(&bytes)
         written = 0
-        buffer.shrink(to: Self.chunkBytes)
+        buffer.shrink(to: Self.keptBytes)
         return WriteOutcome(.durable, delivered: delivered, filtered: filtered, bytes: bytes)
     }
 
