@@ -90,6 +90,54 @@ struct RedisCheckTests {
         try await expectRefusal(write: "json", says: "")
     }
 
+    /// What a configuration never runs is no reason to wait.
+    @Test(
+        arguments: [
+            ("json", ["scan"], ["on_data_loss": .string("continue")]),
+            (
+                "json", ["scan", "unlink", "psetex"],
+                ["on_data_loss": .string("stop"), "operations": inserts]
+            ),
+            ("json", ["scan", "unlink"], ["operations": inserts, "ttl": second]),
+            (
+                "hash", ["scan", "type", "hdel", "psetex", "pexpire"],
+                ["operations": inserts]
+            ),
+            (
+                "invalidate", ["scan", "psetex", "mget"],
+                ["on_data_loss": .string("continue"), "hold": .duration(.zero)]
+            ),
+        ] as [(String, [String], [String: ConfigValue])])
+    func aRightThatIsNotNeededIsNotAskedFor(
+        write: String, commands: [String], more: [String: ConfigValue]
+    ) async throws {
+        let rights =
+            [
+                "ACL", "SETUSER", "weir", "on", ">secret", "~item:*", "~{item:*}:v", "~weir:*",
+                "+@all",
+            ]
+            + commands.map { "-\($0)" }
+        _ = try server.command(rights.map { Array($0.utf8) })
+        let config = try CacheHarness.config(
+            server, write: write, more,
+            connection: [
+                "user": .string("weir"), "password": .secret(Secret("secret", origin: "test")),
+            ])
+        let sink = try harness.sink(config)
+        _ = try await sink.open(at: nil)
+        #expect(try await sink.check([items()]).isEmpty)
+        _ = try server.command("SET", "item:2", "stale")
+        let batch = ItemBatch.of(
+            [.insert(.init("1", "n")), .update(.init("2", "n")), .insert(.init("3", "n"))],
+            commit: 16)
+        _ = try await sink.write([batch])
+        #expect(try harness.keys().contains("item:1") == (write != "invalidate"))
+        await sink.close()
+    }
+
+    private static let second = ConfigValue.duration(.seconds(1))
+    private static let inserts = ConfigValue.list([.string("insert")])
+
     private func expectRefusal(write: String, says words: String) async throws {
         let config = try CacheHarness.config(
             server, write: write,

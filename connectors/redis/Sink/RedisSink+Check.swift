@@ -72,11 +72,13 @@ extension RedisSink: SinkCheck {
         let probe = "weir:{\(context.pipeline)/\(context.name)}:check"
         do {
             _ = try await link.refused([], on: config.key.sample("weir"))
-            _ = try await link.scan(from: "0", matching: config.key.sideGlobPattern)
+            if config.scans {
+                _ = try await link.scan(from: "0", matching: config.key.sideGlobPattern)
+            }
         } catch {
             var error = failed(error)
             if error.code == .redisPermission {
-                error.hint = "ACL SETUSER \(user) \(keyRights) +scan"
+                error.hint = "ACL SETUSER \(user) \(keyRights)" + (config.scans ? " +scan" : "")
             }
             throw error
         }
@@ -113,15 +115,37 @@ extension RedisSinkConfig {
             + schema.findings(naming: columns?.paths ?? [], under: "columns")
     }
 
-    /// What the sink's scripts run.
+    /// Keys that no row has any more are looked for: after a TRUNCATE, or once all rows were read
+    /// again.
+    var scans: Bool {
+        truncates || onDataLoss == .reread && routing.operations.contains(.delete)
+    }
+
+    /// What the scripts run that this configuration calls, and no more: a user who may do all that
+    /// is needed is not sent for rights.
     var scriptCommands: [String] {
-        switch script {
-        case .set: ["mget", "unlink", "psetex", "set"]
-        case .setForever: ["mget", "mset", "unlink", "psetex", "set"]
-        case .hash:
-            ["mget", "type", "unlink", "hset", "hdel", "psetex", "set"]
-                + (lifetime.ttlMillis > 0 ? ["pexpire"] : ["persist"])
-        default: ["mget", "unlink", "psetex", "set"]
+        let takes = routing.operations
+        let changes = takes.contains(.update)
+        /// A value that is null has no key either.
+        let removes = changes || takes.contains(.delete) || form == .string
+        let hasTTL = lifetime.ttlMillis > 0
+        var commands: Set = ["set"]
+        if form == .invalidate {
+            commands.insert("unlink")
+            if holdMillis > 0 || scans { commands.insert("psetex") }
+            if scans { commands.insert("mget") }
+        } else {
+            commands.insert("mget")
+            if removes || scans { commands.formUnion(["unlink", "psetex"]) }
+            if hasTTL { commands.insert("psetex") }
         }
+        switch script {
+        case .setForever: commands.insert("mset")
+        case .hash:
+            commands.formUnion(["unlink", "hset", hasTTL ? "pexpire" : "persist"])
+            if changes { commands.formUnion(["type", "hdel"]) }
+        default: break
+        }
+        return commands.sorted()
     }
 }
