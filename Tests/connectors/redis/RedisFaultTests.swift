@@ -47,8 +47,42 @@ struct RedisFaultTests {
         _ = try await sink.open(at: nil)
         _ = try server.command("CONFIG", "SET", "maxmemory", "1")
         try await expect("redis.out_of_memory", sink, says: "OOM command not allowed") {
+            #expect(try harness.keys().isEmpty, "nothing was written past the limit")
             _ = try server.command("CONFIG", "SET", "maxmemory", "0")
         }
+    }
+
+    /// A removal is taken also by a full server, and what follows it in a script would be, too.
+    @Test(arguments: [("json", 0), ("json", 60), ("hash", 0), ("hash", 60)])
+    func aFullServerTakesRemovalsAlone(write: String, ttl: Int) async throws {
+        let sink = try harness.sink(
+            write: write, ttl > 0 ? ["ttl": .duration(.seconds(ttl))] : [:])
+        _ = try await sink.open(at: nil)
+        _ = try await sink.write([ItemBatch.of([.insert(.init("1", "x"))], commit: 16)])
+        func refused(_ batch: EventBatch) async {
+            let error = await #expect(throws: WeirError.self) { try await sink.write([batch]) }
+            #expect(error?.code.name == "redis.out_of_memory")
+        }
+        _ = try server.command("CONFIG", "SET", "maxmemory", "1")
+        let mixed = ItemBatch.of(
+            [.delete(Array("1".utf8)), .delete(Array("0".utf8)), .insert(.init("2", "y"))],
+            commit: 48)
+        if write == "hash" {
+            // Only what changed is sent: one field becomes null.
+            var part = ItemBatch.Row("1", nil)
+            part.isStockUnchanged = true
+            await refused(ItemBatch.of([.update(part)], commit: 32))
+            #expect(try harness.hash("item:1")["note"] == "x")
+        }
+        await refused(mixed)
+        #expect(try harness.keys() == ["item:1"], "neither the removal nor the row behind it")
+        // Only the sink's marker is refused.
+        await refused(ItemBatch.of([.delete(Array("1".utf8))], commit: 48))
+        #expect(try harness.keys().isEmpty)
+        _ = try server.command("CONFIG", "SET", "maxmemory", "0")
+        _ = try await sink.write([mixed])
+        #expect(try harness.keys() == ["item:2"])
+        await sink.close()
     }
 
     @Test func readOnly() async throws {

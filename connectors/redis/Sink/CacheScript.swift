@@ -14,8 +14,12 @@
 ///
 /// A script that fails half-way is not undone: an ACL may refuse any one of its commands, at any
 /// key. So the side key of a version is written last. As long as it does not have the version, the
-/// event counts as not delivered, and comes again; every command before it may run twice. A server
-/// that is out of memory refuses only the first write of a script, so it leaves nothing half done.
+/// event counts as not delivered, and comes again; every command before it may run twice.
+///
+/// A server that is out of memory refuses a script only at its first write, and only where that is
+/// a command that may need memory: UNLINK and HDEL are none, and behind them it takes everything. So
+/// a script that stores values begins with `ask`, a SET that can change nothing: NX where the key is
+/// there, XX where it is not. A call that only removes keys is taken: it makes room.
 ///
 /// Several keys of one call share a lifetime: LIVES is up to eight pairs, of milliseconds a value
 /// lives and its side key lives, taken in turn. Strings cost a script more than anything else.
@@ -71,14 +75,28 @@ enum CacheScript: CaseIterable {
         local lives = n < 8 and n or 8
         local seen = call('MGET', unpack(KEYS, n + 1))
         local a, foreign = 2 + 2 * lives, 0
+        local asked = false
+        local function ask()
+          if asked then return end
+          asked = true
+          call('SET', KEYS[n + 1], '', seen[1] and 'NX' or 'XX')
+        end
+        local function askIfMore(a)
+          while not asked and a <= #ARGV do
+            if string.byte(ARGV[a], -1) ~= 33 then return ask() end
+            a = a + 2
+          end
+        end
         for i = 1, n do
           local side = ARGV[a]
           local old = seen[i]
           if not old or old < side then
             if string.byte(side, -1) == 33 then
+              askIfMore(a + 2)
               call('UNLINK', KEYS[i])
               call('PSETEX', KEYS[n + i], ARGV[1], side)
             else
+              asked = true
               local life = 2 * (i % lives)
               call('PSETEX', KEYS[i], ARGV[2 + life], ARGV[a + 1])
               call('PSETEX', KEYS[n + i], ARGV[3 + life], side)
@@ -96,8 +114,23 @@ enum CacheScript: CaseIterable {
         local n = #KEYS / 2
         local seen = call('MGET', unpack(KEYS, n + 1))
         local a, set, m, foreign = 2, {}, 0, 0
+        local asked = false
+        local function ask()
+          if asked then return end
+          asked = true
+          call('SET', KEYS[n + 1], '', seen[1] and 'NX' or 'XX')
+        end
+        local function askIfMore(a)
+          while not asked and a <= #ARGV do
+            if string.byte(ARGV[a], -1) ~= 33 then return ask() end
+            a = a + 2
+          end
+        end
         local function flush()
-          if m > 0 then call('MSET', unpack(set, 1, m)) end
+          if m > 0 then
+            asked = true
+            call('MSET', unpack(set, 1, m))
+          end
           m = 0
         end
         for i = 1, n do
@@ -106,6 +139,7 @@ enum CacheScript: CaseIterable {
           if not old or old < side then
             if string.byte(side, -1) == 33 then
               flush()
+              askIfMore(a + 2)
               call('UNLINK', KEYS[i])
               call('PSETEX', KEYS[n + i], ARGV[1], side)
             else
@@ -128,6 +162,18 @@ enum CacheScript: CaseIterable {
         local lives = n < 8 and n or 8
         local seen = call('MGET', unpack(KEYS, n + 1))
         local a, result = 2 + 2 * lives, {0}
+        local asked = false
+        local function ask()
+          if asked then return end
+          asked = true
+          call('SET', KEYS[n + 1], '', seen[1] and 'NX' or 'XX')
+        end
+        local function askIfMore(a)
+          while not asked and a <= #ARGV do
+            if string.byte(ARGV[a], -1) ~= 33 then return ask() end
+            a = a + 4
+          end
+        end
         for i = 1, n do
           local side, form = ARGV[a], ARGV[a + 1]
           local first = a + 3
@@ -141,6 +187,7 @@ enum CacheScript: CaseIterable {
               result[1] = result[1] + 1
             end
           elseif string.byte(side, -1) == 33 then
+            askIfMore(a)
             call('UNLINK', key)
             call('PSETEX', KEYS[n + i], ARGV[1], side)
           elseif form == 'part' and call('TYPE', key).ok ~= 'hash' then
@@ -150,6 +197,7 @@ enum CacheScript: CaseIterable {
             end
             result[#result + 1] = i
           else
+            ask()
             local life = 2 * (i % lives)
             if form == 'whole' then
               call('UNLINK', key)
