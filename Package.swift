@@ -132,7 +132,7 @@ let package = Package(
         tests(
             "WeirEngineTests",
             [
-                "WeirEngine", "WeirCore", "WeirTesting",
+                "WeirEngine", "WeirCore", "WeirFiles", "WeirTesting",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
             ]),

@@ -46,7 +46,6 @@ package struct StateDirectory: Sendable {
         }
     }
 
-    /// Who may write here can move positions, and give us a pid to stop or a file to write to.
     private static func checkDirectory(_ path: String) throws(WeirError) {
         var facts = stat()
         guard unsafe stat(path, &facts) == 0, facts.st_mode & S_IFMT == S_IFDIR else {
@@ -54,23 +53,20 @@ package struct StateDirectory: Sendable {
                 .stateFailed, .blocked, "the state directory \"\(path)\" is no folder",
                 hint: "Choose another --state-dir.")
         }
-        guard facts.st_uid == geteuid() else {
+        let isForGroup = facts.st_mode & S_IWGRP != 0
+        let rights = FolderRights(
+            owner: facts.st_uid, mode: facts.st_mode,
+            isGroupOurs: isForGroup && SystemGroup.isOfNoOthers(facts.st_gid))
+        try rights.check(path, user: geteuid())
+        guard unsafe access(path, W_OK | X_OK) == 0 else {
             throw WeirError(
                 .stateFailed, .blocked,
-                "the state directory \"\(path)\" belongs to user \(facts.st_uid), and Weir runs as "
-                    + "user \(geteuid())",
-                hint: "Run Weir as its owner, or choose a --state-dir of its own, such as "
-                    + "\(path)/weir.")
-        }
-        guard facts.st_mode & (S_IWGRP | S_IWOTH) == 0 else {
-            throw WeirError(
-                .stateFailed, .blocked,
-                "others may write to the state directory \"\(path)\" (mode "
-                    + "0\(String(facts.st_mode & 0o777, radix: 8)))",
-                hint: "If what is in it is yours: chmod 700 \(path.shellWord)")
+                "user \(geteuid()) may not write to the state directory \"\(path)\"",
+                hint: "Make it that user's own: chown \(geteuid()) \(path.shellWord); "
+                    + "chmod 700 \(path.shellWord)")
         }
         // Some service managers make it readable for all.
-        if facts.st_mode & 0o077 != 0 { unsafe chmod(path, 0o700) }
+        if facts.st_uid == geteuid(), facts.st_mode & 0o077 != 0 { unsafe chmod(path, 0o700) }
     }
 
     private static func makeDirectory(_ path: String) throws(WeirError) {

@@ -51,8 +51,19 @@ package struct FileDescriptor: ~Copyable, Sendable {
     package var space: (free: Int, total: Int)? {
         var facts = statvfs()
         guard unsafe fstatvfs(number, &facts) == 0, facts.f_blocks > 0 else { return nil }
-        let block = Int(facts.f_frsize)
-        return (Int(facts.f_bavail) * block, Int(facts.f_blocks) * block)
+        let block = UInt64(facts.f_frsize)
+        return (
+            Self.bytes(blocks: UInt64(facts.f_bavail), of: block),
+            Self.bytes(blocks: UInt64(facts.f_blocks), of: block)
+        )
+    }
+
+    /// A network file system may report less than nothing as free, which arrives as a huge number,
+    /// and sizes that no file offset reaches.
+    package static func bytes(blocks: UInt64, of size: UInt64) -> Int {
+        guard blocks <= Int64.max else { return 0 }
+        let (bytes, isTooMuch) = blocks.multipliedReportingOverflow(by: size)
+        return isTooMuch ? .max : Int(clamping: bytes)
     }
 
     package borrowing func owner() throws(FileFailure) -> UInt32 {

@@ -103,7 +103,8 @@ func withStore(
     let thread = ThreadExecutor(name: "state")
     defer { thread.stop() }
     do {
-        try directory.create()
+        // Who only looks, also root, changes nothing about the folder.
+        if access != .reading { try directory.create() }
         guard access == .writing else {
             let isReadOnly = access == .reading
             try await body(

@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import Testing
 import WeirCore
+import WeirFiles
 import WeirTesting
 
 @testable import WeirEngine
@@ -64,10 +65,10 @@ import WeirTesting
         try directory.create()
         for name in ["", "/spill"] {
             let path = directory.path + name
-            unsafe chmod(path, 0o770)
+            unsafe chmod(path, 0o707)
             let error = try #require(
                 #expect(throws: WeirError.self) { try directory.create() })
-            #expect(error.disposition == .blocked && error.message.contains("mode 0770"))
+            #expect(error.disposition == .blocked && error.message.contains("mode 0707"))
             let command = try #require(error.hint?.firstRange(of: "chmod"))
             let hint = try #require(error.hint)
             let result = try runProcess("/bin/sh", ["-c", String(hint[command.lowerBound...])])
@@ -79,6 +80,45 @@ import WeirTesting
         try directory.create()
         let facts = try FileManager.default.attributesOfItem(atPath: directory.path)
         #expect((facts[.posixPermissions] as? Int) == 0o700)
+    }
+
+    /// As Kubernetes makes a volume with an `fsGroup`: of a group that only this container has.
+    @Test(.enabled(if: geteuid() == 0)) func aGroupWithoutOtherMembersMayWrite() throws {
+        try directory.create()
+        for (group, isTaken) in [(61_234, true), (65_534, false)] as [(gid_t, Bool)] {
+            unsafe chown(directory.path, 0, group)
+            unsafe chmod(directory.path, 0o2775)
+            guard isTaken else {
+                let error = try #require(
+                    #expect(throws: WeirError.self) { try directory.create() })
+                #expect(error.message.contains("others may write"))
+                continue
+            }
+            try directory.create()
+            let facts = try FileManager.default.attributesOfItem(atPath: directory.path)
+            #expect((facts[.posixPermissions] as? Int).map { $0 & 0o777 } == 0o700)
+        }
+    }
+
+    @Test func whoMayWriteDecides() {
+        let cases: [(owner: uid_t, mode: mode_t, isGroupOurs: Bool, isTaken: Bool)] = [
+            (1000, 0o700, false, true), (1000, 0o755, false, true), (0, 0o2775, true, true),
+            (0, 0o2770, false, false), (0, 0o1777, true, false), (1001, 0o700, true, false),
+            (1000, 0o775, true, true), (1000, 0o775, false, false),
+        ]
+        for (owner, mode, isGroupOurs, isTaken) in cases {
+            let rights = FolderRights(owner: owner, mode: mode, isGroupOurs: isGroupOurs)
+            let isFine = (try? rights.check("/s", user: 1000)) != nil
+            #expect(isFine == isTaken, "\(owner) \(mode)")
+        }
+    }
+
+    /// A network file system that has less than nothing left, and sizes beyond any file.
+    @Test func spaceBeyondAllNumbersIsNoTrap() {
+        #expect(FileDescriptor.bytes(blocks: 3, of: 4096) == 12_288)
+        #expect(FileDescriptor.bytes(blocks: UInt64(bitPattern: -5), of: 4096) == 0)
+        #expect(FileDescriptor.bytes(blocks: 1 << 62, of: 4096) == .max)
+        #expect(FileDescriptor.bytes(blocks: 1 << 62, of: 2) == .max)
     }
 
     @Test(.enabled(if: geteuid() == 0)) func aFolderOfAnotherUserIsRefused() throws {
