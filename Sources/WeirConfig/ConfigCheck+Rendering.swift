@@ -7,12 +7,17 @@ extension ConfigCheck {
     /// - Parameters:
     ///   - colored: with ANSI colours.
     ///   - outcome: what the errors led to, for the last line.
+    ///   - showsRights: whether warnings about who may read a file are for this reader: they are
+    ///     for who starts or checks, and not for every look at a running daemon.
     package func rendered(
-        colored: Bool = false, outcome: String? = "nothing was started"
+        colored: Bool = false, outcome: String? = "nothing was started", showsRights: Bool = true
     ) -> String {
         let style = Style(isColored: colored)
         var lines: [String] = []
-        for diagnostic in diagnostics { lines += rendered(diagnostic, style) }
+        for diagnostic in diagnostics
+        where showsRights || diagnostic.code != ConfigErrorCode.readableByOthers {
+            lines += rendered(diagnostic, style)
+        }
         if omittedErrorCount > 0 { lines.append("and \(omittedErrorCount) more") }
         if let summary = summary(outcome) { lines.append(style.bold(summary)) }
         return lines.map { $0 + "\n" }.joined()

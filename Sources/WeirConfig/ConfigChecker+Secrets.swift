@@ -116,13 +116,18 @@ extension ConfigChecker {
     }
 
     /// A group may be how the secret gets to Weir's user, as in a container; everybody is not.
+    /// Nothing is said of a volume that can only be read: who mounted it chose the rights, no
+    /// command here changes them, and none but the container's own processes see it.
     private mutating func warnOfReaders(_ path: String, _ node: JSONNode) {
-        guard let mode = environment.fileMode(path), mode & 0o004 != 0 else { return }
+        guard let rights = environment.fileRights(path), rights.mode & 0o004 != 0,
+            !rights.isReadOnly
+        else { return }
+        let mode = rights.mode
         log.warning(
             ConfigErrorCode.readableByOthers,
             "the file \(quoted(path)) holds a secret and every user may read it (mode "
                 + "0\(String(mode & 0o777, radix: 8)))",
-            at: node.span, note: "chmod o-r")
+            at: node.span, note: "chmod o-r; in Kubernetes defaultMode: 0440")
     }
 
     private mutating func usable(

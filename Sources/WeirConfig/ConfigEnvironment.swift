@@ -13,17 +13,30 @@ package struct ConfigEnvironment: Sendable {
 
     package let variable: @Sendable (String) -> String?
     package let readFile: @Sendable (String) -> Result<[UInt8], FileFault>
-    /// The rights of a file that can be read; nil where it has none.
-    package let fileMode: @Sendable (String) -> UInt32?
+    /// The rights of a file that can be read, and whether they could be changed at all; nil where
+    /// it has none.
+    package let fileRights: @Sendable (String) -> FileRights?
+
+    package struct FileRights: Sendable {
+        let mode: UInt32
+        /// It lies in a volume that was mounted for reading only, as secrets of Kubernetes and
+        /// Docker do.
+        let isReadOnly: Bool
+
+        package init(mode: UInt32, isReadOnly: Bool) {
+            self.mode = mode
+            self.isReadOnly = isReadOnly
+        }
+    }
 
     package init(
         variable: @escaping @Sendable (String) -> String?,
         readFile: @escaping @Sendable (String) -> Result<[UInt8], FileFault>,
-        fileMode: @escaping @Sendable (String) -> UInt32? = { _ in nil }
+        fileRights: @escaping @Sendable (String) -> FileRights? = { _ in nil }
     ) {
         self.variable = variable
         self.readFile = readFile
-        self.fileMode = fileMode
+        self.fileRights = fileRights
     }
 
     /// The process's own variables, and the file system.
@@ -32,9 +45,13 @@ package struct ConfigEnvironment: Sendable {
         readFile: { path in
             RegularFile.read(path, bytesMax: secretBytesMax, allowsPipes: false).map(\.bytes)
         },
-        fileMode: { path in
+        fileRights: { path in
             var facts = stat()
-            return unsafe stat(path, &facts) == 0 ? UInt32(facts.st_mode) : nil
+            guard unsafe stat(path, &facts) == 0 else { return nil }
+            var disk = statvfs()
+            let isReadOnly =
+                unsafe statvfs(path, &disk) == 0 && disk.f_flag & UInt(ST_RDONLY) != 0
+            return FileRights(mode: UInt32(facts.st_mode), isReadOnly: isReadOnly)
         })
 
     /// Certificates and keys are a few KiB.

@@ -106,7 +106,9 @@ package enum ConfigErrorCode {
         "config.readable_by_others",
         meaning: "A file that holds a password, the configuration itself or one it names for a "
             + "secret, may be read by others.",
-        remedy: "chmod 600 the file; of a configuration, move the password out of it.")
+        remedy:
+            "chmod 600 the file; of a configuration, move the password out of it. In a volume of "
+            + "Kubernetes, set defaultMode: 0440 and the pod's fsGroup.")
     package static let advice = ErrorCode(
         "config.advice",
         meaning: "The configuration works, but a connector has something to say about it.",

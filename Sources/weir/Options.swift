@@ -61,15 +61,16 @@ struct ConfigOptions: ParsableArguments {
     ///
     /// - Throws: every error of the file at once, with exit code 78.
     func load(outcome: String? = "nothing was started") throws -> Configuration {
-        try loadFile(outcome: outcome).configuration
+        try loadFile(outcome: outcome, showsRights: false).configuration
     }
 
     /// The checked file, and what tells it from a later one.
     func loadFile(
-        outcome: String? = "nothing was started"
+        outcome: String? = "nothing was started", showsRights: Bool = true
     ) throws -> (configuration: Configuration, report: ConfigurationReport) {
         let check = ConfigLoader(descriptors: connectors).load(path: path)
-        let text = check.rendered(colored: isColored(STDERR_FILENO), outcome: outcome)
+        let text = check.rendered(
+            colored: isColored(STDERR_FILENO), outcome: outcome, showsRights: showsRights)
         guard let configuration = check.configuration else {
             throw Failure(.configuration, text)
         }

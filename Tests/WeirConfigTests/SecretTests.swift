@@ -130,6 +130,21 @@ import WeirCore
         #expect(!outcome.rendered().contains("canary"))
     }
 
+    /// A mount of secrets for reading only has rights that no command here changes.
+    @Test func rightsThatCannotBeChangedAreNotWarnedOf() {
+        for isReadOnly in [true, false] {
+            let environment = ConfigEnvironment(
+                variable: { _ in nil },
+                readFile: { _ in .success(Array("shop://me:canary@h/d".utf8)) },
+                fileRights: { _ in .init(mode: 0o100644, isReadOnly: isReadOnly) })
+            let outcome = url(#"{ "file": "/run/secrets/shop" }"#, environment).outcome
+            let codes = outcome.warnings.map(\.code)
+            #expect(codes == (isReadOnly ? [] : [ConfigErrorCode.readableByOthers]))
+            #expect(outcome.rendered().contains("defaultMode: 0440") == !isReadOnly)
+            #expect(outcome.rendered(showsRights: false).isEmpty)
+        }
+    }
+
     @Test func aURLWhereANameBelongsKeepsItsPassword() {
         let text = file(
             source: #""connection": "shop://me:canary@h", "tables": "shop://me:canary@h""#,
