@@ -192,6 +192,7 @@ extension PostgresSourceTests {
             #expect(now.columns.map(\.name) == ["id", "title", "swap2", "swap1", "later"])
             #expect(now.columns.map(\.otherNames) == [[], ["name"], [], [], []])
             #expect(now.otherColumns == ["gone"])
+            #expect(source.log.all.contains { $0.contains("\"gone\" of \"public.t\" was dropped") })
             // Each batch has a table with the same columns.
             var shapes: [TableSchema] = []
             let marker = try await source.mark()

@@ -171,6 +171,12 @@ extension PostgresSource {
             guard let gap = try gap(of: move, look.catalogue, sql) else { continue }
             try await context.reports.declare(gap)
         }
+        for (table, column) in memory.dropped(since: before) {
+            context.log(
+                .warning,
+                "column \"\(column)\" of \"\(table)\" was dropped: a sink of several tables that "
+                    + "names it shows nothing there from now on, one of this table alone stops")
+        }
         let text = memory.text
         if text != before.text { try await context.notes.set("tables", text) }
         return replaced

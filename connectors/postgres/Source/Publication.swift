@@ -87,8 +87,8 @@ struct Publication: Sendable, Equatable {
     }
 
     /// One text that changes with the publication or with a followed table: names, numbers, files,
-    /// identities, columns, partitions, enums, also when it was changed back. Cheap enough for every
-    /// other second, and without a lock.
+    /// identities, columns, partitions, enums, also when it was changed back. Cheap enough for
+    /// every other second, and without a lock.
     static func watchQuery(
         _ name: String, _ tables: [TableName], serverVersion: Int
     ) -> String {

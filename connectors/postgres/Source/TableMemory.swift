@@ -183,6 +183,15 @@ struct TableMemory: Sendable, Equatable {
             })
     }
     private static let goneMax = 64
+
+    /// Columns that were dropped since `before`, under their last name.
+    func dropped(since before: TableMemory) -> [(table: TableName, column: String)] {
+        tables.flatMap { table in
+            (before.table(numbered: table.oid)?.columns ?? []).filter { was in
+                !was.isUnsent && !table.columns.contains { $0.number == was.number }
+            }.map { (table.name, $0.name) }
+        }
+    }
     private static let formerMax = 8
 
     /// Changes of rows that the server sends nothing of.
