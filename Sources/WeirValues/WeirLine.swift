@@ -9,10 +9,10 @@
 //
 // That of a document is in WeirLine+Documents.swift.
 //
-// A member with nothing to say is absent. Three that readers of other formats may look for are never
-// there: the time of sending, the number of events in the transaction, and whether this one is its
-// last. A transaction is streamed before its end is known, and a line must be the same on every
-// redelivery.
+// A member with nothing to say is absent. Three that readers of other formats may look for are
+// never there: the time of sending, the number of events in the transaction, and whether this one
+// is its last. A transaction is streamed before its end is known, and a line must be the same on
+// every redelivery.
 
 import WeirCore
 import WeirJSON

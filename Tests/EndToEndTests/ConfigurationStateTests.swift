@@ -191,6 +191,27 @@ extension EndToEnd {
             #expect(try await daemon.wait() == .exited(0))
         }
 
+        @Test func aFileUnderAnotherPathIsNoLoss() async throws {
+            try home.once()
+            try insert(1...2)
+            try home.once()
+            let text = try String(contentsOfFile: home.configuration, encoding: .utf8)
+            try home.configure(text.replacing("/file.jsonl", with: "/other.jsonl"))
+            try insert(3...3)
+            try home.once()
+            #expect(try ids("file") == [1, 2])
+            #expect(try ids("other") == [3])
+            let gap = try #require(try gaps().first)
+            #expect(try codes() == ["engine.config_changed"])
+            let message = try #require(gap["message"] as? String)
+            #expect(message.contains("/file.jsonl\" is complete up to "))
+            #expect(message.hasSuffix("/other.jsonl\" begins there"), "\(message)")
+            let hint = try #require(gap["hint"] as? String)
+            let command = try #require(hint.firstMatch(of: /weir gap resolve \d+/))
+            #expect(try home.shell(String(command.output)).code == 0)
+            #expect(try gaps().isEmpty)
+        }
+
         @Test func theHintOfARenamedPipelineLosesNothing() async throws {
             try home.once()
             try insert(1...2)

@@ -58,7 +58,9 @@ extension EndToEnd {
                     #expect(line.count <= 100, "too wide: \(line)")
                 }
 
-                let stop = try home.weir("stop")
+                // As the second one was told.
+                let hint = try #require(second.err.firstMatch(of: /weir stop --state-dir .*/))
+                let stop = try home.shell(String(hint.output))
                 #expect(stop.code == 0)
                 #expect(stop.out == "weir stopped (pid \(pid))\n")
                 let down = try home.weir("status")

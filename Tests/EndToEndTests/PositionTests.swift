@@ -142,6 +142,26 @@ extension EndToEnd {
             #expect(again.code == 0, "repeating it does no harm: \(again.err)")
         }
 
+        @Test func theHintOfASlotThatWasAdvancedGoesOnThere() async throws {
+            try once()
+            try insert(1...3)
+            try await eventually("the slot is free, and advanced") {
+                let advance =
+                    "SELECT pg_replication_slot_advance('weir_shop', pg_current_wal_lsn())"
+                return (try? database.sql(advance)) != nil
+            }
+            try await expectStopped(
+                "postgres.slot_advanced", hints: ["weir position set shop confirmed --yes"])
+            let hint = try #require(try home.status().pipelines.first?.problems.first?.hint)
+            let command = try #require(hint.firstMatch(of: /weir position set .*/))
+            let done = try home.shell(String(command.output))
+            #expect(done.code == 0, "\(done)")
+            #expect(try gaps().count == 1)
+            try insert(4...4)
+            try once()
+            #expect(try ids() == [4])
+        }
+
         @Test func aSlotDroppedWhileDownStopsUntilTheGapIsDeclared() async throws {
             try once()
             try insert(1...5)
@@ -214,6 +234,14 @@ extension EndToEnd {
             try await expectStopped(daemon, "file.lost", hints: ["mv \(home.output)"])
             #expect(fileSize(home.output) == 0)
             #expect(try slots() == 1)
+            // The hint as it stands, with the daemon down.
+            let hint = try #require(try home.status().pipelines.first?.problems.first?.hint)
+            let commands = try #require(hint.firstRange(of: "mv "))
+            let done = try home.shell(String(hint[commands.lowerBound...]))
+            #expect(done.code == 0, "\(done)")
+            try await eventually("two lines") { lines(of: home.output).count == 2 }
+            #expect(try ids() == [6, 7])
+            #expect(try home.weir("stop").code == 0)
         }
     }
 

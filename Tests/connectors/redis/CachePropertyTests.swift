@@ -5,7 +5,8 @@ import WeirRedisSink
 import WeirTesting
 
 /// Old and new versions, replays by a second sink, deletes, key changes, evictions, refills by
-/// services and new epochs, in every order a seed makes, against a model. After each step the server's keys equal the model's.
+/// services and new epochs, in every order a seed makes, against a model. After each step the
+/// server's keys equal the model's.
 struct CachePropertyTests {
     /// Small, so that everything happens to every key.
     private static let ids = ["1", "2", "a:b", "{x}", "%", "\r\n$3\r\n", "ü\u{1F642}"]

@@ -43,8 +43,8 @@ enum CacheScript: CaseIterable {
     /// version; what has no side key was never Weir's and stays. Returns how many that were.
     case sweep
     /// Keys: the marker and its copy. Its new text and the version it must have at least. It only
-    /// goes forward, because writes of a life that was cut short may come late; and a marker that is
-    /// missing or too old stays so until what was lost is back. Returns what the two were.
+    /// goes forward, because writes of a life that was cut short may come late; and a marker that
+    /// is missing or too old stays so until what was lost is back. Returns what the two were.
     case mark
     /// Keys as of `mark`. The marker's text that must be there, in either, and the new one. Returns
     /// 1 if it was replaced.
