@@ -94,7 +94,52 @@ import WeirTesting
         #expect(bench.reports.gaps.isEmpty)
     }
 
+    /// As by logrotate's `compress`, before Weir has anything to write.
+    @Test(arguments: [false, true])
+    func aMovedFileThatIsCompressedAtOnceIsNoGap(isStopped: Bool) async throws {
+        var sink = try await opened()
+        let stored = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        try move()
+        try FileManager.default.removeItem(atPath: moved)
+        if isStopped {
+            await sink.close()
+            sink = try await opened(at: stored.mark)
+        }
+        _ = try await sink.write([SampleBatch.transaction(24, count: 1)])
+        await sink.close()
+        #expect(try bench.ids() == ["24/0"])
+        #expect(bench.reports.gaps.isEmpty)
+    }
+
     // MARK: Removed
+
+    @Test func removedTwiceItIsOneGapUntilItIsResolved() async throws {
+        let sink = try await opened()
+        for commit in [16, 24, 32] as [UInt64] {
+            _ = try await sink.write([SampleBatch.transaction(commit, count: Int(commit))])
+            try FileManager.default.removeItem(atPath: bench.path)
+        }
+        _ = try await sink.write([SampleBatch.transaction(40, count: 1)])
+        await sink.close()
+        #expect(bench.reports.gaps.count == 1)
+    }
+
+    @Test(arguments: [false, true])
+    func aSymbolicLinkInItsPlaceIsNamed(leadsSomewhere: Bool) async throws {
+        if leadsSomewhere { try bench.folder.write("", to: "other") }
+        try FileManager.default.createSymbolicLink(
+            atPath: bench.path, withDestinationPath: bench.folder.file("other"))
+        let error = await failure { _ = try await opened() }
+        #expect(error?.message.contains("is a symbolic link") == true)
+        let hint = try #require(error?.hint)
+        let command = try #require(hint.range(of: "rm "))
+        let result = try runProcess("/bin/sh", ["-c", String(hint[command.lowerBound...])])
+        #expect(result.status == .exited(0))
+        let sink = try await opened()
+        _ = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        await sink.close()
+        #expect(try bench.ids() == ["16/0"])
+    }
 
     @Test func aFileThatIsRemovedWhileItIsWrittenIsADeclaredGap() async throws {
         let sink = try await opened()

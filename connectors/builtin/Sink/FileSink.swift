@@ -74,6 +74,9 @@ package actor FileSink: SinkConnector {
 
     /// Written out whenever this much has gathered, so that memory stays small.
     private static let chunkBytes = 256 << 10
+    /// A batch of half a mebibyte makes up to three times as much of lines, behind less than a
+    /// chunk: memory is given back only after more than four times this.
+    private static let keptBytes = 1 << 20
 
     package init(_ config: Config, _ context: ConnectorContext) {
         path = config.path
@@ -176,8 +179,7 @@ package actor FileSink: SinkConnector {
         }
         guard size == 0 else { throw another(size, than: mark.length) }
         if note != Self.moved(mark.inode) {
-            try await declareGap(
-                "was moved or removed while Weir was stopped", length: mark.length)
+            try await declareGap("was moved or removed while Weir was stopped")
         }
         return 0
     }
@@ -237,7 +239,7 @@ package actor FileSink: SinkConnector {
         length = ending.offset
         boundary = ending.boundary
         boundaryTail = ending.boundaryTail
-        buffer.shrink(to: Self.chunkBytes)
+        buffer.shrink(to: Self.keptBytes)
         return WriteOutcome(
             .accepted, delivered: delivered, filtered: filtered, bytes: bytes,
             mark: boundaryMark(in: file))
@@ -302,7 +304,7 @@ package actor FileSink: SinkConnector {
             {
                 try? open.descriptor.truncate(to: boundary)
             }
-        } else if open.descriptor.hasName() {
+        } else if open.wasMoved {
             // Else the next start could not tell it from one that was removed.
             try? await context.notes.set(noteKey, Self.moved(open.inode))
         }
@@ -329,10 +331,10 @@ package actor FileSink: SinkConnector {
         let size: Int
         do throws(FileFailure) { size = try next.descriptor.size() } catch { throw failed(error) }
         guard size == 0 else { throw another(size, than: length) }
-        if open.descriptor.hasName() {
+        if open.wasMoved {
             context.log(.info, "\"\(path)\" was moved; a new file is begun in its place")
         } else {
-            try await declareGap("was removed while Weir wrote to it", length: length)
+            try await declareGap("was removed while Weir wrote to it")
         }
         do throws(FileFailure) { try FileDescriptor.syncDirectory(of: path) } catch {
             throw failed(error)
@@ -381,18 +383,27 @@ package actor FileSink: SinkConnector {
 
     private static func moved(_ inode: UInt64?) -> String { "\(inode ?? 0) was moved" }
 
-    private func declareGap(_ what: String, length: Int) async throws(WeirError) {
+    /// Once, however often it happens before the gap is resolved: so the text has no figures.
+    private func declareGap(_ what: String) async throws(WeirError) {
         try await context.reports.declare(
             DeclaredGap(
                 .outputLost, path,
-                "\"\(path)\" \(what); the \(length) bytes it had are not in the new file",
+                "\"\(path)\" \(what); the lines it had are not in the new file",
                 hint: "Where it was moved as a whole, nothing is missing. Where it was emptied, "
-                    + "cut, written anew or removed, its lines are gone, and Weir does not write them again. "
-                    + "Then: weir gap resolve ID."))
+                    + "cut, written anew or removed, its lines are gone, and Weir does not write "
+                    + "them again. Then: weir gap resolve ID."))
     }
 
     private nonisolated func failed(_ failure: FileFailure) -> WeirError {
-        WeirError(
+        if failure.code == ELOOP {
+            return WeirError(
+                .outputFailed, .transient,
+                "\"\(path)\" is a symbolic link, which Weir does not follow",
+                detail: "Who may change the link could make Weir write to any file.",
+                hint: "Name the file itself under \"path\", and move it to rotate it; or take the "
+                    + "link away: rm \(path.shellWord)")
+        }
+        return WeirError(
             .outputFailed, .transient, failure.message,
             hint: "Check the disk's free space, that the folder exists, and that Weir's user may "
                 + "write there.")

@@ -10,6 +10,8 @@ final class OutputFile: Sendable {
     /// Made when it was opened.
     let isNew: Bool
     private let written = Mutex(Written())
+    private let watch: MoveWatch?
+    private let sawMove = Atomic(false)
 
     /// What the last write that succeeded whole left behind.
     private struct Written: Sendable {
@@ -36,7 +38,18 @@ final class OutputFile: Sendable {
     init(_ descriptor: consuming FileDescriptor, isNew: Bool) throws(FileFailure) {
         self.isNew = isNew
         inode = try descriptor.inode()
+        let path = descriptor.path
+        let watch = MoveWatch(path: path)
+        // Moved just now, the watch is of another file.
+        self.watch = descriptor.isStill(at: path) ? watch : nil
         self.descriptor = descriptor
+    }
+
+    /// No longer at its path, it was moved and not removed; what became of it then is its mover's
+    /// concern.
+    var wasMoved: Bool {
+        if watch?.sawMove() == true { sawMove.store(true, ordering: .relaxed) }
+        return descriptor.hasName() || sawMove.load(ordering: .relaxed)
     }
 
     /// The last bytes before `length`.
