@@ -11,7 +11,7 @@ struct FolderRights {
 
     /// - Throws: when anybody but the user and root may write to it.
     func check(_ path: String, user: uid_t) throws(WeirError) {
-        // Root may write everywhere. A volume that Kubernetes makes for a group (fsGroup) is root's.
+        // Root may write everywhere. A volume that Kubernetes makes for an fsGroup is root's.
         guard owner == user || owner == 0 else {
             throw WeirError(
                 .stateFailed, .blocked,

@@ -1,14 +1,14 @@
 import Glibc
 
-/// Remembers that a file was renamed, also when it was removed since: as logrotate's `compress` does
-/// with what it has just moved. The kernel keeps the notice until it is asked for.
+/// Remembers that a file was renamed, also when it was removed since: as logrotate's `compress`
+/// does with what it has just moved. The kernel keeps the notice until it is asked for.
 package final class MoveWatch: Sendable {
     private let number: Int32
 
     /// Nil where the system gives no more watches.
     ///
-    /// - Parameter path: leads to the file; to be looked at again afterwards, since it may have been
-    ///   moved just before.
+    /// - Parameter path: leads to the file; to be looked at again afterwards, since it may have
+    ///   been moved just before.
     package init?(path: String) {
         let opened = inotify_init1(Int32(IN_NONBLOCK) | Int32(IN_CLOEXEC))
         guard opened >= 0 else { return nil }

@@ -17,9 +17,9 @@
 /// event counts as not delivered, and comes again; every command before it may run twice.
 ///
 /// A server that is out of memory refuses a script only at its first write, and only where that is
-/// a command that may need memory: UNLINK and HDEL are none, and behind them it takes everything. So
-/// a script that stores values begins with `ask`, a SET that can change nothing: NX where the key is
-/// there, XX where it is not. A call that only removes keys is taken: it makes room.
+/// a command that may need memory: UNLINK and HDEL are none, and behind them it takes everything.
+/// So a script that stores values begins with `ask`, a SET that can change nothing: NX where the
+/// key is there, XX where it is not. A call that only removes keys is taken: it makes room.
 ///
 /// Several keys of one call share a lifetime: LIVES is up to eight pairs, of milliseconds a value
 /// lives and its side key lives, taken in turn. Strings cost a script more than anything else.
