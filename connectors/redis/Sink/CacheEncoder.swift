@@ -116,7 +116,11 @@ struct CacheEncoder: ~Copyable {
     private mutating func prepare(_ tables: [TableSchema]) throws(WeirError) {
         let config = config
         try self.tables.prepare(tables) { (schema) throws(WeirError) in
-            try CachedTable(schema, config)
+            do throws(WeirError) {
+                return try CachedTable(schema, config)
+            } catch {
+                throw error.ofOldRows(in: config.pipeline)
+            }
         }
     }
 
@@ -425,6 +429,21 @@ struct CacheEncoder: ~Copyable {
         call.append(argument: nullCount)
         call.append(encoded: nulls, count: nullCount)
         return isPart
+    }
+}
+
+extension WeirError {
+    /// The table as it is now was checked: a key or value that a version of it lacks may be younger
+    /// than the row.
+    fileprivate func ofOldRows(in pipeline: String) -> WeirError {
+        guard code == .unknownColumn else { return self }
+        var error = self
+        error.hint =
+            (hint.map { $0 + " " } ?? "")
+            + "Rows from before the column was added have none: name one that they have until they "
+            + "are delivered, or go on behind them, and declare the gap: "
+            + "weir position set \(pipeline) now --yes"
+        return error
     }
 }
 
