@@ -182,14 +182,19 @@ extension ConfigChecker {
             configScope.name == "source"
             ? "the source of pipeline \"\(configScope.pipeline)\""
             : "sink \"\(configScope.name)\" of pipeline \"\(configScope.pipeline)\""
+        let holder = ClaimHolder(title: title, span: scope.anchor)
         for claim in config.claims {
-            if let first = claims[claim] {
-                let line = source.position(at: first.span.start).line
-                log.error(
-                    ConfigErrorCode.conflict,
-                    "\(claim) is already used by \(first.title) on line \(line)", at: scope.anchor)
+            if let first = claims[claim] ?? sharedClaims[claim] {
+                refuse(claim, of: first, at: scope.anchor)
             } else {
-                claims[claim] = ClaimHolder(title: title, span: scope.anchor)
+                claims[claim] = holder
+            }
+        }
+        for claim in config.sharedClaims {
+            if let first = claims[claim] {
+                refuse(claim, of: first, at: scope.anchor)
+            } else if sharedClaims[claim] == nil {
+                sharedClaims[claim] = holder
             }
         }
         for warning in config.warnings {
@@ -197,6 +202,13 @@ extension ConfigChecker {
             log.warning(ConfigErrorCode.advice, warning, at: place)
         }
         return config
+    }
+
+    private mutating func refuse(_ claim: String, of first: ClaimHolder, at span: SourceSpan) {
+        let line = source.position(at: first.span.start).line
+        log.error(
+            ConfigErrorCode.conflict,
+            "\(claim) is already used by \(first.title) on line \(line)", at: span)
     }
 
     /// Says an issue at the place it is about: a key of the connector, or of its connection.

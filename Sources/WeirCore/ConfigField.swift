@@ -205,6 +205,8 @@ public protocol ConnectorConfig: Sendable {
     init(_ scope: ConfigScope) throws(ConfigIssue)
     /// Things only one pipeline or sink may use, in words: `slot weir_shop of connection shop`.
     var claims: [String] { get }
+    /// Things that several may use in this way, but none beside one that claims them.
+    var sharedClaims: [String] { get }
     /// What works but should be known, such as a connection without verified TLS.
     var warnings: [String] { get }
     /// For a source without the key `tables`: what it reads; nil when only the server knows. The
@@ -226,6 +228,7 @@ public protocol ConnectorConfig: Sendable {
 
 extension ConnectorConfig {
     public var claims: [String] { [] }
+    public var sharedClaims: [String] { [] }
     public var warnings: [String] { [] }
     public var tables: [TableName]? { nil }
     public var reach: TableReach? { nil }

@@ -41,6 +41,19 @@ struct SinkConfigTests {
         #expect(issue?.suggestion == suggestion)
     }
 
+    @Test func thePositionTableIsNoTarget() throws {
+        expectIssue("table", "where the sink keeps its position") {
+            _ = try config(["table": .string("weir_position")])
+        }
+        expectIssue("table", "where the sink keeps its position") {
+            _ = try config(
+                [
+                    "table": .string("copy.{table}"),
+                    "position_table": .table(.init(schema: "copy", name: "items")),
+                ])
+        }
+    }
+
     // MARK: The target
 
     private static let source = TableName(schema: "shop", name: "order items")

@@ -79,6 +79,99 @@ struct SinkEchoTests {
         }
     }
 
+    @Test func aSourceThatFollowsThePositionOfItsSinkIsRefused() async throws {
+        let database = try await TestDatabase(Self.tables)
+        let sink = try Self.sink(database, ["weir_position", "apart"], to: "copy.{table}")
+        _ = try await sink.open(at: nil)
+        let found = try await sink.check(["weir_position", "apart"].map(Self.schema))
+        #expect(found.map(\.severity) == [.blocking] && found[0].subject == "public.weir_position")
+        #expect(found[0].message.contains("an endless echo"))
+        await sink.close()
+    }
+
+    /// Two pipelines under names that no look at the configuration connects: one writes a partition
+    /// of what the other reads.
+    @Test func aLoopOverTwoPipelinesIsRefusedByTheOneThatStartsLast() async throws {
+        let (north, south) = (
+            try await TestDatabase(Self.tables), try await TestDatabase(Self.tables)
+        )
+        let (forth, back) = ("\(north.name)_forth", "\(north.name)_back")
+        // As the sources do when they are open.
+        func read(_ database: TestDatabase, _ pipeline: String) async throws {
+            let connection = try database.connect()
+            let instance = try #require(ServerInstance(connection))
+            let root = TableName(schema: "public", name: "root")
+            let places = try connection.query(TableFlows.familiesQuery([root])).compactMap {
+                $0[2].flatMap { UInt32($0) }.map { TableFlows.Place(instance, $0) }
+            }
+            #expect(places.count == 4)
+            TableFlows.shared.enter(reader: pipeline, [root: Set(places)], leavingOut: .nothing)
+        }
+        func findings(
+            _ database: TestDatabase, _ pipeline: String, to target: String
+        ) async throws -> [Finding] {
+            let sink = PostgresSink(
+                try SinkHarness.config(
+                    url: database.server.url(database: database.name),
+                    ["table": .string(target)], tables: ["public.root"]),
+                .test("copy", pipeline: pipeline))
+            _ = try await sink.open(at: nil)
+            let found = try await sink.check([Self.schema("root")])
+            await sink.close()
+            return found.filter { $0.severity == .blocking }
+        }
+        try await read(north, forth)
+        #expect(try await findings(south, forth, to: "leaf").isEmpty)
+        try await read(south, back)
+        // Not what is read elsewhere and goes no further.
+        #expect(try await findings(north, back, to: "apart").isEmpty)
+        let found = try await findings(north, back, to: "middle")
+        #expect(found.count == 2, "each of the two steps: \(found)")
+        #expect(
+            found.contains {
+                $0.message == "what sink \"copy\" of pipeline \"\(forth)\" writes to "
+                    + "\"public.leaf\" is read by pipeline \"\(back)\" as \"public.root\" and comes "
+                    + "back: an endless echo"
+                    && $0.hint == "Give the source of \"\(back)\" \"origin\": "
+                        + "[\"weir_\(forth)_copy\"], and sink \"copy\" of pipeline \"\(forth)\" "
+                        + "\"origin\": \"weir_\(forth)_copy\"."
+            }, "\(found)")
+        // The one that was refused writes nothing, so the other may start.
+        #expect(try await findings(south, forth, to: "leaf").isEmpty)
+    }
+
+    /// Rings are found whatever their length; every step of one must be cut.
+    @Test func aRingIsNoneOnceEverySourceLeavesOutWhatItWouldReadAgain() throws {
+        let table = TableName(schema: "public", name: "t")
+        let names = ["a", "b", "c"]
+        let places = try names.map { name in
+            TableFlows.Place(try #require(ServerInstance(parsing: "1 \(name) 5 primary")), 7)
+        }
+        func flows(cutting cut: Set<Int>, closed: Bool = true) -> TableFlows {
+            let flows = TableFlows()
+            for (index, name) in names.enumerated() {
+                let before = (index + 2) % 3
+                flows.enter(
+                    reader: name, [table: [places[index]]],
+                    leavingOut: .origins(cut.contains(before) ? ["o\(before)"] : []))
+                if index == 2, !closed { continue }
+                flows.enter(
+                    writer: "s", of: name, [table: (table, places[(index + 1) % 3])],
+                    origin: "o\(index)")
+            }
+            return flows
+        }
+        for name in names {
+            #expect(flows(cutting: []).echoes(of: "s", in: name).count == 3)
+            #expect(flows(cutting: [0, 1]).echoes(of: "s", in: name).map(\.reader) == ["a"])
+            #expect(flows(cutting: [0, 1, 2]).echoes(of: "s", in: name).isEmpty)
+            #expect(flows(cutting: [], closed: false).echoes(of: "s", in: name).isEmpty)
+        }
+        let left = flows(cutting: [])
+        left.leave(writer: "s", of: "b")
+        #expect(left.echoes(of: "s", in: "a").isEmpty)
+    }
+
     /// Found again when a table of another shape comes, as after ATTACH PARTITION.
     @Test func aTargetThatBecomesAPartOfItsSourceIsRefusedWhileItRuns() async throws {
         let database = try await TestDatabase(Self.tables)

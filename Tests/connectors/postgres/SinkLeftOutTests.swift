@@ -127,12 +127,12 @@ struct SinkLeftOutTests {
 
     /// A sink that takes no TRUNCATE at all keeps what it has on purpose.
     @Test func whatIsKeptIsReadBack() throws {
-        var memory = SinkMemory()
+        var memory = LeftOut()
         let odd = TableName(schema: "a b", name: "c,d%\ne")
         memory.ignoreTruncate(of: odd, at: "0/10")
         memory.ignoreTruncate(of: odd, at: "-")
         memory.ignoreTruncate(of: TableName(schema: "x", name: "y"), at: "0/20")
-        #expect(SinkMemory(text: memory.text) == memory)
+        #expect(LeftOut(text: memory.text) == memory)
         let table = TargetTable(
             name: odd, oid: 1, columns: [], uniqueKeys: [], parents: [], isWatched: false,
             isCascading: false, isDeferring: false)
@@ -143,8 +143,8 @@ struct SinkLeftOutTests {
                 schema, try WantedColumns(schema, config), table,
                 Operation.allCases.map { _ in true }, search: nil))
         #expect(memory.targets[odd]?.leftOut == ["id", "é,", "-", "%2c"])
-        #expect(SinkMemory(text: memory.text) == memory)
-        #expect(SinkMemory(text: "") == SinkMemory())
+        #expect(LeftOut(text: memory.text) == memory)
+        #expect(LeftOut(text: "") == LeftOut())
     }
 
     // MARK: Others at the same target

@@ -11,6 +11,8 @@ extension PlanMaker {
         /// By the source's table: what writing to its target may be read as. Empty unless the
         /// target is in the source's own database.
         var families: [TableName: Set<TableName>] = [:]
+        /// By the source's table: its target, where that is there.
+        var targets: [TableName: TargetTable] = [:]
         /// How the targets that are there are written.
         var shapes: [WrittenShape] = []
     }
@@ -36,6 +38,9 @@ extension PlanMaker {
             guard let route = try route(schema) else { return }
             inspection.findings += schema.findings(
                 naming: config.columns?.paths ?? [], under: "columns")
+            if session.isSource, name == config.positionTable {
+                throw .weir(WeirError(ownPosition))
+            }
             let wanted = try wanted(schema)
             if let table = try target(route.target) {
                 try inspect(table, schema, wanted, route.takes, &inspection)
@@ -57,6 +62,7 @@ extension PlanMaker {
         _ inspection: inout Inspection
     ) throws(TargetFailure) {
         inspection.findings += try check(schema, wanted, table, takes).findings
+        inspection.targets[TableName(schema: schema.schema, name: schema.name)] = table
         if session.isSource {
             inspection.families[TableName(schema: schema.schema, name: schema.name)] =
                 try catalogue.family(of: table)
@@ -106,6 +112,15 @@ extension PlanMaker {
     }
 
     // MARK: Echoes
+
+    private var ownPosition: Finding {
+        Finding(
+            .targetUnfit, .blocking, "\(config.positionTable)",
+            "the source follows \"\(config.positionTable)\", to which this sink writes its position "
+                + "with each transaction: an endless echo",
+            hint: "Take it out of \"tables\" of the source, or give the sink another "
+                + "\"position_table\".")
+    }
 
     /// - Throws: where what is written comes back as a change of the table itself.
     func refuseEcho(_ schema: TableSchema, _ target: TargetTable) throws(TargetFailure) {

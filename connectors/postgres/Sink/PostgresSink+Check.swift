@@ -7,7 +7,7 @@ extension PostgresSink: SinkCheck {
         defer { turn.give() }
         let session = try await ready()
         try await lookForSource(session)
-        let inspection: PlanMaker.Inspection
+        var inspection: PlanMaker.Inspection
         do throws(TargetFailure) {
             inspection = try planMaker(session).inspect(tables)
         } catch {
@@ -16,6 +16,7 @@ extension PostgresSink: SinkCheck {
             case .weir(let error), .taken(let error): throw ended(error)
             }
         }
+        inspection.findings += loops(inspection.targets, session)
         let isBlocked = inspection.findings.contains { $0.severity == .blocking }
         if isBlocked { return inspection.findings }
         if inspection.grants.isEmpty {
@@ -29,6 +30,42 @@ extension PostgresSink: SinkCheck {
             "the role of the sink may not do all it has to at \(place)",
             detail: "Weir goes on as soon as it may.",
             hint: inspection.grants.joined(separator: " "))
+    }
+}
+
+extension PostgresSink {
+    /// What comes back by way of other pipelines of this process, whatever tables and connections
+    /// are called: `weir validate` compares names only.
+    private func loops(
+        _ targets: [TableName: TargetTable], _ session: TargetSession
+    ) -> [Finding] {
+        guard let instance = ServerInstance(session.connection) else { return [] }
+        let flows = TableFlows.shared
+        flows.enter(
+            writer: context.name, of: context.pipeline,
+            targets.mapValues { ($0.name, TableFlows.Place(instance, $0.oid)) },
+            origin: config.origin)
+        // Within one sink the whole of it is told with its tables.
+        let echoes = flows.echoes(of: context.name, in: context.pipeline).filter {
+            !($0.writer.pipeline == context.pipeline && $0.writer.sink == context.name
+                && $0.reader == context.pipeline)
+        }
+        // Refused, it writes nothing that others would have to leave out.
+        if !echoes.isEmpty { flows.leave(writer: context.name, of: context.pipeline) }
+        return echoes.map { echo in
+            let writer = echo.writer
+            let origin = writer.origin ?? "weir_\(writer.pipeline)_\(writer.sink)"
+            var names = [origin]
+            if case .origins(let known) = echo.filter { names = known + names }
+            let list = names.map { "\"\($0)\"" }.joined(separator: ", ")
+            let sink = "sink \"\(writer.sink)\" of pipeline \"\(writer.pipeline)\""
+            return Finding(
+                .targetUnfit, .blocking, "\(echo.target)",
+                "what \(sink) writes to \"\(echo.target)\" is read by pipeline \"\(echo.reader)\" as "
+                    + "\"\(echo.table)\" and comes back: an endless echo",
+                hint: "Give the source of \"\(echo.reader)\" \"origin\": [\(list)]"
+                    + (writer.origin == nil ? ", and \(sink) \"origin\": \"\(origin)\"." : "."))
+        }
     }
 }
 

@@ -22,7 +22,7 @@ package actor PostgresSink: SinkConnector {
     /// What was compiled and is not noted yet.
     private var newShapes: [WrittenShape] = []
     /// Nil before it was read.
-    var memory: SinkMemory?
+    var memory: LeftOut?
     var sets = SetWriter()
     var rows = RowWriter()
     private var rowReader: (any RowReader)?

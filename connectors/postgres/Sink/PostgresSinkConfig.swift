@@ -108,6 +108,12 @@ package struct PostgresSinkConfig: ConnectorConfig {
         // All names of a place, so that another way to it is noticed.
         let databases = connection.databases.sorted()
         let targets = knowsTables ? tables.map(target.resolve) : [target.pattern]
+        if targets.contains(positionTable) {
+            throw ConfigIssue(
+                field: "table",
+                "\"\(positionTable)\" is where the sink keeps its position; name another table, or "
+                    + "another \"position_table\"")
+        }
         let servers = connection.servers.sorted()
         claims =
             targets.flatMap { target in databases.map { "table \(target) of \($0)" } }

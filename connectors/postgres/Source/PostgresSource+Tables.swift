@@ -7,6 +7,7 @@ extension PostgresSource: SourceTables {
     /// With the columns, types and keys that the stream will describe.
     package func tables() async throws(WeirError) -> [TableSchema] {
         let sql = try ordinaryConnection()
+        try enterFlows(sql)
         let found = try catalogueTables(sql, publication: config.publication)
         let checksAllText = sql.parameter("server_encoding") == "SQL_ASCII"
         let remembered = remembered

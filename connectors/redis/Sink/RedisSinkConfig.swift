@@ -37,6 +37,7 @@ package struct RedisSinkConfig: ConnectorConfig {
     let onUnknownKey: UnknownKeyPolicy
     package let warnings: [String]
     package let claims: [String]
+    package let sharedClaims: [String]
 
     enum DataLossPolicy: String, CaseIterable {
         case reread, `continue`, stop
@@ -173,9 +174,9 @@ package struct RedisSinkConfig: ConnectorConfig {
                 field: "on_unknown_key",
                 "\"on_unknown_key\": \"expire\" needs a \"ttl\" to end what is left behind")
         }
-        claims =
-            form == .invalidate
-            ? [] : ["keys \(key.normalized) of redis \(options.url.commonPlace)"]
+        // What one sink writes and another removes of one change would depend on which is faster.
+        let keys = ["keys \(key.normalized) of redis \(options.url.commonPlace)"]
+        (claims, sharedClaims) = form == .invalidate ? ([], keys) : (keys, [])
         warnings = Self.warnings(options, key, scope.connectionName ?? "")
     }
 

@@ -39,7 +39,7 @@ struct WrittenShape: Sendable {
 
 /// What a sink did not do at its targets though the source had it, so that it can say what old rows
 /// lack once it does. It is kept in the sink's notes. Pure.
-struct SinkMemory: Sendable, Equatable {
+struct LeftOut: Sendable, Equatable {
     struct Target: Sendable, Equatable {
         /// Columns that rows were written without.
         var leftOut: Set<String> = []
@@ -214,14 +214,14 @@ extension WrittenShape {
 extension PostgresSink {
     private var memoryNote: String { "postgres left out \(context.name)" }
 
-    func recall() async throws(WeirError) -> SinkMemory {
+    func recall() async throws(WeirError) -> LeftOut {
         if let memory { return memory }
-        let known = SinkMemory(text: try await context.notes.get(memoryNote) ?? "")
+        let known = LeftOut(text: try await context.notes.get(memoryNote) ?? "")
         memory = known
         return known
     }
 
-    private func keep(_ changed: SinkMemory) async throws(WeirError) {
+    private func keep(_ changed: LeftOut) async throws(WeirError) {
         guard changed != memory else { return }
         try await context.notes.set(memoryNote, changed.text)
         memory = changed
