@@ -388,6 +388,42 @@ struct RedisSinkTests {
         await sink.close()
     }
 
+    /// What it left is told, and is a gap once it would not be left any more.
+    @Test func whatAnIgnoredTruncateLeavesIsSaidAndTheHintRemovesIt() async throws {
+        let (notes, reports) = (MemoryNotes(), CollectedReports())
+        func sink(_ more: [String: ConfigValue] = [:], at mark: SinkMark? = nil) async throws
+            -> RedisSink
+        {
+            let sink = RedisSink(
+                try CacheHarness.config(server, write: "json", key: "it'em:{id}", more),
+                .test(
+                    "cache", pipeline: "shop", notes: notes, reports: reports,
+                    rows: harness.rows))
+            _ = try await sink.open(at: mark)
+            return sink
+        }
+        _ = try server.command("SET", "it'em:index", "somebody's")
+        var cache = try await sink()
+        let outcome = try await cache.write([
+            ItemBatch.of([.insert(.init("1", "n")), .insert(.init("a b", "n"))], commit: 16),
+            ItemBatch.of([.truncate], commit: 32),
+        ])
+        #expect(reports.findings.map(\.code.name) == ["redis.truncate_ignored"])
+        #expect(reports.findings[0].message.contains("emptied at 0/20"))
+        await cache.close()
+        for _ in 1...2 {
+            cache = try await sink(["truncate": .string("delete")], at: outcome.mark)
+            #expect(try await cache.check([]).isEmpty)
+            await cache.close()
+            #expect(reports.gaps.map(\.code.name) == ["redis.truncate_ignored"])
+        }
+        let hint = try #require(reports.gaps.first?.hint)
+        let start = try #require(hint.firstRange(of: "redis-cli"))
+        let end = try #require(hint.firstRange(of: " Then: weir gap"))
+        _ = try runProcess("/bin/sh", ["-c", String(hint[start.lowerBound..<end.lowerBound])])
+        #expect(try harness.keys() == ["it'em:index"])
+    }
+
     @Test func truncateRemovesWhatItGoverns() async throws {
         let sink = try await opened(["truncate": .string("delete")])
         let lua = try LeaseScripts(server)

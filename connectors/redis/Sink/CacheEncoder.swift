@@ -92,6 +92,8 @@ struct CacheEncoder: ~Copyable {
         var late = 0
         /// Changed or deleted rows whose old key is not known and was left to its ttl.
         var unknownKeys = 0
+        /// The last TRUNCATE that was ignored, as the source writes its place.
+        var ignoredTruncate: String?
     }
 
     /// A part of a hash whose key may turn out to be missing.
@@ -203,6 +205,7 @@ struct CacheEncoder: ~Copyable {
                 if event.operation == .truncate {
                     guard config.truncates else {
                         counts.filtered += 1
+                        counts.ignoredTruncate = view.position(of: event).display
                         continue
                     }
                     counts.delivered += 1

@@ -100,6 +100,12 @@ extension ErrorCode {
             "Raise the server's limit (CONFIG SET proto-max-bulk-len, or client-query-buffer-limit; a "
             + "proxy has its own), or leave the large column out with \"columns\". Then: weir stop; "
             + "weir start")
+    static let redisTruncateIgnored = ErrorCode(
+        "redis.truncate_ignored",
+        meaning: "The source emptied a table, and the sink left its keys, as \"truncate\": "
+            + "\"ignore\" says: readers still find rows that are gone. A gap of this code says that "
+            + "TRUNCATE is applied from now on, and those keys may be there still.",
+        remedy: "Remove the keys as the message says, or wait for their ttl.")
     static let redisMemoryLimit = ErrorCode(
         "redis.memory_limit",
         meaning:
@@ -121,7 +127,7 @@ extension ErrorCode {
         redisOutOfMemory, redisReadOnly, redisNotReady, redisPersistence, redisReplicas,
         redisCluster, redisVersion, redisDataLost, redisOtherWriter, redisKeyUnknown,
         redisNoRowReader, redisScriptsGone, redisTooLarge, redisMarkerEvicted,
-        redisMemoryLimit, redisCommand, redisProtocol,
+        redisMemoryLimit, redisTruncateIgnored, redisCommand, redisProtocol,
     ]
 }
 

@@ -24,6 +24,7 @@ extension RedisSink: SinkCheck {
             }
         }
         if findings.contains(where: { $0.severity == .blocking }) { return findings }
+        if let finding = try await leftByTruncate() { findings.append(finding) }
         do throws(WeirError) {
             let link = try await ready()
             try await checkRights(link)
@@ -48,6 +49,57 @@ extension RedisSink: SinkCheck {
         return Finding(
             error.code, .warning, name, error.message,
             detail: "The first row that is updated or deleted stops the sink.", hint: error.hint)
+    }
+
+    // MARK: TRUNCATE
+
+    private var truncateNote: String { "redis truncate ignored \(context.name)" }
+
+    /// Its keys stay, and nothing but a change of their rows or the ttl ends them.
+    func note(ignoredTruncate place: String) async throws(WeirError) {
+        try await context.notes.set(truncateNote, place)
+        context.reports.raise(ignoredTruncate(at: place))
+    }
+
+    private func ignoredTruncate(at place: String) -> Finding {
+        Finding(
+            .redisTruncateIgnored, .warning, config.key.normalized,
+            "the source was emptied at \(place), and keys \(config.key.normalized) from before stay "
+                + "(\"truncate\": \"ignore\")",
+            hint: "To have the next one applied: \"truncate\": \"delete\" in the sink. To remove "
+                + "every key that Weir wrote until then: \(removal)")
+    }
+
+    /// A shell's command that removes the keys of the template that have a version of ours, as a
+    /// TRUNCATE does. Others that look alike stay.
+    private var removal: String {
+        // Behind a pipe nothing can ask for it.
+        let cli = config.options.commandLine.replacing(" --askpass", with: "")
+        let secret = config.options.commandLine == cli ? "" : "(the password in REDISCLI_AUTH) "
+        let pattern = String(decoding: config.key.sideGlobPattern, as: UTF8.self)
+        let name = pattern.hasPrefix("{") ? "s/^{\\(.*\\)}:v$/\\1/" : "s/:v$//"
+        return
+            "\(secret)\(cli) --scan --pattern \(pattern.shellWord) | sed -n -e \((name + "p").shellWord) "
+            + "| tr '\\n' '\\0' | xargs -0 -r \(cli) UNLINK"
+    }
+
+    /// What an ignored TRUNCATE left behind: a gap once it would no longer be ignored.
+    private func leftByTruncate() async throws(WeirError) -> Finding? {
+        guard let place = try await context.notes.get(truncateNote), !place.isEmpty else {
+            return nil
+        }
+        guard config.truncates, config.routing.operations.contains(.truncate) else {
+            return ignoredTruncate(at: place)
+        }
+        try await context.reports.declare(
+            DeclaredGap(
+                .redisTruncateIgnored, config.key.normalized, from: place,
+                "keys \(config.key.normalized) from before the source was emptied at \(place) may "
+                    + "still be there: TRUNCATE is applied only from now on",
+                hint: "Remove them; rows that are still there come again with their next change: "
+                    + "\(removal) Then: weir gap resolve ID"))
+        try await context.notes.set(truncateNote, "")
+        return nil
     }
 
     private func memoryLimit(_ link: RedisLink) -> Finding? {

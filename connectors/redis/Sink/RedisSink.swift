@@ -179,6 +179,7 @@ package actor RedisSink: SinkConnector {
             try await advanceMarker(to: newest, link)
         }
         note(unknownKeys: counts.unknownKeys)
+        if let place = counts.ignoredTruncate { try await note(ignoredTruncate: place) }
         bytes = link.sentBytes - before
         delivered = max(delivered, newest)
         self.boundary = boundary
