@@ -118,6 +118,27 @@ import WeirTesting
         _ = try await second.open(at: nil)
     }
 
+    /// Nothing is added to it, and nothing cut off.
+    @Test(arguments: [
+        ("{\n  \"pipelines\": {}\n}\n", "weir"), (#"{"pipelines":{}}"#, "weir"),
+        ("SQLite format 3\0", "row"), ("a\0b\n", "text"), ("id,v\n1,2\n", "debezium"),
+    ])
+    func aFileOfSomethingElseIsLeftAlone(text: String, format: String) async throws {
+        try bench.folder.write(text, to: "changes.jsonl")
+        let sink = try bench.make(format: format)
+        let error = await failure { _ = try await sink.open(at: nil) }
+        #expect(error?.code.name == "file.foreign" && error?.disposition == .blocked)
+        await sink.close()
+        #expect(try bench.text() == text)
+        // What the hint says first.
+        let hint = try #require(error?.hint?.firstRange(of: "mv "))
+        let command = try #require(error?.hint?[hint.lowerBound...].prefix { $0 != ";" })
+        _ = try runProcess("/bin/sh", ["-c", String(command)])
+        let again = try bench.make(format: format)
+        _ = try await again.open(at: nil)
+        await again.close()
+    }
+
     /// Two sinks of a daemon, by ways that no look at the names tells apart.
     @Test func aSinkThatHasTheFileAlreadyIsNamed() async throws {
         try FileManager.default.createSymbolicLink(

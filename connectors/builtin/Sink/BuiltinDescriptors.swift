@@ -6,7 +6,8 @@ package let builtinConnectors = [
     ConnectorDescriptor(
         type: "stdout", summary: "One JSON line per event on standard output.",
         sink: SinkRole(StdoutSink.self),
-        errorCodes: [.outputFailed, .outputBusy, .outputLost, .outputShared] + ErrorCode.values),
+        errorCodes: [.outputFailed, .outputBusy, .outputForeign, .outputLost, .outputShared]
+            + ErrorCode.values),
     ConnectorDescriptor(
         type: "file", summary: "One JSON line per event in a file, each once over any crash.",
         sink: SinkRole(FileSink.self)),
@@ -26,6 +27,12 @@ extension ErrorCode {
             + "path: lines of the two would overwrite each other.",
         remedy: "Give each sink a \"path\" of its own, or end the other process. Weir goes on by "
             + "itself when that has ended.")
+    static let outputForeign = ErrorCode(
+        "file.foreign",
+        meaning:
+            "The output file was there before Weir wrote to it, and does not hold lines such as "
+            + "Weir's: it may be a configuration, or another program's.",
+        remedy: "Choose another \"path\", or move the file away.")
     static let outputLost = ErrorCode(
         "file.lost",
         meaning:

@@ -151,20 +151,19 @@ package actor FileSink: SinkConnector {
     private func keptLength(
         of file: OutputFile, _ mark: FileMark?
     ) async throws(WeirError) -> Int {
+        // No mark, or one of the file that was configured before: the engine says that the path was
+        // changed.
+        guard let mark, mark.path == nil || mark.path == FileMark.hash(of: shortPath) else {
+            return try lengthWithoutMark(of: file)
+        }
         let size: Int
         let isOurs: Bool
         do throws(FileFailure) {
             size = try file.descriptor.size()
-            // No mark, or one of the file that was configured before: the engine says that the path
-            // was changed.
-            guard let mark, mark.path == nil || mark.path == FileMark.hash(of: shortPath) else {
-                return try Self.wholeLines(of: file, size)
-            }
             isOurs = mark.length <= size ? try Self.ends(file, mark) : false
         } catch {
             throw failed(error)
         }
-        guard let mark else { return size }
         if !file.isNew, mark.inode == nil || mark.inode == file.inode {
             guard size >= mark.length else { throw shorter(size, than: mark.length) }
             guard isOurs else { throw rewritten(mark.length) }
@@ -190,6 +189,24 @@ package actor FileSink: SinkConnector {
     ) throws(FileFailure) -> Bool {
         guard let digest = mark.digest else { return true }
         return try file.tail(before: mark.length).digest == digest
+    }
+
+    /// - Throws: where the file is somebody else's, such as a configuration.
+    private func lengthWithoutMark(of file: OutputFile) throws(WeirError) -> Int {
+        let size: Int
+        do throws(FileFailure) {
+            size = try file.descriptor.size()
+            if try lines.format.fits(file.descriptor.read(min(size, 64 << 10), at: 0)) {
+                return try Self.wholeLines(of: file, size)
+            }
+        } catch {
+            throw failed(error)
+        }
+        throw WeirError(
+            .outputForeign, .blocked,
+            "\"\(path)\" was there before and holds something else than lines of Weir's",
+            detail: "Weir has not touched its \(size) bytes.",
+            hint: "Choose another \"path\". If the file may go: " + moveAway)
     }
 
     /// Where to go on in a file no mark tells of, as after `weir position set`: behind its last
@@ -446,5 +463,22 @@ package actor FileSink: SinkConnector {
 
     private nonisolated var moveAway: String {
         "mv \(path.shellWord) \((path + ".old").shellWord); weir stop; weir start"
+    }
+}
+
+extension LineFormat {
+    /// Whether a file that begins so may be one of lines in a format of Weir's. A configuration or a
+    /// database is none.
+    fileprivate func fits(_ beginning: [UInt8]) -> Bool {
+        if beginning.isEmpty { return true }
+        if self == .text { return !beginning.contains(0) }
+        guard let end = beginning.firstIndex(of: UInt8(ascii: "\n")) else {
+            // One line that is longer, or was torn by a crash.
+            let isLong = beginning.count >= 64 << 10 && beginning.first == UInt8(ascii: "{")
+            return isLong || beginning.starts(with: #"{"id":""#.utf8)
+        }
+        let line = beginning[..<end]
+        return line.elementsEqual("null".utf8)
+            || line.first == UInt8(ascii: "{") && line.last == UInt8(ascii: "}")
     }
 }
