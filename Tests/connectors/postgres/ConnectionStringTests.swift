@@ -9,7 +9,7 @@ import WeirPostgresClient
         "postgresql://weir:p@CANARY@127.0.0.1:1/shop", "postgres://weir:p@CANARY@127.0.0.1/shop",
         "postgresql://weir:5432/CANARY@127.0.0.1:1/shop", "postgresql://weir:/CANARY@h/shop",
         "postgresql://u:p@h/shop@CANARY", "postgresql://u:p@h/shop?x=CANARY@h",
-        "postgresql://h/shop?password=p@CANARY", "postgresql://@CANARY@h",
+        "postgresql://weir:p?x=CANARY/x@h/shop", "postgresql://@CANARY@h",
         "postgresql://weir:CANARY/shop", "postgresql://weir:p%zzCANARY@h/shop",
         "postgresql://weir:p?CANARY/x@h/shop", "host=h password=CANARY CANARY",
     ])
@@ -25,6 +25,9 @@ import WeirPostgresClient
             ("postgres://weir:a:b#c?d@h/shop", "h:5432/shop", "a:b#c?d"),
             ("postgresql:///shop?host=%2Frun%2Fpg", "/run/pg:5432/shop", nil),
             ("postgresql://u@h/shop?application_name=a%40b", "h:5432/shop", nil),
+            ("postgresql://u@h/shop?application_name=a@b", "h:5432/shop", nil),
+            ("postgresql://h/shop?user=app@server&password=p@x/y", "h:5432/shop", "p@x/y"),
+            ("postgresql://u:p@h?sslrootcert=/x@y/ca.pem&dbname=shop", "h:5432/shop", "p"),
             ("host=h dbname=shop user=a@b password='p@x'", "h:5432/shop", "p@x"),
         ] as [(String, String, String?)])
     func anEscapedOneIsTaken(text: String, place: String, password: String?) throws {
@@ -76,5 +79,19 @@ import WeirPostgresClient
         let found = try ConnectionString(text).tlsWarning(connection: "shop")
         #expect((found == nil) == (warning == nil), "\(found ?? "none")")
         if let warning { #expect(found?.contains(warning) == true, "\(found ?? "")") }
+    }
+
+    @Test(
+        arguments: [
+            ("host=/cloudsql/p:r:a", ["/cloudsql/p:r:a:5432"]),
+            ("host=/tmp/ port=5433", ["localhost:5433"]),
+            ("host=/var/run/postgresql", ["localhost:5432"]), ("dbname=shop", ["localhost:5432"]),
+            ("host=127.0.0.1,LOCALHOST,::1", ["localhost:5432"]),
+            ("host=127.0.0.2", ["127.0.0.2:5432"]),
+            ("host=127.example.com", ["127.example.com:5432"]),
+            ("host=@weir", ["@weir:5432"]),
+        ] as [(String, Set<String>)])
+    func aServersNameIsTheSameForAllUsualWaysToIt(text: String, names: Set<String>) throws {
+        #expect(try ConnectionString(text).servers == names)
     }
 }

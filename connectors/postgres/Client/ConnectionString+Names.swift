@@ -1,6 +1,7 @@
 extension ConnectionString {
     /// What the string says of the server, in one form for each host: two strings that share a name
-    /// lead to the same server. All the ways to this machine count as one.
+    /// lead to the same server. The usual ways to this machine count as one. Other addresses of it,
+    /// and folders of sockets, are names of their own: proxies put one for each server there.
     package var servers: Set<String> {
         let hosts = list("host").isEmpty ? list("hostaddr") : list("host")
         let addresses = list("hostaddr")
@@ -10,8 +11,7 @@ extension ConnectionString {
             let port = ports.indices.contains(index) ? ports[index] : ports.first ?? ""
             for host in [host, addresses.indices.contains(index) ? addresses[index] : host] {
                 names.insert(
-                    "\(Self.isOfThisHost(host) ? "localhost" : host.lowercased()):"
-                        + (port.isEmpty ? "5432" : port))
+                    "\(Self.serverName(host)):" + (port.isEmpty ? "5432" : port))
             }
         }
         return names
@@ -28,9 +28,18 @@ extension ConnectionString {
         return text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
     }
 
-    /// A unix socket or a loopback address; no host at all is libpq's own socket.
-    static func isOfThisHost(_ host: String) -> Bool {
-        host.isEmpty || host.hasPrefix("/") || host.hasPrefix("@") || host.hasPrefix("127.")
-            || host == "::1" || host == "localhost"
+    /// Where libpq looks for the server's socket when no host is named, as it is built upstream and
+    /// by distributions.
+    private static let socketFolders = ["/tmp", "/var/run/postgresql", "/run/postgresql"]
+    private static let usualAddresses = ["127.0.0.1", "::1", "localhost"]
+
+    private static func serverName(_ host: String) -> String {
+        if host.hasPrefix("/") {
+            var folder = host[...]
+            while folder.count > 1, folder.last == "/" { folder.removeLast() }
+            return socketFolders.contains(String(folder)) ? "localhost" : String(folder)
+        }
+        let name = host.lowercased()
+        return name.isEmpty || usualAddresses.contains(name) ? "localhost" : name
     }
 }

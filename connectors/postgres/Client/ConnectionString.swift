@@ -89,7 +89,11 @@ package struct ConnectionString: Sendable {
     /// Of one host; a name may begin like an address.
     private static func isLocal(_ host: Substring) -> Bool {
         if host.isEmpty || host.hasPrefix("/") || host.hasPrefix("@") { return true }
-        if host.lowercased() == "localhost" { return true }
+        return host.lowercased() == "localhost" || isLoopback(host)
+    }
+
+    /// Whether it is an address of the loopback interface.
+    static func isLoopback(_ host: some StringProtocol) -> Bool {
         var four = in_addr()
         if unsafe inet_pton(AF_INET, String(host), &four) == 1 {
             return UInt32(bigEndian: four.s_addr) >> 24 == 127
@@ -119,9 +123,12 @@ package struct ConnectionString: Sendable {
             return
         }
         let rest = text.utf8.dropFirst(scheme.utf8.count)
-        let places = rest.indices.filter { rest[$0] == UInt8(ascii: "@") }
         let slash = rest.firstIndex(of: UInt8(ascii: "/")) ?? rest.endIndex
-        if places.count <= 1, places.allSatisfy({ $0 < slash }) { return }
+        // As libpq takes it: a user stands before an "@" that comes before any "/".
+        let host = rest[..<slash].firstIndex(of: UInt8(ascii: "@")).map(rest.index(after:))
+        // The options behind the "?" may have any number of either.
+        let plain = rest[(host ?? rest.startIndex)...].prefix { $0 != UInt8(ascii: "?") }
+        if !plain.contains(UInt8(ascii: "@")) { return }
         throw ConfigIssue(
             field: "url",
             "the url has \"@\" where it cannot stand; in a user name or a password, \"@\" and \"/\" "
