@@ -116,4 +116,22 @@ struct HostileServerTests {
         let failure = try Self.failure { _ = try Self.connect(server) }
         #expect(failure.message == "the server sent more than 1 MiB in one answer")
     }
+
+    @Test func aCommandIsCancelledOverAnotherConnectionAndInTime() async throws {
+        let database = try await TestDatabase()
+        let string = try ConnectionString(database.server.url(database: database.name))
+        let busy = try PostgresConnection(string, mode: .sql, name: "weir test")
+        let other = try PostgresConnection(string, mode: .sql, name: "weir test")
+        try busy.sendQuery("SELECT pg_sleep(60)")
+        // What the other was asked before is given up too.
+        try other.sendQuery("SELECT 1")
+        try other.cancel(busy)
+        let failure = try Self.failure { _ = try busy.nextRow(columns: 0, by: .now + .seconds(20)) }
+        #expect(failure.sqlState == "57014")
+        // A server that says nothing more holds nobody for long.
+        let silent = try HostilePostgres { $0.contains("cancel") ? [] : nil }
+        let connection = try Self.connect(silent)
+        let late = try Self.failure { try connection.cancel(connection, within: .milliseconds(50)) }
+        #expect(late.kind == .timeout)
+    }
 }

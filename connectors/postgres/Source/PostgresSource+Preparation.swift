@@ -132,6 +132,8 @@ extension PostgresSource {
                 }
             }
         } catch {
+            // Else the server goes on waiting, with the slot half made.
+            if [.timeout, .cancelled].contains(error.kind) { try? sql.cancel(replication) }
             throw failures.error(
                 error,
                 doing: "create replication slot \"\(config.slot)\" (the server waits for open "
