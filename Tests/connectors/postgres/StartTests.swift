@@ -1,7 +1,9 @@
 import Testing
 import WeirCore
-import WeirPostgresSource
+import WeirPostgresClient
 import WeirTesting
+
+@testable import WeirPostgresSource
 
 extension PostgresSourceTests {
     /// The first start, cut short anywhere, and what an operator can do about a position.
@@ -190,6 +192,47 @@ extension PostgresSourceTests {
             await source.source.close()
             try await eventually("the slot is free") { try database.slot("active") == "f" }
             #expect(try await source.source.probe(held: nil).active == false)
+        }
+
+        @Test func manyTablesAreAskedForInParts() async throws {
+            let count = 2 * PostgresSource.tablesPerQuestion + 1
+            let database = try await TestDatabase(
+                """
+                DO $$ BEGIN FOR i IN 1..\(count) LOOP
+                EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY)', i); END LOOP; END $$;
+                CREATE TABLE r (id int PRIMARY KEY) PARTITION BY RANGE (id);
+                CREATE TABLE r1 PARTITION OF r FOR VALUES FROM (0) TO (9)
+                """)
+            let names = (1...count).map { "t\($0)" } + ["r"]
+            let source = try await SourceHarness.open(database, tables: names)
+            let tables = try await source.source.tables()
+            #expect(tables.map(\.name) == names)
+            #expect(tables.allSatisfy { $0.columns.count == 1 && $0.key == [0] })
+            try await source.probe()
+            try database.run("ALTER TABLE t\(count) ADD w int DEFAULT 5")
+            try await source.probe()
+            #expect(source.reports.gaps.map(\.subject) == ["public.t\(count)"])
+        }
+
+        @Test func theLookEveryOtherSecondIsCheap() async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TABLE t (id int PRIMARY KEY);
+                CREATE TABLE r (id int PRIMARY KEY) PARTITION BY RANGE (id);
+                DO $$ BEGIN FOR i IN 0..49 LOOP EXECUTE format(
+                'CREATE TABLE r%s PARTITION OF r FOR VALUES FROM (%s) TO (%s)', i, i, i + 1);
+                END LOOP; END $$; ANALYZE
+                """)
+            let url = database.server.url(database: database.name)
+            let connection = try PostgresConnection(
+                ConnectionString(url), mode: .sql, name: "weir test")
+            #expect(try connection.queryRow("SHOW jit") == ["off"])
+            let tables = ["t", "r"].map { TableName(schema: "public", name: $0) }
+            let query = Publication.watchQuery("p", tables, serverVersion: 150000)
+            let plan = try connection.queryRow("EXPLAIN \(query)")[0] ?? ""
+            let cost = plan.firstMatch(of: /\.\.([0-9]+)/).flatMap { Double($0.output.1) }
+            // Of what the planner takes for a hundred times as much it compiles.
+            #expect(try #require(cost) < 1000, "\(plan)")
         }
 
         @Test("CORRECTNESS 6: a read ends in time, however much there is to leave out")

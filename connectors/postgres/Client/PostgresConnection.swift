@@ -36,6 +36,8 @@ import WeirCore
             ("default_transaction_read_only", "off"),
             // Our markers must not wait for a synchronous standby.
             ("synchronous_commit", "local"),
+            // Compiling what is asked of the catalogue takes a hundred times as long as asking it.
+            ("jit", "off"),
         ]
 
         /// Looks things up at a source and writes markers there.

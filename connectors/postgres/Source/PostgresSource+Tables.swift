@@ -30,14 +30,34 @@ extension PostgresSource: SourceTables {
     func catalogueTables(
         _ sql: PostgresConnection, publication: String? = nil
     ) throws(WeirError) -> [CatalogueTable] {
-        let condition = CatalogueTable.isNamed(config.tables)
+        let version = sql.serverVersion
         let rows = try run(
+            on: sql, to: "look at the tables", columns: CatalogueTable.columnCount
+        ) {
             CatalogueTable.query(
-                where: condition, publication: publication, serverVersion: sql.serverVersion),
-            on: sql, to: "look at the tables", columns: CatalogueTable.columnCount)
-        let leaves = try run(
-            LeafIdentity.query(where: condition), on: sql,
-            to: "look at the partitions")
+                where: CatalogueTable.isNamed($0), publication: publication, serverVersion: version)
+        }
+        let leaves = try run(on: sql, to: "look at the partitions") {
+            LeafIdentity.query(where: CatalogueTable.isNamed($0))
+        }
         return CatalogueTable.tables(rows, leaves: leaves)
+    }
+
+    /// About a megabyte of names, types and keys, where tables are as wide as most are.
+    static let tablesPerQuestion = 100
+
+    /// Asks of all configured tables, in parts: no answer may have more than a few megabytes.
+    func run(
+        on sql: PostgresConnection, to work: String, columns: Int = 0,
+        _ query: ([TableName]) -> String
+    ) throws(WeirError) -> [TextRow] {
+        var rows: [TextRow] = []
+        var rest = config.tables[...]
+        while !rest.isEmpty {
+            let part = Array(rest.prefix(Self.tablesPerQuestion))
+            rows += try run(query(part), on: sql, to: work, columns: columns)
+            rest = rest.dropFirst(part.count)
+        }
+        return rows
     }
 }
