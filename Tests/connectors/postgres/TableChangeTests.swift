@@ -90,6 +90,42 @@ extension PostgresSourceTests {
             }
         }
 
+        @Test("CORRECTNESS 76: followed tables that swap their names are told apart")
+        func swappedWithOneAnother() async throws {
+            let database = try await TestDatabase(
+                "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
+            let source = try await SourceHarness.open(database, tables: ["a", "b"])
+            try database.run("INSERT INTO a VALUES (1); INSERT INTO b VALUES (10)")
+            #expect(try await source.drain().count == 2)
+            await source.source.close()
+            try database.run(
+                """
+                INSERT INTO a VALUES (2); BEGIN; ALTER TABLE a RENAME TO c;
+                ALTER TABLE b RENAME TO a; ALTER TABLE c RENAME TO b; COMMIT;
+                INSERT INTO a VALUES (11); INSERT INTO b VALUES (3)
+                """)
+            try await source.open()
+            #expect(source.gaps == ["postgres.table_replaced", "postgres.table_replaced"])
+            #expect(source.reports.gaps.map(\.subject) == ["public.a", "public.b"])
+            // Each row under the name its table had then.
+            var lines = try await source.drain()
+            #expect(lines.map(\.table) == ["public.a", "public.a", "public.b"])
+            #expect(lines.compactMap { $0.after?["id"] } == [2, 11, 3])
+            // One takes the name of the other, which is dropped, and is not followed any more.
+            await source.source.close()
+            try database.run(
+                """
+                INSERT INTO b VALUES (4); DROP TABLE a; ALTER TABLE b RENAME TO a;
+                INSERT INTO a VALUES (5)
+                """)
+            let one = try SourceHarness(database, tables: ["a"], notes: source.notes)
+            try await one.open(atStored: source.stored)
+            #expect(one.gaps == ["postgres.table_replaced"])
+            lines = try await one.drain()
+            #expect(lines.map(\.table) == ["public.a"])
+            #expect(lines.compactMap { $0.after?["id"] } == [5])
+        }
+
         @Test(
             "CORRECTNESS 79: values that ALTER TABLE gives to old rows are a declared gap",
             arguments: [
@@ -135,8 +171,12 @@ extension PostgresSourceTests {
                     + "SET (publish = 'insert, update, delete, truncate')",
             ])
         func putBack(change: String) async throws {
-            let database = try await TestDatabase("CREATE TABLE t (id int PRIMARY KEY)")
-            let source = try await SourceHarness.open(database, tables: ["t"])
+            let database = try await TestDatabase(
+                """
+                CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY);
+                INSERT INTO t VALUES (1); INSERT INTO u VALUES (1)
+                """)
+            let source = try await SourceHarness.open(database, tables: ["t", "u"])
             try await source.probe()
             await source.source.close()
             try await source.open()
@@ -151,6 +191,49 @@ extension PostgresSourceTests {
                 if isOpen { try await source.probe() } else { try await source.open() }
                 #expect(source.gaps.last == "postgres.publication_altered")
             }
+            // The hint sends again what may have been left out, and no other table.
+            let isAll = change.hasPrefix("SET")
+            #expect(Set(source.reports.gaps.map(\.subject)) == [isAll ? "" : "public.t"])
+            for sql in Self.statements(source.reports.gaps.last?.hint) { try database.run(sql) }
+            let sent = try await source.drain().map(\.table)
+            #expect(sent == (isAll ? ["public.t", "public.u"] : ["public.t"]))
+        }
+
+        @Test("CORRECTNESS 77: what leaves nothing out of a publication is no gap")
+        func harmlessWrites() async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY);
+                CREATE TABLE v (id int PRIMARY KEY); CREATE ROLE \(try await TestDatabase().name)x
+                """)
+            let role = try database.run("SELECT rolname FROM pg_roles WHERE rolname ~ '^t.*x$'")
+            let source = try await SourceHarness.open(database, tables: ["t", "u"])
+            try database.run(
+                "ALTER ROLE \(role) SUPERUSER; ALTER PUBLICATION \(database.slot) OWNER TO \(role)")
+            try await source.probe()
+            #expect(source.gaps.isEmpty)
+            await source.source.close()
+            try database.run("REASSIGN OWNED BY \(role) TO postgres; DROP ROLE \(role)")
+            try await source.open()
+            #expect(source.gaps.isEmpty)
+            // A table that is gone is taken out of "tables", as the error says, and another comes.
+            await source.source.close()
+            try database.run("DROP TABLE u")
+            let more = try SourceHarness(database, tables: ["t", "v"], notes: source.notes)
+            let before = try await source.notes.get("publication_writes")
+            try await more.open(atStored: source.stored)
+            #expect(more.gaps.isEmpty)
+            // Our own ALTER, after which we were killed.
+            try await source.notes.set("publication_writes", before ?? "")
+            try await more.open()
+            #expect(more.gaps.isEmpty)
+            // Another server, on which the position was set.
+            await more.source.close()
+            try await source.notes.set("publication_writes", "1:1 2:3/4")
+            try await source.notes.set("slot", "7 \(database.slot)")
+            let plan = try await more.source.planSeek(to: "confirmed", from: nil)
+            try await more.open(atStored: more.source.seek(plan))
+            #expect(more.gaps.isEmpty)
         }
 
         @Test func aSlotOfAnotherDatabaseIsNeitherTakenNorDropped() async throws {
@@ -165,6 +248,27 @@ extension PostgresSourceTests {
             #expect(error?.code.name == "postgres.slot_unfit")
             #expect(try await source.source.describeCleanUp().isEmpty)
             #expect(try await source.source.cleanUp().isEmpty)
+            func refusesToSeek(_ source: SourceHarness) async throws {
+                for target in ["now", "confirmed", "0/16B3748"] {
+                    let error = await #expect(throws: WeirError.self) {
+                        try await source.source.planSeek(to: target, from: nil)
+                    }
+                    #expect(error?.code.name == "postgres.slot_unfit")
+                }
+                // Also one that came between the plan and the deed.
+                let error = await #expect(throws: WeirError.self) {
+                    try await source.source.seek(SeekPlan(target: "now", effects: []))
+                }
+                #expect(error?.code.name == "postgres.slot_unfit")
+            }
+            try await refusesToSeek(source)
+            // Nor one of another program in the same database.
+            try ours.run(
+                "SELECT pg_create_logical_replication_slot('\(ours.slot)', 'test_decoding')")
+            let foreign = try SourceHarness(ours, tables: ["t"])
+            try await refusesToSeek(foreign)
+            #expect(try await foreign.source.cleanUp().isEmpty)
+            #expect(try ours.slot("plugin") == "test_decoding")
             let left = try theirs.run(
                 "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '\(slot)'")
             #expect(left == "1")

@@ -111,13 +111,15 @@ extension PostgresSource: SourceCleanup {
         return done
     }
 
-    /// Slots are named for the whole server: one of another database belongs to another pipeline.
+    /// Slots are named for the whole server: one of another database, kind or plugin belongs to
+    /// another pipeline or program.
     private func ownSlot(_ sql: PostgresConnection) throws(WeirError) -> Slot? {
         guard let slot = try slot(sql) else { return nil }
         let database = try run(
             "SELECT pg_catalog.current_database()", on: sql, to: "look at the database"
         ).first?[0]
-        return slot.database == database ? slot : nil
+        let isOwn = (try? positionCheck.checkOwn(slot, database: database ?? "")) != nil
+        return isOwn ? slot : nil
     }
 
     private func isPublicationOurs(_ sql: PostgresConnection) async throws(WeirError) -> Bool {
@@ -150,7 +152,7 @@ extension PostgresSource: SourceSeek {
     ) async throws(WeirError) -> SeekPlan {
         let sql = try connect(.sql)
         let server = try serverFacts(connect(.replication))
-        let slot = try slot(sql)
+        let slot = try checkedSlot(sql, server)
         let own = stored?.position.commitAndOrdinal.map { LSN($0.commit).description } ?? "nowhere"
         switch target {
         case "now":
@@ -205,7 +207,7 @@ extension PostgresSource: SourceSeek {
         let replication = try connect(.replication)
         let server = try serverFacts(replication)
         let identity = server.identity(slot: config.slot)
-        let exists = try slot(sql) != nil
+        let exists = try checkedSlot(sql, server) != nil
         if let lsn = LSN(parsing: plan.target) {
             try await rememberFingerprint(sql, isFresh: true)
             let intent = "\(server.system) \(config.slot)"
@@ -213,6 +215,7 @@ extension PostgresSource: SourceSeek {
                 // Another server: what is remembered of tables is not of its tables.
                 try await context.notes.set("tables", "")
                 try await rememberMade(slot: config.slot, on: server.system)
+                try await context.notes.set(Self.writesNote, "")
                 try await context.notes.set("slot", intent)
             }
             return StoredPosition(position: Position(commit: lsn.value), identity: identity)
@@ -224,6 +227,15 @@ extension PostgresSource: SourceSeek {
         try await context.notes.set("slot", "\(server.system) \(config.slot)")
         let lsn = try createSlot(replication, sql)
         return StoredPosition(position: Position(commit: lsn.value), identity: identity)
+    }
+
+    /// - Throws: when there is one under the name that is not ours to drop or to read.
+    private func checkedSlot(
+        _ sql: PostgresConnection, _ server: ServerFacts
+    ) throws(WeirError) -> Slot? {
+        guard let slot = try slot(sql) else { return nil }
+        try positionCheck.checkOwn(slot, database: server.database)
+        return slot
     }
 
     private func healthy(_ slot: Slot?, _ server: ServerFacts) throws(WeirError) -> LSN {

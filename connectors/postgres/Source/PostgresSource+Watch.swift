@@ -33,8 +33,10 @@ extension PostgresSource {
         // First, so that what changes meanwhile is looked at once more.
         let digest = try self.digest(sql)
         let facts = try TableFacts.tables(
-            ask(TableFacts.query(tables, serverVersion: version)),
-            children: ask(TableFacts.childrenQuery(tables)))
+            run(on: sql, to: "look at the tables") {
+                TableFacts.query($0, serverVersion: version)
+            },
+            children: run(on: sql, to: "look at the tables", TableFacts.childrenQuery))
         let outside = tablesWithOutsideValues(sql)
         let catalogue = try catalogueTables(sql).map { table in
             var table = table
@@ -49,11 +51,12 @@ extension PostgresSource {
                 tables: ask(Publication.tablesQuery(name, tables, serverVersion: version))),
             memory: TableMemory(
                 facts,
-                columns: ask(
-                    TableMemory.columnsQuery(tables, publication: name, serverVersion: version)),
-                labels: ask(TableMemory.labelsQuery(tables))),
+                columns: run(on: sql, to: "look at the tables") {
+                    TableMemory.columnsQuery($0, publication: name, serverVersion: version)
+                },
+                labels: run(on: sql, to: "look at the tables", TableMemory.labelsQuery)),
             digest: digest,
-            end: ask(Slot.headQuery).first?[0].flatMap(LSN.init(parsing:)) ?? LSN(.max))
+            end: ask(Slot.headQuery).first?[0].flatMap(LSN.init(parsing:)) ?? .max)
     }
 
     private func digest(_ sql: PostgresConnection) throws(WeirError) -> String {
@@ -139,12 +142,10 @@ extension PostgresSource {
             try await rememberMade(publication: name, on: system(sql))
             try await context.notes.set("publication", name)
         }
-        if !isFirstStart { try await declarePutBack(plan, look, sql) }
-        for statement in plan.statements {
-            _ = try run(statement, on: sql, to: "set up publication \"\(name)\"")
-            context.log(.info, statement)
+        if !isFirstStart {
+            try await declarePutBack(plan, look.publication, look.tables, look.catalogue, sql)
         }
-        try await rememberWrites(sql)
+        try await setUp(plan.statements, sql)
         report(plan.findings + look.memory.unsentFindings(config, sql.serverVersion))
         let lsn = position?.commitAndOrdinal.map { LSN($0.commit) }
         let memory = look.memory.remembering(before, end: look.end, from: lsn)
@@ -182,42 +183,6 @@ extension PostgresSource {
         return replaced
     }
 
-    private static let writesNote = "publication_writes"
-
-    private func writes(_ sql: PostgresConnection) throws(WeirError) -> String {
-        try run(
-            Publication.writesQuery(config.publication, serverVersion: sql.serverVersion), on: sql,
-            to: "look at the publication"
-        ).first?[0] ?? ""
-    }
-
-    private func rememberWrites(_ sql: PostgresConnection) async throws(WeirError) {
-        let now = try writes(sql)
-        if try await context.notes.get(Self.writesNote) != now {
-            try await context.notes.set(Self.writesNote, now)
-        }
-    }
-
-    /// Our publication is as it should be, and was not in between: what it left out meanwhile is
-    /// lost all the same (CORRECTNESS 77).
-    private func declarePutBack(
-        _ plan: PublicationPlan, _ look: Look, _ sql: PostgresConnection
-    ) async throws(WeirError) {
-        guard plan.statements.isEmpty, plan.gaps.isEmpty,
-            try await context.notes.get("publication") == config.publication,
-            let before = try await context.notes.get(Self.writesNote),
-            case let now = try writes(sql), before != now,
-            // Generated columns that come or go are told of where the tables are compared.
-            before.split(separator: " ").dropFirst() == now.split(separator: " ").dropFirst()
-        else { return }
-        try await context.reports.declare(
-            DeclaredGap(
-                .publicationAltered, "",
-                "publication \"\(config.publication)\" was altered and put back: what it left out "
-                    + "meanwhile was not sent",
-                hint: GapHint.reload(nil, look.catalogue)))
-    }
-
     func declareReplaced(
         _ name: TableName, _ catalogue: [CatalogueTable]
     ) async throws(WeirError) {
@@ -252,7 +217,7 @@ extension PostgresSource {
                 .publicationChanged, .transient,
                 "publication \"\(config.publication)\" was altered while Weir was streaming")
         }
-        try await declarePutBack(plan, look, sql)
+        try await declarePutBack(plan, look.publication, look.tables, look.catalogue, sql)
         try await rememberWrites(sql)
         report(plan.findings + look.memory.unsentFindings(config, sql.serverVersion))
         let memory = look.memory.remembering(before, end: look.end, from: nil)

@@ -113,17 +113,6 @@ struct Publication: Sendable, Equatable {
             + "FROM pg_catalog.pg_enum e), ''))"
     }
 
-    /// One text that changes with every write to the publication's rows in the catalogue: one that
-    /// was altered and put back is as it was, and its rows are not. Its second word tells which
-    /// generated columns it has.
-    static func writesQuery(_ name: String, serverVersion: Int) -> String {
-        let generated = serverVersion >= 180000 ? " || ' ' || p.pubgencols::text" : ""
-        return "SELECT pg_catalog.md5(p.xmin::pg_catalog.text || coalesce((SELECT string_agg("
-            + "r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_catalog.pg_publication_rel r "
-            + "WHERE r.prpubid = p.oid), ''))\(generated) FROM pg_catalog.pg_publication p "
-            + "WHERE p.pubname = \(PostgresConnection.literal(name))"
-    }
-
     /// Whether two fingerprints are of one name, but of two publications.
     static func isRecreated(_ before: String, _ now: String) -> Bool {
         let before = before.split(separator: " ", maxSplits: 2)

@@ -221,7 +221,7 @@ struct PublicationPlan: Equatable {
         return DeclaredGap(
             .publicationAltered, subject, from: facts.position,
             "publication \"\(facts.name)\" was altered: it left out \(what) until Weir put it right",
-            hint: GapHint.reload(tables.first?.name, facts.catalogue))
+            hint: GapHint.reload(all: tables.map(\.name), facts.catalogue))
     }
 
     // MARK: The operator's
@@ -348,22 +348,50 @@ struct PublicationPlan: Equatable {
 
 /// How to make targets whole again after a gap.
 enum GapHint {
+    /// Beyond it a list helps less than words.
+    private static let tablesMax = 10
+
+    /// The same for several tables, one statement for each.
+    static func reload(all tables: [TableName], _ catalogue: [CatalogueTable]) -> String {
+        if tables.count == 1 { return reload(tables.first, catalogue) }
+        guard tables.count <= tablesMax else {
+            return "Send every row of the \(tables.count) tables again, at the source, with an "
+                + "UPDATE of each that changes nothing. \(close)"
+        }
+        let updates = catalogue.filter { tables.contains($0.name) }.compactMap { update($0) }
+        guard updates.count == tables.count, !updates.isEmpty else { return reload(nil, catalogue) }
+        return "\(sends)\(updates.joined(separator: " ")) \(close)"
+    }
+
     /// An UPDATE that changes nothing sends every row again.
     ///
     /// - Parameter partition: the only one of the table's whose rows are to be sent.
     static func reload(
         _ table: TableName?, _ catalogue: [CatalogueTable], of partition: TableName? = nil
     ) -> String {
-        let close = "Then: weir gap resolve ID."
-        let found = catalogue.first { $0.name == table }
-        let columns = found?.columns.filter(\.isAssignable) ?? []
-        guard let table, let column = columns.first(where: \.isNotNull) ?? columns.first else {
+        guard
+            let update = catalogue.first(where: { $0.name == table }).flatMap({
+                update($0, of: partition)
+            })
+        else {
             return "Bring the targets in step with the source. \(close)"
         }
+        return "\(sends)\(update) \(close)"
+    }
+
+    private static let sends =
+        "This sends every row again, at the source, in parts where there are many: "
+    private static let close = "Then: weir gap resolve ID."
+
+    private static func update(
+        _ table: CatalogueTable, of partition: TableName? = nil
+    ) -> String? {
+        let columns = table.columns.filter(\.isAssignable)
+        guard let column = columns.first(where: \.isNotNull) ?? columns.first else { return nil }
         let name = PostgresConnection.identifier(column.name)
         // CORRECTNESS 29: a value that lies outside of its row is sent only where it is written
         // anew, and its text, put together, is.
-        let outside = found?.hasOutsideValues == true ? columns.filter(\.isToastable) : []
+        let outside = table.hasOutsideValues ? columns.filter(\.isToastable) : []
         let values =
             outside.isEmpty
             ? ["\(name) = \(name)"]
@@ -372,8 +400,7 @@ enum GapHint {
                 return "\(name) = (\(name)::text || '')::\(column.declaredType)"
             }
         let digits = outside.isEmpty ? "" : "SET extra_float_digits = 3; "
-        return "This sends every row again, at the source, in parts where there are many: "
-            + "\(digits)UPDATE \((partition ?? table).sql) SET \(values.joined(separator: ", ")); "
-            + close
+        return "\(digits)UPDATE \((partition ?? table.name).sql) "
+            + "SET \(values.joined(separator: ", "));"
     }
 }

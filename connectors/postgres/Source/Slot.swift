@@ -131,8 +131,8 @@ struct PositionCheck {
         return confirmed <= own && own <= server.flushed
     }
 
-    /// Whether the slot can serve us at all.
-    func checkFit(_ slot: Slot, of server: ServerFacts) throws(WeirError) {
+    /// Whether the slot is one that we might have made, healthy or not.
+    func checkOwn(_ slot: Slot, database: String) throws(WeirError) {
         guard slot.kind == "logical", slot.plugin == "pgoutput" else {
             throw WeirError(
                 .slotUnfit, .blocked,
@@ -141,13 +141,18 @@ struct PositionCheck {
                     + ", not a logical one of pgoutput",
                 hint: unfitHint(in: slot.database))
         }
-        guard slot.database == server.database else {
+        guard slot.database == database else {
             throw WeirError(
                 .slotUnfit, .blocked,
                 "replication slot \"\(slotName)\" belongs to database \"\(slot.database)\", not "
-                    + "\"\(server.database)\"",
+                    + "\"\(database)\"",
                 hint: unfitHint(in: slot.database))
         }
+    }
+
+    /// Whether the slot can serve us at all.
+    func checkFit(_ slot: Slot, of server: ServerFacts) throws(WeirError) {
+        try checkOwn(slot, database: server.database)
         if slot.walStatus == "lost" || slot.invalidation != nil {
             let reason = slot.invalidation.map { " (\($0))" } ?? ""
             throw WeirError(

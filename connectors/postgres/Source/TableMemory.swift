@@ -143,9 +143,9 @@ struct TableMemory: Sendable, Equatable {
     /// Configured tables under whose name there was another table before.
     func replaced(since before: TableMemory) -> [TableName] {
         tables.filter { table in
-            guard let known = before.table(table.name) else { return false }
-            // A table that was followed under another name goes on under its new one.
-            return known.oid != table.oid && !before.numbers.contains(table.oid)
+            // Also when the one that has the name now was followed under another: two that swapped
+            // their names both have the rows of the other at the targets.
+            before.table(table.name).map { $0.oid != table.oid } ?? false
         }.map(\.name)
     }
 
