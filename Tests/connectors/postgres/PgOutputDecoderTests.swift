@@ -63,11 +63,14 @@ private struct Feed: ~Copyable {
     var decoder: PgOutputDecoder
     var builder = BatchBuilder(reusing: EventBatch(), eventLimit: 1000, byteLimit: 1 << 20)
 
-    init(from start: (commit: UInt64, ordinal: UInt32) = (0, 0), origins: OriginFilter = .nothing) {
+    init(
+        from start: (commit: UInt64, ordinal: UInt32) = (0, 0), origins: OriginFilter = .nothing,
+        tables: Set<TableName>? = nil
+    ) {
         decoder = PgOutputDecoder(
             from: start,
             catalogue: RelationCatalogue(
-                database: "d", tables: nil, checksAllText: false, firstVersion: 1),
+                database: "d", tables: tables, checksAllText: false, firstVersion: 1),
             origins: OriginSieve(origins))
     }
 
@@ -220,6 +223,37 @@ struct PgOutputDecoderTests {
         try feed.take(Message("Y").int32(1).string("public").string("renamed").bytes)
     }
 
+    @Test func ofTablesThatAreNotWantedNothingIsKept() throws {
+        var feed = Feed(tables: [TableName(schema: "public", name: "t")])
+        var other = Message("R").int32(1).string("tenant").string("t")
+            .int8(UInt8(ascii: "d")).int16(1600)
+        for _ in 0..<1600 { other = other.int8(1).string("c").int32(99_999).int32(-1) }
+        for oid in 0..<Int32(RelationCatalogue.columnsMax / 1600 + 100) {
+            for type in 0..<200 {
+                let type = Message("Y").int32(100_000 + oid * 200 + Int32(type))
+                try feed.take(type.string("tenant").string("mood").bytes)
+            }
+            other.bytes.replaceSubrange(1..<5, with: Message("R").int32(oid + 100).bytes[1...])
+            try feed.take(other.bytes)
+        }
+        try feed.take([
+            .begin(1000), .relation, Message("I").int32(100).tuple("N", ["x"]),
+            Message("I").int32(101).tuple("N", ["x"]), .insert(["1", "a"]), .commit(1000),
+        ])
+        let batch = feed.sealed()
+        #expect(batch.events.count == 1)
+        #expect(batch.filtered == 2)
+        #expect(batch.events.first?.ordinal == 2)
+    }
+
+    @Test func aPlaceBeyondAnyLogIsNone() {
+        #expect(LSN(parsing: "7FFFFFFF/FFFFFFFF") == .max)
+        #expect(LSN(parsing: "80000000/0") == nil)
+        #expect(LSN(parsing: "FFFFFFFF/FFFFFFFF") == nil)
+        #expect(LSN(.max).next == LSN(0))
+        #expect(LSN.max.next > .max)
+    }
+
     @Test func changesWhereNoneCanBeAreRefused() {
         let impossible: [[Message]] = [
             [.relation, .insert(["1", "a"])], // outside of a transaction
@@ -231,6 +265,8 @@ struct PgOutputDecoderTests {
             [.begin(1000), .relation, Message("D").int32(42).tuple("N", ["1", nil])],
             [.begin(1000), Message("M").int8(0).int64(990).string("app").int32(0)],
             [.begin(1000), .begin(1001)],
+            // Places that no log reaches.
+            [.begin(-1)], [.begin(.min)], [Message("M").int8(0).int64(-1).string("a").int32(0)],
             [.begin(1000).int8(0)],
             [Message("?")],
         ]

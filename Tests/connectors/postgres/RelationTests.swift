@@ -193,6 +193,32 @@ extension PostgresSourceTests {
             #expect(again.gaps.isEmpty)
         }
 
+        @Test("CORRECTNESS 24: a null in what is the key by now is a row without a key")
+        func keyMadeSince() async throws {
+            let database = try await TestDatabase(
+                "CREATE TABLE t (id int, v text); ALTER TABLE t REPLICA IDENTITY FULL")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            await source.source.close()
+            try database.run(
+                """
+                INSERT INTO t VALUES (NULL, 'a'), (1, 'b'); UPDATE t SET v = 'c' WHERE id IS NULL;
+                UPDATE t SET id = 2 WHERE id IS NULL; INSERT INTO t VALUES (NULL, 'd');
+                BEGIN; DELETE FROM t WHERE id IS NULL; ALTER TABLE t ADD PRIMARY KEY (id); COMMIT;
+                INSERT INTO t VALUES (3, 'e')
+                """)
+            try await source.open()
+            let lines = try await source.drain()
+            #expect(
+                lines.map(\.op)
+                    == ["insert", "insert", "update", "update", "insert", "delete", "insert"])
+            #expect(lines[0].key == ["id": nil, "v": "a"])
+            #expect(lines[3].before == ["id": nil, "v": "c"])
+            #expect(lines[5].key == ["id": nil, "v": "d"])
+            #expect(lines[5].before == ["id": nil, "v": "d"])
+            // From where the server describes it with the key, that is the key.
+            #expect(lines.last?.key == ["id": 3])
+        }
+
         @Test("CORRECTNESS 23: changes of a table that is gone by now are delivered")
         func droppedTable() async throws {
             let database = try await TestDatabase(

@@ -50,6 +50,8 @@ struct PgOutputDecoder: ~Copyable {
     /// The relation of the last change, so that runs of one table cost no look-up.
     private var current: Relation?
     private var currentTable: UInt32 = 0
+    /// The same for runs of a table that is left out.
+    private var currentLeftOut: UInt32?
 
     /// Whether one of our own markers passed in this batch.
     private(set) var sawMarker = false
@@ -107,6 +109,7 @@ struct PgOutputDecoder: ~Copyable {
             hasNewShape = true
         }
         current = nil
+        currentLeftOut = nil
     }
 
     /// Decodes one message that begins at `change` in the log.
@@ -137,6 +140,12 @@ struct PgOutputDecoder: ~Copyable {
         case UInt8(ascii: "R"):
             try RelationCatalogue.checkDescription(message.count)
             let relation = try RelationMessage(&reader)
+            guard catalogue.takes(relation) else {
+                try catalogue.leaveOut(relation)
+                current = nil
+                currentLeftOut = nil
+                return .nothing
+            }
             try catalogue.checkRoom(for: relation)
             return .relation(relation)
         case UInt8(ascii: "Y"):
@@ -163,7 +172,7 @@ struct PgOutputDecoder: ~Copyable {
         guard !isInTransaction else {
             throw MalformedBytes("begin inside a transaction", at: reader.offset)
         }
-        commit = try reader.readInteger(UInt64.self)
+        commit = try reader.readLSN().value
         commitMicros = try reader.readInteger(Int64.self) &+ Self.epochOffsetMicros
         xid = try reader.readInteger(UInt32.self)
         ordinal = 0
@@ -181,14 +190,14 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader
     ) throws(MalformedBytes) -> PgOutputStep {
         _ = try reader.readByte()
-        let commitLSN = try reader.readInteger(UInt64.self)
-        let end = try reader.readInteger(UInt64.self)
+        let commitLSN = try reader.readLSN().value
+        let end = try reader.readLSN()
         _ = try reader.readInteger(Int64.self)
-        guard isInTransaction, commitLSN == commit, end > commit else {
+        guard isInTransaction, commitLSN == commit, end.value > commit else {
             throw MalformedBytes("commit does not match its begin", at: reader.offset)
         }
         isInTransaction = false
-        return .boundary(LSN(end))
+        return .boundary(end)
     }
 
     /// Counts one change of the open transaction. CORRECTNESS 36: before any filter of ours.
@@ -210,8 +219,7 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader, _ batch: inout BatchBuilder
     ) throws(MalformedBytes) -> (ordinal: UInt32, relation: Relation)? {
         let (ordinal, isNew) = try countChange(at: reader.offset)
-        let relation = try relation(&reader, &batch)
-        if isNew && relation.isTaken { return (ordinal, relation) }
+        if let relation = try relation(&reader, &batch), isNew { return (ordinal, relation) }
         // What was delivered before a reconnect is not filtered, only known.
         if isNew || isForeign && commit >= start.commit {
             batch.countFiltered()
@@ -221,14 +229,20 @@ struct PgOutputDecoder: ~Copyable {
 
     private mutating func relation(
         _ reader: inout ByteReader, _ batch: inout BatchBuilder
-    ) throws(MalformedBytes) -> Relation {
+    ) throws(MalformedBytes) -> Relation? {
         let oid = try reader.readInteger(UInt32.self)
         if let current, current.oid == oid { return current }
+        if oid == currentLeftOut { return nil }
         guard let relation = catalogue.relations[oid] else {
-            throw MalformedBytes("change of a relation that was not described", at: reader.offset)
+            guard catalogue.leftOut.contains(oid) else {
+                throw MalformedBytes(
+                    "change of a relation that was not described", at: reader.offset)
+            }
+            currentLeftOut = oid
+            return nil
         }
         current = relation
-        if relation.isTaken { currentTable = batch.table(relation.schema) }
+        currentTable = batch.table(relation.schema)
         return relation
     }
 
@@ -238,14 +252,15 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ change: UInt64,
         _ batch: inout BatchBuilder
     ) throws(MalformedBytes) {
-        guard let (ordinal, relation) = try nextChange(&reader, &batch) else {
+        guard let (ordinal, described) = try nextChange(&reader, &batch) else {
             _ = try reader.skip(reader.remaining)
             return
         }
+        var relation = described
         let base = unsafe batch.append(message)
         try expect(UInt8(ascii: "N"), &reader)
         let after = try unsafe tuple(&reader, message, base, relation, &batch)
-        let key = keySlice(relation, from: after, &batch)
+        let key = keySlice(&relation, from: after, &batch)
         batch.append(
             Event(
                 operation: .insert, table: currentTable, commit: commit, ordinal: ordinal,
@@ -258,16 +273,17 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ change: UInt64,
         _ batch: inout BatchBuilder
     ) throws(MalformedBytes) {
-        guard let (ordinal, relation) = try nextChange(&reader, &batch) else {
+        guard let (ordinal, described) = try nextChange(&reader, &batch) else {
             _ = try reader.skip(reader.remaining)
             return
         }
+        var relation = described
         let base = unsafe batch.append(message)
         var kind = try reader.readByte()
         var before = Slice.empty
         var flags: UInt8 = 0
         if kind != UInt8(ascii: "N") {
-            before = try unsafe oldTuple(kind, &reader, message, base, relation, &batch)
+            before = try unsafe oldTuple(kind, &reader, message, base, &relation, &batch)
             if isKeyOnly(kind, relation) { flags |= Event.beforeIsKey }
             kind = try reader.readByte()
         }
@@ -285,7 +301,7 @@ struct PgOutputDecoder: ~Copyable {
             }
             if !isSame { flags |= Event.keyChanged }
         }
-        let key = keySlice(relation, from: after, &batch)
+        let key = keySlice(&relation, from: after, &batch)
         batch.append(
             Event(
                 operation: .update, flags: flags, table: currentTable, commit: commit,
@@ -297,14 +313,15 @@ struct PgOutputDecoder: ~Copyable {
         _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ change: UInt64,
         _ batch: inout BatchBuilder
     ) throws(MalformedBytes) {
-        guard let (ordinal, relation) = try nextChange(&reader, &batch) else {
+        guard let (ordinal, described) = try nextChange(&reader, &batch) else {
             _ = try reader.skip(reader.remaining)
             return
         }
+        var relation = described
         let base = unsafe batch.append(message)
         let kind = try reader.readByte()
-        let before = try unsafe oldTuple(kind, &reader, message, base, relation, &batch)
-        let key = keySlice(relation, from: before, &batch)
+        let before = try unsafe oldTuple(kind, &reader, message, base, &relation, &batch)
+        let key = keySlice(&relation, from: before, &batch)
         batch.append(
             Event(
                 operation: .delete,
@@ -356,7 +373,7 @@ struct PgOutputDecoder: ~Copyable {
     /// K holds the identity's columns and NULL elsewhere: those say nothing about the row.
     private mutating func oldTuple(
         _ kind: UInt8, _ reader: inout ByteReader, _ message: UnsafeRawBufferPointer, _ base: Int,
-        _ relation: Relation, _ batch: inout BatchBuilder
+        _ relation: inout Relation, _ batch: inout BatchBuilder
     ) throws(MalformedBytes) -> Slice {
         guard kind == UInt8(ascii: "K") || kind == UInt8(ascii: "O") else {
             throw MalformedBytes("old row that is neither K nor O", at: reader.offset)
@@ -367,13 +384,16 @@ struct PgOutputDecoder: ~Copyable {
                 batch.replaceValue(Int(slice.start) + column, with: .unchanged)
             }
         }
-        if relation.refusesNullKeys {
+        if relation.hasUniqueKey {
             for column in relation.schema.key {
                 let form = batch.value(Int(slice.start) + column).form
-                if form == .null || form == .unchanged {
-                    tableWithoutKey = relation.schema
-                    throw MalformedBytes("old row without its key", at: reader.offset)
+                guard form == .null || form == .unchanged else { continue }
+                if form == .null, kind == UInt8(ascii: "O"), !relation.isPartitioned {
+                    dropKey(of: &relation, &batch)
+                    break
                 }
+                tableWithoutKey = relation.schema
+                throw MalformedBytes("old row without its key", at: reader.offset)
             }
         }
         if kind == UInt8(ascii: "O"), !relation.sendsWholeOldRows {
@@ -393,12 +413,26 @@ struct PgOutputDecoder: ~Copyable {
         }
     }
 
-    private func keySlice(
-        _ relation: Relation, from row: Slice, _ batch: inout BatchBuilder
+    private mutating func keySlice(
+        _ relation: inout Relation, from row: Slice, _ batch: inout BatchBuilder
     ) -> Slice {
+        if relation.hasUniqueKey, !relation.isPartitioned,
+            relation.schema.key.contains(where: {
+                batch.value(Int(row.start) + $0).form == .null
+            })
+        {
+            dropKey(of: &relation, &batch)
+        }
         let first = batch.valueCount
         for column in relation.schema.key { batch.append(batch.value(Int(row.start) + column)) }
         return Slice(start: first, count: relation.schema.key.count)
+    }
+
+    /// CORRECTNESS 24: what the table has as its key by now had a null in this row.
+    private mutating func dropKey(of relation: inout Relation, _ batch: inout BatchBuilder) {
+        relation = catalogue.dropKey(of: relation)
+        current = relation
+        currentTable = batch.table(relation.schema)
     }
 
     private func same(
@@ -443,7 +477,7 @@ struct PgOutputDecoder: ~Copyable {
         _ batch: inout BatchBuilder
     ) throws(MalformedBytes) -> PgOutputStep {
         let isTransactional = try reader.readByte() & 1 == 1
-        let lsn = try reader.readInteger(UInt64.self)
+        let lsn = try reader.readLSN().value
         let prefixStart = reader.offset
         let prefix = try reader.readCString()
         let prefixCount = reader.offset - 1 - prefixStart

@@ -242,7 +242,7 @@ struct FailureMap {
         guard plain.code == .commandFailed else { return plain }
         let hint = transaction.map {
             "To go on behind this transaction, without its changes: weir position set "
-                + "\(pipeline) \(LSN($0.value + 1)) --yes"
+                + "\(pipeline) \($0.next) --yes"
         }
         // Errors in data, in expressions, in functions, and limits of the server do not pass.
         let isLasting =

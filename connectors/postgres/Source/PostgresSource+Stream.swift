@@ -133,11 +133,11 @@ extension PostgresSource.Stream {
         var reader = unsafe ByteReader(bytes)
         switch try reader.readByte() {
         case UInt8(ascii: "w"):
-            let start = try reader.readInteger(UInt64.self)
+            let start = try reader.readLSN()
             _ = try reader.skip(Self.headerBytes - 9)
-            received = max(received, LSN(start))
+            received = max(received, start)
             let body = unsafe UnsafeRawBufferPointer(rebasing: bytes[Self.headerBytes...])
-            switch try unsafe decoder.decode(body, change: start, into: &batch) {
+            switch try unsafe decoder.decode(body, change: start.value, into: &batch) {
             case .nothing: return .nothing
             case .boundary(let lsn):
                 resume = max(resume, lsn)
@@ -146,7 +146,7 @@ extension PostgresSource.Stream {
             case .relation(let relation): return .install(relation)
             }
         case UInt8(ascii: "k"):
-            let end = LSN(try reader.readInteger(UInt64.self))
+            let end = try reader.readLSN()
             _ = try reader.readInteger(UInt64.self)
             received = max(received, end)
             // CORRECTNESS 6: everything before the end was sent, so an idle source moves on.
@@ -205,7 +205,7 @@ extension PostgresSource.Stream {
     /// CORRECTNESS 74: a partition with another identity than its root's wrote the row.
     private mutating func refuse(_ schema: TableSchema) {
         let name = TableName(schema: schema.schema, name: schema.name)
-        let next = decoder.openTransaction.map { LSN($0.commit + 1).description } ?? "now"
+        let next = decoder.openTransaction.map { LSN($0.commit).next.description } ?? "now"
         refusal = WeirError(
             .partitionIdentity, .blocked,
             "an old row of \"\(name)\" came without its key: a partition with another replica "

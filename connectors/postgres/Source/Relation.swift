@@ -47,8 +47,6 @@ final class Relation: Sendable {
     let columnCount: Int
     /// The columns that every old row has.
     let isIdentity: [Bool]
-    /// Whether the configuration wants this table.
-    let isTaken: Bool
     /// Whether some column's text may be no UTF-8, and which (CORRECTNESS 14).
     let checksText: Bool
     let checkedColumns: [Bool]
@@ -56,24 +54,47 @@ final class Relation: Sendable {
     let sendsWholeOldRows: Bool
     /// An old row that comes as a key is a whole one.
     let sendsWholeRowsAsKeys: Bool
-    /// No row has a null in its key, so an old key that has one was not written (CORRECTNESS 74).
-    let refusesNullKeys: Bool
+    /// No row has a null in its key: an old row of a partition that has one was written without
+    /// its key (CORRECTNESS 74), any other row before that was the key (CORRECTNESS 24).
+    let hasUniqueKey: Bool
+    let isPartitioned: Bool
 
     init(
-        _ message: RelationMessage, schema: TableSchema, isTaken: Bool, checkedColumns: [Bool],
-        identity: RowIdentity
+        _ message: RelationMessage, schema: TableSchema, checkedColumns: [Bool],
+        identity: RowIdentity, isPartitioned: Bool = false
     ) {
         sendsWholeOldRows = identity.isWhole
         sendsWholeRowsAsKeys = identity.sendsWholeRowsAsKeys
-        refusesNullKeys = schema.isKeyUnique
+        hasUniqueKey = schema.isKeyUnique && !schema.key.isEmpty
+        self.isPartitioned = isPartitioned
         oid = message.oid
         self.message = message
         self.schema = schema
         columnCount = message.columns.count
         isIdentity = identity.columns
-        self.isTaken = isTaken
         self.checkedColumns = checkedColumns
         checksText = checkedColumns.contains(true)
+    }
+
+    /// As it was before it had the key: the whole row stands for one where old rows are whole.
+    fileprivate init(withoutKey relation: Relation, version: UInt32) {
+        let now = relation.schema
+        let isFull = relation.message.replicaIdentity == UInt8(ascii: "f")
+        schema = TableSchema(
+            version: version, database: now.database, schema: now.schema, name: now.name,
+            columns: now.columns, key: isFull ? Array(now.columns.indices) : [],
+            isKeyUnique: false, sendsWholeOldRows: now.sendsWholeOldRows,
+            otherColumns: now.otherColumns)
+        hasUniqueKey = false
+        isPartitioned = false
+        oid = relation.oid
+        message = relation.message
+        columnCount = relation.columnCount
+        isIdentity = relation.isIdentity
+        checksText = relation.checksText
+        checkedColumns = relation.checkedColumns
+        sendsWholeOldRows = relation.sendsWholeOldRows
+        sendsWholeRowsAsKeys = relation.sendsWholeRowsAsKeys
     }
 }
 
@@ -92,13 +113,19 @@ struct RelationCatalogue: Sendable {
     private(set) var nextVersion: UInt32
 
     private(set) var relations: [UInt32: Relation] = [:]
+    /// Those that the configuration does not want. Of them no more is kept, so that a publication
+    /// may have any number.
+    private(set) var leftOut: Set<UInt32> = []
     private var types: [UInt32: String] = [:]
-    /// Of all relations together.
+    /// Types that were named since the last relation, which are those of the next one.
+    private var newTypes: [UInt32] = []
+    /// Of all relations that are taken together.
     private var columnCount = 0
 
     /// Far more than a database has, and what keeps a server from filling our memory with what it
     /// describes. A table has at most 1,600 columns, whose names have 63 bytes.
     static let columnsMax = 1 << 20
+    static let leftOutMax = 1 << 22
     static let typesMax = 1 << 17
     static let descriptionBytesMax = 1 << 20
 
@@ -120,6 +147,7 @@ struct RelationCatalogue: Sendable {
         guard types.count < Self.typesMax || types[oid] != nil else {
             throw MalformedBytes("more types than a database has", at: reader.offset)
         }
+        if types[oid] == nil { newTypes.append(oid) }
         addType(oid, schema: schema.isEmpty ? "pg_catalog" : schema, name: name)
     }
 
@@ -128,6 +156,23 @@ struct RelationCatalogue: Sendable {
         guard bytes <= descriptionBytesMax else {
             throw MalformedBytes("description is too long", at: 0)
         }
+    }
+
+    /// Whether the configuration wants what is described.
+    func takes(_ message: RelationMessage) -> Bool {
+        let name = followed[message.oid] ?? TableName(schema: message.schema, name: message.name)
+        return tables?.contains(name) ?? true
+    }
+
+    /// Keeps of a relation that is not wanted that it is not.
+    mutating func leaveOut(_ message: RelationMessage) throws(MalformedBytes) {
+        guard leftOut.count < Self.leftOutMax else {
+            throw MalformedBytes("more tables than a database has", at: 0)
+        }
+        for type in newTypes { types[type] = nil }
+        newTypes = []
+        columnCount -= relations.removeValue(forKey: message.oid)?.columnCount ?? 0
+        leftOut.insert(message.oid)
     }
 
     func checkRoom(for message: RelationMessage) throws(MalformedBytes) {
@@ -149,6 +194,8 @@ struct RelationCatalogue: Sendable {
     mutating func install(
         _ message: RelationMessage, table: CatalogueTable?, memory: TableMemory.Table? = nil
     ) {
+        newTypes = []
+        leftOut.remove(message.oid)
         let relation = relation(message, table: table, memory: memory)
         if let known = relations[message.oid], known.message == message,
             known.schema.key == relation.schema.key,
@@ -163,6 +210,15 @@ struct RelationCatalogue: Sendable {
         nextVersion += 1
         columnCount += relation.columnCount - (relations[message.oid]?.columnCount ?? 0)
         relations[message.oid] = relation
+    }
+
+    /// The catalogue says which key the table has now, and its rows are of a time before that. From
+    /// here on it is decoded without, until the server describes it again.
+    mutating func dropKey(of relation: Relation) -> Relation {
+        nextVersion += 1
+        let new = Relation(withoutKey: relation, version: nextVersion - 1)
+        relations[relation.oid] = new
+        return new
     }
 
     /// What a description amounts to, under the next version.
@@ -182,9 +238,8 @@ struct RelationCatalogue: Sendable {
             otherColumns: names.missing)
         return Relation(
             message, schema: schema,
-            isTaken: tables?.contains(name) ?? true,
             checkedColumns: message.columns.map { checksAllText || $0.type == Self.charType },
-            identity: identity)
+            identity: identity, isPartitioned: !(table?.leaves.isEmpty ?? true))
     }
 
     /// The catalogue knows only the present: what it says of a column holds while the column has
