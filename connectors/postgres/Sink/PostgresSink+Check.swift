@@ -6,7 +6,6 @@ extension PostgresSink: SinkCheck {
         await turn.take()
         defer { turn.give() }
         let session = try await ready()
-        try await lookForSource(session)
         var inspection: PlanMaker.Inspection
         do throws(TargetFailure) {
             inspection = try planMaker(session).inspect(tables)

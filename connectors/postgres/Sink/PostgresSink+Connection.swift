@@ -105,7 +105,8 @@ extension PostgresSink {
     /// From now on no wait for this session outlasts what the server does for it.
     private func watch(_ session: TargetSession) {
         let probe = SilenceProbe(
-            connection: config.connection, name: "weir \(sessionName) probe", session: session.name)
+            connection: config.connection, name: "weir \(sessionName) probe",
+            session: session.name, instance: session.instance)
         session.connection.silence = SilenceWatch(limit: silenceLimit) { [silenceLimit] in
             probe.verdict(after: silenceLimit)
         }
@@ -156,11 +157,12 @@ extension PostgresSink {
     private func isSource(
         _ source: SourceIdentity, _ session: TargetSession
     ) async throws(WeirError) -> Bool {
-        guard let own = ServerInstance(session.connection), own.system == source["system"],
+        let own = session.instance
+        guard let system = source["system"], own.mayBeOfSystem(system),
             own.database == source["database"]
         else { return false }
         let note = try await context.notes.get(ServerInstance.noteKey) ?? ""
-        guard let read = ServerInstance(parsing: note), read.system == own.system,
+        guard let read = ServerInstance(parsing: note), read.mayBeOfSystem(system),
             read.database == own.database
         else { return true }
         return own.isSame(as: read)

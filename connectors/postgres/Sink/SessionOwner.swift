@@ -36,7 +36,17 @@ struct SessionOwner: Equatable {
     /// Whether it lives no longer, for certain, or is this process.
     var hasLeft: Bool {
         if self == Self.current { return true }
-        return host == Self.thisHost && Self.beginning(of: pid) != began
+        guard host == Self.thisHost else { return false }
+        return hasLeft(
+            beginning: Self.beginning(of: pid),
+            // Of a process of another user this is EPERM.
+            exists: kill(pid, 0) == 0 || errno != ESRCH)
+    }
+
+    /// - Parameter beginning: of the process that has the number now; nil where there is none, and
+    ///   where the system hides it (`hidepid`, or systemd's `ProtectProc=`).
+    func hasLeft(beginning: String?, exists: Bool) -> Bool {
+        beginning.map { $0 != began } ?? !exists
     }
 
     private static let thisHost: String? = {

@@ -13,8 +13,10 @@ final class TargetSession {
     private var filled: Set<String> = []
     private(set) var isInTransaction = false
     private var hasSavepoint = false
-    /// The backend's number and when it began: no other session ever has the same.
+    /// The backend's number and when it began: no other session ever has the same. Empty where the
+    /// server does not show it to the role that the session works as.
     let name: String
+    let instance: ServerInstance
     /// The target is the very database that is read, as far as that was looked for.
     private(set) var isSource = false
     private(set) var isSourceKnown = false
@@ -40,6 +42,7 @@ final class TargetSession {
             "SELECT \(Self.nameSQL) FROM pg_catalog.pg_stat_activity "
                 + "WHERE pid = pg_catalog.pg_backend_pid()")
         name = row[0] ?? ""
+        instance = try ServerInstance(connection)
     }
 
     /// False once the server ended the session: it then says why, and closes behind that.

@@ -57,6 +57,7 @@ final class SinkHarness: Sendable {
         write: String = "table", _ more: [String: ConfigValue] = [:],
         tables: [String]? = ["public.items"], user: String = "postgres", url: String? = nil,
         notes: MemoryNotes? = nil,
+        source: SourceIdentity = SourceIdentity([("system", "1"), ("database", "shop")]),
         silenceLimit: Duration = .seconds(20)
     ) throws -> PostgresSink {
         let url = url ?? database.server.url(database: database.name, user: user)
@@ -64,7 +65,7 @@ final class SinkHarness: Sendable {
             try Self.config(url: url, write: write, more, tables: tables),
             .test(
                 "copy", notes: notes ?? self.notes, reports: reports, epoch: { [self] in epoch },
-                source: { SourceIdentity([("system", "1"), ("database", "shop")]) },
+                source: { source },
                 rows: reader, log: log),
             silenceLimit: silenceLimit)
     }
