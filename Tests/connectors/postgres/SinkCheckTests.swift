@@ -64,6 +64,20 @@ struct SinkCheckTests {
                 """,
             code: .noUniqueIndex, subject: "public.items", words: "is deferrable"),
         Misfit(
+            description: "a rule that rewrites inserts",
+            target: """
+                CREATE TABLE items (id int PRIMARY KEY, v text);
+                CREATE RULE "no more" AS ON INSERT TO items DO INSTEAD NOTHING
+                """,
+            code: .targetUnfit, subject: "public.items", words: "has the rule \"no more\""),
+        Misfit(
+            description: "a rule that keeps rows",
+            target: """
+                CREATE TABLE items (id int PRIMARY KEY, v text);
+                CREATE RULE kept AS ON DELETE TO items DO INSTEAD NOTHING
+                """,
+            code: .rowsSkipped, severity: .warning, subject: "public.items", words: "rows stay"),
+        Misfit(
             description: "a partitioned table whose partition has a key of its own",
             target: """
                 CREATE TABLE items (id int, v text) PARTITION BY RANGE (id);

@@ -68,6 +68,31 @@ struct SinkInstanceTests {
         await sink.close()
     }
 
+    /// Where neither side tells which server it is, a table of that name is not written to before
+    /// the target does.
+    @Test func aServerThatIsNotKnownIsTakenForTheSourcesUntilItTells() async throws {
+        let database = try await TestDatabase(
+            Self.table + "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+        let role = "clerk_\(database.name)"
+        try database.run(
+            "CREATE ROLE \(role) LOGIN; GRANT CREATE ON SCHEMA public TO \(role); "
+                + "GRANT ALL ON items TO \(role)")
+        let elsewhere = SourceIdentity([("system", "1"), ("database", database.name)])
+        let sink = try SinkHarness(database).sink(user: role, source: elsewhere)
+        let mark = try await sink.open(at: nil)
+        let findings = try await sink.check([Self.items])
+        #expect(findings.map(\.code) == [.targetUnfit] && findings[0].severity == .blocking)
+        let grant = statements(in: findings[0].hint)
+        #expect(grant.hasPrefix("GRANT EXECUTE"))
+        try database.run(grant)
+        _ = try await sink.open(at: mark)
+        #expect(try await sink.check([Self.items]) == [])
+        try await sink.write([.insert([1, "v"])], of: Self.items, commit: 16)
+        #expect(try database.run("SELECT id FROM items") == "1")
+        await sink.close()
+        try database.run("DROP OWNED BY \(role); DROP ROLE \(role)")
+    }
+
     @Test func anInstanceIsReadAsItWasWritten() throws {
         for text in ["7 shop 99 primary", "- shop 99 standby"] {
             let parsed = try #require(ServerInstance(parsing: text))

@@ -50,6 +50,9 @@ import WeirCore
             settings: [
                 // The sink's flush makes commits durable, all at once.
                 ("synchronous_commit", "off"),
+                // A role or database may have others: a null in an array would become the text
+                // NULL, and an XML value that is no whole document would be refused.
+                ("array_nulls", "on"), ("xmloption", "content"),
                 // Every statement finds a few rows of a large table by its key. The planner, which
                 // knows nothing of the rows at hand, might read all of the table instead.
                 ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off"),
@@ -159,6 +162,11 @@ import WeirCore
         let count = unsafe strnlen(start, 2 * ForeignText.bytesMax)
         return unsafe String(
             decoding: UnsafeRawBufferPointer(start: start, count: count), as: UTF8.self)
+    }
+
+    /// A transaction is open, and nothing has failed in it.
+    package var isInTransaction: Bool {
+        unsafe PQtransactionStatus(connection) == PQTRANS_INTRANS
     }
 
     /// False once the server closed the connection. Reads what has arrived; never blocks.

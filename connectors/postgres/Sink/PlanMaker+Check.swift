@@ -18,6 +18,13 @@ extension PlanMaker {
     }
 
     func inspect(_ tables: [TableSchema]) throws(TargetFailure) -> Inspection {
+        var maker = self
+        maker.together = TargetCatalogue.Together(
+            tables.map { config.target.resolve(for: TableName(schema: $0.schema, name: $0.name)) })
+        return try maker.inspectTogether(tables)
+    }
+
+    private func inspectTogether(_ tables: [TableSchema]) throws(TargetFailure) -> Inspection {
         var inspection = Inspection()
         for schema in tables { try inspect(schema, &inspection) }
         if let text = config.text, let finding = try configurationMissing(text) {
@@ -82,11 +89,17 @@ extension PlanMaker {
         }
         let rights = try catalogue.rights(table)
         let role = try catalogue.session().role
+        if wanted.isKeyed,
+            let finding = rights.cannotReplace(table.name, role: role, takes: takes)
+        {
+            inspection.findings.append(finding)
+        }
         let written = wanted.all.map(\.output).filter { table.column($0)?.isGenerated == false }
         let key = wanted.key.map { wanted.all[$0].output }
         inspection.grants += rights.grants(
             table.name, to: role, takes: takes, written: written,
-            read: wanted.isKeyed ? key : written, alters: adds || makesSearch)
+            read: wanted.isKeyed ? key : written, isKeyed: wanted.isKeyed,
+            alters: adds || makesSearch)
         if rights.hidesRows {
             inspection.grants.append(
                 rights.isOwner
@@ -127,7 +140,7 @@ extension PlanMaker {
         guard session.isSource else { return }
         let source = TableName(schema: schema.schema, name: schema.name)
         guard try catalogue.family(of: target).contains(source) else { return }
-        throw .weir(WeirError(Self.echo([source], target: target.name)))
+        throw .weir(WeirError(echo([source], target: target.name)))
     }
 
     /// Tables of this sink whose changes come back to where they began, by one step or several.
@@ -143,7 +156,7 @@ extension PlanMaker {
                 let path = paths.removeFirst()
                 for next in steps[path[path.count - 1]] ?? [] {
                     if next == table {
-                        return Self.echo(
+                        return echo(
                             path, target: config.target.resolve(for: path[path.count - 1]))
                     }
                     if seen.insert(next).inserted { paths.append(path + [next]) }
@@ -154,7 +167,7 @@ extension PlanMaker {
     }
 
     /// - Parameter path: the tables a change goes through, from the first to the last.
-    private static func echo(_ path: [TableName], target: TableName) -> Finding {
+    private func echo(_ path: [TableName], target: TableName) -> Finding {
         let source = path[0]
         let through = path.dropFirst().map { "\"\($0)\"" }
         let way = through.isEmpty ? "" : " (by way of \(through.joined(separator: ", ")))"
@@ -167,7 +180,7 @@ extension PlanMaker {
             .targetUnfit, .blocking, "\(target)",
             "the sink would write to \"\(target)\"\(way), \(same): each change would come back as "
                 + "another, without end",
-            hint: "Name another \"table\", or another database in the connection's url.")
+            hint: hintOfSource)
     }
 
     private func inspectMissing(

@@ -12,8 +12,13 @@ struct PlanMaker {
     let reports: any OperatorReports
     let log: (LogLevel, String) -> Void
 
+    /// The targets that are looked at together.
+    var together: TargetCatalogue.Together?
+
     private var connection: PostgresConnection { session.connection }
-    var catalogue: TargetCatalogue { TargetCatalogue(connection: connection) }
+    var catalogue: TargetCatalogue {
+        TargetCatalogue(connection: connection, together: together)
+    }
 
     /// How a table is written, and what of it is not.
     struct Planned {
@@ -84,9 +89,19 @@ struct PlanMaker {
                 WeirError(
                     .targetUnfit, .blocked,
                     "the sink would write to \"\(name)\", the very table it follows",
-                    hint: "Name another \"table\", or another database in the connection's url."))
+                    hint: hintOfSource))
         }
         return Route(target: name, takes: takes)
+    }
+
+    /// What helps where the target's database is the source's, or may be it.
+    var hintOfSource: String {
+        let hint = "Name another \"table\", or another database in the connection's url."
+        guard session.instance.system == nil, let role = try? catalogue.session().role else {
+            return hint
+        }
+        return hint + " If it is another server, let the role tell which; there, as a superuser: "
+            + ServerInstance.grant(to: role)
     }
 
     func shape(

@@ -52,8 +52,8 @@ extension ErrorCode {
     static let readOnly = ErrorCode(
         "postgres.read_only",
         meaning: "The target takes no writes: it is a standby, or fenced off.",
-        remedy: "Let the connection's host name lead to the primary. Weir connects again by itself."
-    )
+        remedy: "Let the connection's host name lead to the primary. If it does, the role or the "
+            + "database has default_transaction_read_only. Weir connects again by itself.")
     static let diskFull = ErrorCode(
         "postgres.disk_full",
         meaning: "The target has no disk space or memory left.",
@@ -157,6 +157,11 @@ extension ErrorCode {
         meaning: "The role may empty a target but not restart its sequences, as TRUNCATE … RESTART "
             + "IDENTITY of the source does there.",
         remedy: "Let the role own the target, if its sequences matter.")
+    static let rowsSkipped = ErrorCode(
+        "postgres.rows_skipped",
+        meaning: "A trigger or rule of a target leaves out rows that are written to it, or keeps "
+            + "rows that are deleted, and does not say so.",
+        remedy: "Nothing, if that is what it is for. Else drop it, and write the rows anew.")
 
     package static let postgresSink: [ErrorCode] = [
         otherWriter, targetRestored, targetForgotten, keyNotChosen, noUniqueIndex, newColumn,
@@ -165,7 +170,7 @@ extension ErrorCode {
         columnGenerated, columnNarrow, keysMeet, columnUnfit, columnUnfilled, searchColumn,
         searchPartial,
         targetMade, typeSubstituted, restartIdentity, columnsLeftOut,
-        truncateIgnored, nullKey, targetShared,
+        truncateIgnored, nullKey, targetShared, rowsSkipped,
     ]
 }
 
@@ -182,8 +187,8 @@ enum FailureClass: Equatable {
     /// The server or what it runs on: no row is to blame.
     case environment
 
-    /// What is in no list is blamed on a row: alone, it is refused by name instead of tried for
-    /// ever.
+    /// What is in no list is written again more carefully, row by row. A row that fails alone is
+    /// to blame unless the state is one that `passes` (see `refused`).
     init(_ failure: PostgresFailure) {
         guard failure.kind == .statement else {
             self = .environment
@@ -250,7 +255,13 @@ struct SinkFailureMap: Sendable {
                     + "table, USAGE on their schemas and on those of their columns' types, and "
                     + "TEMPORARY on the database. The next start says which are missing."
             )
-        case "25006": return server.make(.readOnly, .transient, failure, work)
+        case "25006":
+            return server.make(
+                .readOnly, .transient, failure, work,
+                hint: "Let the connection's host name lead to the primary. If it does, and is not "
+                    + "to be read-only: ALTER ROLE \(server.role) RESET "
+                    + "default_transaction_read_only; ALTER DATABASE \(server.database) RESET "
+                    + "default_transaction_read_only;")
         case "53100", "53200": return server.make(.diskFull, .transient, failure, work)
         case "55P03", "57014": return server.make(.timeout, .transient, failure, work)
         default: return server.error(failure, doing: work)

@@ -15,8 +15,8 @@ struct TargetCheck {
     /// Whether each operation is written, by its raw value.
     let takes: [Bool]
 
-    private func takes(_ operation: Operation) -> Bool { takes[Int(operation.rawValue)] }
-    private var writes: Bool { takes(.insert) || takes(.update) || takes(.read) }
+    func takes(_ operation: Operation) -> Bool { takes[Int(operation.rawValue)] }
+    var writes: Bool { takes(.insert) || takes(.update) || takes(.read) }
     private var key: [String] { wanted.key.map { wanted.all[$0].output } }
 
     var findings: [Finding] {
@@ -30,13 +30,13 @@ struct TargetCheck {
             findings += self.findings(column, target)
         }
         findings += unfilled
-        findings += tableFindings
+        findings += tableFindings + ruleFindings + identityFindings
         // The first blocking one is what the pipeline stops with.
         return findings.filter { $0.severity == .blocking }
             + findings.filter { $0.severity == .warning }
     }
 
-    private func finding(
+    func finding(
         _ code: ErrorCode, _ severity: Finding.Severity, at column: String? = nil,
         _ message: String, detail: String? = nil, hint: String? = nil
     ) -> Finding {

@@ -21,7 +21,7 @@ struct TargetRights: Sendable, Equatable {
         let closedSchema: String?
     }
 
-    static func query(_ oid: UInt32) -> String {
+    static func query(_ oid: String) -> String {
         """
         SELECT pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'), \
         pg_catalog.has_table_privilege(c.oid, 'DELETE'), \
@@ -31,7 +31,7 @@ struct TargetRights: Sendable, Equatable {
         """
     }
 
-    static func columnsQuery(_ oid: UInt32) -> String {
+    static func columnsQuery(_ oid: String) -> String {
         """
         SELECT a.attname, pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'), \
         pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'UPDATE'), \
@@ -66,7 +66,7 @@ struct TargetRights: Sendable, Equatable {
     ///   - written: the columns that are written, `read` those that rows are found by.
     func grants(
         _ table: TableName, to role: String, takes taken: [Bool], written: [String], read: [String],
-        alters: Bool
+        isKeyed: Bool, alters: Bool
     ) -> [String] {
         func takes(_ operation: Operation) -> Bool { taken[Int(operation.rawValue)] }
         var grants: [String] = []
@@ -82,32 +82,45 @@ struct TargetRights: Sendable, Equatable {
         }
         var rights: [String] = []
         let writes = takes(.insert) || takes(.update) || takes(.read)
+        // Rows without a key are only ever put in and taken out.
+        let finds = isKeyed || takes(.update) || takes(.delete)
         func may(_ names: [String], _ right: (Column) -> Bool) -> Bool {
             names.allSatisfy { columns[$0].map(right) ?? true }
         }
-        if !may(read, { $0.maySelect }) { rights.append("SELECT") }
+        if finds, !may(read, { $0.maySelect }) { rights.append("SELECT") }
         if writes, !may(written, { $0.mayInsert }) { rights.append("INSERT") }
-        if writes, !may(written, { $0.mayUpdate }) { rights.append("UPDATE") }
-        // A row that gets another key may have to go and come again.
-        if takes(.delete) || takes(.update), !mayDelete { rights.append("DELETE") }
+        if writes, isKeyed, !may(written, { $0.mayUpdate }) { rights.append("UPDATE") }
+        if takes(.delete) || takes(.update) && !isKeyed, !mayDelete { rights.append("DELETE") }
         if takes(.truncate), !mayTruncate { rights.append("TRUNCATE") }
         if !rights.isEmpty {
             grants.append("GRANT \(rights.joined(separator: ", ")) ON \(table.sql) TO \(role);")
         }
         return grants
     }
+
+    /// Updates alone are written, and the role may not take a row out: it needs that only where
+    /// values wander from one row to another, or a row gets another key.
+    func cannotReplace(_ table: TableName, role: String, takes taken: [Bool]) -> Finding? {
+        func takes(_ operation: Operation) -> Bool { taken[Int(operation.rawValue)] }
+        guard takes(.update), !takes(.delete), !mayDelete else { return nil }
+        return Finding(
+            .permission, .warning, "\(table)",
+            "the role of the sink may not delete from \"\(table)\": an update that gives a row "
+                + "another key, or the value that another row has, may need it",
+            hint: "GRANT DELETE ON \(table.sql) TO \(role);")
+    }
 }
 
 extension TargetCatalogue {
     func rights(_ table: TargetTable) throws(TargetFailure) -> TargetRights {
         TargetRights(
-            try query(TargetRights.query(table.oid)).first ?? [],
-            columns: try query(TargetRights.columnsQuery(table.oid)))
+            try rows(TargetRights.query, table.oid).first ?? [],
+            columns: try rows(TargetRights.columnsQuery, table.oid))
     }
 
     /// The session's role as SQL, and its database.
     func session() throws(TargetFailure) -> (role: String, database: String) {
-        let row = try query("SELECT current_user, pg_catalog.current_database()").first
+        let row = try queryOnce("SELECT current_user, pg_catalog.current_database()").first
         return (
             PostgresConnection.identifier(row?[0] ?? ""),
             PostgresConnection.identifier(row?[1] ?? "")
@@ -117,14 +130,14 @@ extension TargetCatalogue {
     /// What the role must be granted before it can make a table in a schema.
     func grantsToMake(_ table: TableName) throws(TargetFailure) -> [String] {
         let schema = PostgresConnection.literal(table.schema)
-        let found = try query(
+        let found = try queryOnce(
             "SELECT pg_catalog.has_schema_privilege(oid, 'USAGE'), "
                 + "pg_catalog.has_schema_privilege(oid, 'CREATE') "
                 + "FROM pg_catalog.pg_namespace WHERE nspname = \(schema)"
         ).first
         let session = try session()
         guard let found else {
-            let mayCreate = try query(
+            let mayCreate = try queryOnce(
                 "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')"
             ).first
             return mayCreate?[0] == "t"

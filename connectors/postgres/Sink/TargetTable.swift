@@ -116,6 +116,18 @@ struct TargetTable: Sendable, Equatable {
     /// Sequences of its columns may be restarted: it has some, and the role owns it.
     var sequences = Sequences.none
 
+    /// Rules that rewrite what is written to it.
+    var rules: [Rule] = []
+    /// Some publication sends its updates or deletes, for which its old rows tell too little.
+    var lacksIdentity = false
+
+    struct Rule: Sendable, Equatable {
+        let name: String
+        /// As `pg_rewrite.ev_type` has it.
+        let event: String
+        let isInstead: Bool
+    }
+
     /// What TRUNCATE … RESTART IDENTITY does here.
     enum Sequences: Sendable, Equatable {
         case none, restartable, notOurs
@@ -145,20 +157,24 @@ struct TargetTable: Sendable, Equatable {
 
     // MARK: Catalogue
 
-    static func lookUp(_ name: TableName) -> String {
-        """
-        SELECT c.oid, c.relkind, c.relispartition, EXISTS (SELECT FROM pg_catalog.pg_depend d \
-        JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
-        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
-        AND d.refclassid = d.classid AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')), \
-        pg_catalog.pg_has_role(c.relowner, 'USAGE') \
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
-        ON n.oid = c.relnamespace WHERE n.nspname = \(PostgresConnection.literal(name.schema)) \
-        AND c.relname = \(PostgresConnection.literal(name.name))
-        """
+    /// The queries about one table take its oid as SQL, so that one asks about many: see
+    /// `TargetCatalogue.Together`.
+    static func lookUp(_ names: [TableName]) -> String {
+        let list = names.map {
+            "(\(PostgresConnection.literal($0.schema)), \(PostgresConnection.literal($0.name)))"
+        }.joined(separator: ", ")
+        return """
+            SELECT c.oid, c.relkind, c.relispartition, EXISTS (SELECT FROM pg_catalog.pg_depend d \
+            JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
+            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+            AND d.refclassid = d.classid AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')), \
+            pg_catalog.pg_has_role(c.relowner, 'USAGE'), n.nspname, c.relname \
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+            ON n.oid = c.relnamespace WHERE (n.nspname, c.relname) IN (\(list))
+            """
     }
 
-    static func columnsQuery(_ oid: UInt32) -> String {
+    static func columnsQuery(_ oid: String) -> String {
         """
         SELECT a.attname, t.typname, pg_catalog.format_type(a.atttypid, a.atttypmod), \
         a.attgenerated, a.attidentity, pg_catalog.col_description(a.attrelid, a.attnum), \
@@ -172,7 +188,7 @@ struct TargetTable: Sendable, Equatable {
     }
 
     /// One row per column of an index.
-    static func keysQuery(_ oid: UInt32) -> String {
+    static func keysQuery(_ oid: String) -> String {
         """
         SELECT i.indexrelid, a.attname FROM pg_catalog.pg_index i, \
         pg_catalog.unnest((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]) k(attnum) \
@@ -184,7 +200,7 @@ struct TargetTable: Sendable, Equatable {
     }
 
     /// One row per column of the primary key, and of each unique constraint that may wait.
-    static func keyConstraintsQuery(_ oid: UInt32) -> String {
+    static func keyConstraintsQuery(_ oid: String) -> String {
         """
         SELECT c.conname, c.contype, a.attname, c.condeferrable FROM pg_catalog.pg_constraint c, \
         pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, place) \
@@ -195,7 +211,7 @@ struct TargetTable: Sendable, Equatable {
 
     /// All that it is a part of or that inherits from it, and itself: an UPDATE or DELETE of the
     /// one may be one of the other.
-    static func familyQuery(_ oid: UInt32) -> String {
+    static func familyQuery(_ oid: String) -> String {
         """
         WITH RECURSIVE above AS (SELECT \(oid)::pg_catalog.oid AS oid UNION SELECT h.inhparent \
         FROM above JOIN pg_catalog.pg_inherits h ON h.inhrelid = above.oid), \
@@ -208,7 +224,7 @@ struct TargetTable: Sendable, Equatable {
     }
 
     /// One row per column of an index that is looser than that column, and so may be named twice.
-    static func looseIndexesQuery(_ oid: UInt32) -> String {
+    static func looseIndexesQuery(_ oid: String) -> String {
         """
         SELECT n.nspname, x.relname, k.attname FROM pg_catalog.pg_index i \
         JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
@@ -225,7 +241,7 @@ struct TargetTable: Sendable, Equatable {
     }
 
     /// The columns a partitioned table is divided by, a row each.
-    static func partitionKeyQuery(_ oid: UInt32) -> String {
+    static func partitionKeyQuery(_ oid: String) -> String {
         """
         SELECT a.attname FROM pg_catalog.pg_partitioned_table p, \
         pg_catalog.unnest(p.partattrs::pg_catalog.int2[]) k(attnum) \
@@ -234,7 +250,36 @@ struct TargetTable: Sendable, Equatable {
         """
     }
 
-    static func parentsQuery(_ oid: UInt32) -> String {
+    static func rulesQuery(_ oid: String) -> String {
+        """
+        SELECT r.rulename, r.ev_type, r.is_instead FROM pg_catalog.pg_rewrite r \
+        WHERE r.ev_class = \(oid) AND r.ev_enabled IN ('O', 'A') ORDER BY r.rulename
+        """
+    }
+
+    /// Whether an UPDATE or DELETE is refused because it would have to be published. Of partitioned
+    /// tables that is their partitions' matter.
+    ///
+    /// - Parameter knowsSchemas: PostgreSQL 15 and later publish whole schemas too.
+    static func lacksIdentityQuery(_ oid: String, knowsSchemas: Bool) -> String {
+        let ofSchema =
+            knowsSchemas
+            ? """
+            OR EXISTS (SELECT FROM pg_catalog.pg_publication_namespace s \
+            WHERE s.pnpubid = p.oid AND s.pnnspid = c.relnamespace)
+            """ : ""
+        return """
+            SELECT EXISTS (SELECT FROM pg_catalog.pg_class c, pg_catalog.pg_publication p \
+            WHERE c.oid = \(oid) AND c.relkind = 'r' AND c.relpersistence = 'p' \
+            AND (c.relreplident = 'n' OR c.relreplident = 'd' AND NOT EXISTS (\
+            SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)) \
+            AND (p.pubupdate OR p.pubdelete) AND (p.puballtables \
+            OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel r \
+            WHERE r.prpubid = p.oid AND r.prrelid = c.oid) \(ofSchema)))
+            """
+    }
+
+    static func parentsQuery(_ oid: String) -> String {
         """
         SELECT DISTINCT confrelid FROM pg_catalog.pg_constraint \
         WHERE contype = 'f' AND conrelid = \(oid) AND confrelid <> \(oid)
@@ -242,7 +287,7 @@ struct TargetTable: Sendable, Equatable {
     }
 
     /// Whether it is watched, cascading and deferring.
-    static func usesQuery(_ oid: UInt32) -> String {
+    static func usesQuery(_ oid: String) -> String {
         """
         SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' \
         AND confrelid = \(oid)) OR EXISTS (SELECT FROM pg_catalog.pg_trigger \
@@ -277,13 +322,14 @@ extension TargetColumn {
 /// Reads the catalogue of the target. Blocks.
 struct TargetCatalogue {
     let connection: PostgresConnection
+    /// What is looked at beside it; nil looks at each table alone.
+    var together: Together?
 
     /// Nil when there is no such table.
     ///
     /// - Throws: `targetUnfit` when it is no table.
     func table(_ name: TableName) throws(TargetFailure) -> TargetTable? {
-        guard let row = try query(TargetTable.lookUp(name)).first,
-            let oid = row[0].flatMap({ UInt32($0) })
+        guard let row = try found(name), let oid = row[0].flatMap({ UInt32($0) })
         else { return nil }
         guard ["r", "p"].contains(row[1]) else {
             throw .weir(
@@ -292,9 +338,9 @@ struct TargetCatalogue {
                     "the target \"\(name)\" is \(Self.kind(row[1])), and no table",
                     hint: "Name an ordinary or partitioned table."))
         }
-        let columns = try query(TargetTable.columnsQuery(oid)).compactMap(TargetColumn.init)
+        let columns = try rows(TargetTable.columnsQuery, oid).compactMap(TargetColumn.init)
         var keys: [(index: String, names: [String])] = []
-        for row in try query(TargetTable.keysQuery(oid)) {
+        for row in try rows(TargetTable.keysQuery, oid) {
             guard let index = row[0], let column = row[1] else { continue }
             if keys.last?.index == index {
                 keys[keys.count - 1].names.append(column)
@@ -303,7 +349,7 @@ struct TargetCatalogue {
             }
         }
         var constraints: [TargetTable.KeyConstraint] = []
-        for row in try query(TargetTable.keyConstraintsQuery(oid)) {
+        for row in try rows(TargetTable.keyConstraintsQuery, oid) {
             guard let name = row[0], let column = row[2] else { continue }
             let before =
                 constraints.last?.constraint == name ? constraints.removeLast().columns : []
@@ -313,18 +359,26 @@ struct TargetCatalogue {
                     columns: before + [column]))
         }
         var loose: [TargetTable.LooseIndex] = []
-        for row in try query(TargetTable.looseIndexesQuery(oid)) {
+        for row in try rows(TargetTable.looseIndexesQuery, oid) {
             guard let schema = row[0], let index = row[1], let column = row[2] else { continue }
             let name = TableName(schema: schema, name: index)
             let before = loose.last?.name == name ? loose.removeLast().columns : []
             loose.append(TargetTable.LooseIndex(name: name, columns: before + [column]))
         }
-        let parents = try query(TargetTable.parentsQuery(oid)).compactMap {
+        let parents = try rows(TargetTable.parentsQuery, oid).compactMap {
             $0[0].flatMap { UInt32($0) }
         }
-        let uses = try query(TargetTable.usesQuery(oid)).first ?? [nil, nil, nil]
+        let uses = try rows(TargetTable.usesQuery, oid).first ?? [nil, nil, nil]
         let partitionKey =
-            row[1] == "p" ? try query(TargetTable.partitionKeyQuery(oid)).map { $0[0] ?? "" } : nil
+            row[1] == "p" ? try rows(TargetTable.partitionKeyQuery, oid).map { $0[0] ?? "" } : nil
+        let rules = try rows(TargetTable.rulesQuery, oid).compactMap { row in
+            row[0].map {
+                TargetTable.Rule(name: $0, event: row[1] ?? "", isInstead: row[2] == "t")
+            }
+        }
+        let knowsSchemas = connection.serverVersion >= 150000
+        let lacksIdentity = try rows(
+            { TargetTable.lacksIdentityQuery($0, knowsSchemas: knowsSchemas) }, oid)
         return TargetTable(
             name: name, oid: oid, columns: columns, uniqueKeys: keys.map(\.names),
             parents: parents, isWatched: uses[0] == "t", isCascading: uses[1] == "t",
@@ -332,12 +386,12 @@ struct TargetCatalogue {
             primaryKey: constraints.first(where: \.isPrimary),
             deferrableKeys: constraints.filter(\.isDeferrable),
             sequences: row[3] != "t" ? .none : row[4] == "t" ? .restartable : .notOurs,
-            looseIndexes: loose)
+            rules: rules, lacksIdentity: lacksIdentity.first?[0] == "t", looseIndexes: loose)
     }
 
     func family(of table: TargetTable) throws(TargetFailure) -> Set<TableName> {
         Set(
-            try query(TargetTable.familyQuery(table.oid)).map {
+            try rows(TargetTable.familyQuery, table.oid).map {
                 TableName(schema: $0[0] ?? "", name: $0[1] ?? "")
             })
     }
@@ -355,26 +409,31 @@ struct TargetCatalogue {
 
     /// The types, by their names as SQL, that the target knows.
     func known(_ types: Set<String>) throws(TargetFailure) -> [String: KnownType] {
+        guard let together else { return try lookUp(types) }
+        return try together.known(types) { (types) throws(TargetFailure) in try lookUp(types) }
+    }
+
+    private func lookUp(_ types: Set<String>) throws(TargetFailure) -> [String: KnownType] {
         guard !types.isEmpty else { return [:] }
-        do throws(TargetFailure) { return try ask(types.sorted()) } catch {
-            guard case .server(let failure) = error, failure.kind == .statement else { throw error }
-            // A name that is none, such as one with modifiers of another version, fails them all.
-            if types.count == 1 { return [:] }
-        }
+        if let known = try ask(types.sorted()) { return known }
+        // A name that is none, such as one with modifiers of another version, fails them all.
+        if types.count == 1 { return [:] }
         var all: [String: KnownType] = [:]
-        for type in types { all.merge(try known([type])) { $1 } }
+        for type in types { all.merge(try lookUp([type])) { $1 } }
         return all
     }
 
-    private func ask(_ types: [String]) throws(TargetFailure) -> [String: KnownType] {
+    /// Nil where the server does not understand one of the names.
+    private func ask(_ types: [String]) throws(TargetFailure) -> [String: KnownType]? {
         let list = types.map(PostgresConnection.literal).joined(separator: ", ")
-        let rows = try query(
+        let rows = try attempt(
             """
             SELECT n.name, t.typname, \(KnownType.selected) \
             FROM pg_catalog.unnest(ARRAY[\(list)]) n(name) \
             JOIN pg_catalog.pg_type t ON t.oid = pg_catalog.to_regtype(n.name) \
             \(KnownType.joined(to: "t.oid", modifier: "-1"))
             """)
+        guard let rows else { return nil }
         var known: [String: KnownType] = [:]
         for row in rows {
             guard let name = row[0] else { continue }
@@ -385,14 +444,32 @@ struct TargetCatalogue {
 
     /// Whether there is a text-search configuration of this name, as SQL.
     func hasConfiguration(_ name: String) throws(TargetFailure) -> Bool {
+        try attempt("SELECT \(PostgresConnection.literal(name))::pg_catalog.regconfig") != nil
+    }
+
+    /// Asks what the server may refuse for good: the answer is then nil. A transaction that is open
+    /// goes on behind it.
+    private func attempt(_ sql: String) throws(TargetFailure) -> [TextRow]? {
+        let isInside = connection.isInTransaction
+        if isInside { _ = try query("SAVEPOINT \(Self.savepoint)") }
         do throws(TargetFailure) {
-            _ = try query("SELECT \(PostgresConnection.literal(name))::pg_catalog.regconfig")
-            return true
+            let rows = try query(sql)
+            if isInside { _ = try query("RELEASE SAVEPOINT \(Self.savepoint)") }
+            return rows
         } catch {
-            guard case .server(let failure) = error, failure.kind == .statement else { throw error }
-            return false
+            guard case .server(let failure) = error, failure.kind == .statement,
+                !ServerFailureMap.passes(failure.sqlState)
+            else { throw error }
+            if isInside {
+                _ = try query(
+                    "ROLLBACK TO SAVEPOINT \(Self.savepoint); "
+                        + "RELEASE SAVEPOINT \(Self.savepoint)")
+            }
+            return nil
         }
     }
+
+    private static let savepoint = "weir_question"
 
     /// The names of the server's own text-search configurations.
     func configurations() throws(TargetFailure) -> [String] {
