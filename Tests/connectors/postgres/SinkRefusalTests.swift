@@ -193,6 +193,99 @@ struct SinkRefusalTests {
         await sink.close()
     }
 
+    // MARK: What is no fault of a row
+
+    /// A state that passes by itself is waited for, unless a function of the target's raised it
+    /// because of the row.
+    @Test(arguments: ["55000", "XX000", "72000", "2D000"], [1, 60])
+    func aStateThatPassesIsARowsFaultOnlyInAFunction(state: String, count: Int) async throws {
+        let raise = "RAISE EXCEPTION 'closed' USING ERRCODE = '\(state)'"
+        let database = try await TestDatabase(
+            Self.plain
+                + Self.trigger(
+                    "IF NEW.id = 1 THEN \(raise); END IF", "TRIGGER audit BEFORE INSERT"))
+        let sink = try SinkHarness(database).sink()
+        _ = try await sink.open(at: nil)
+        let changes = (1...count).map { RowChange.insert([Field("\($0)"), "v"]) }
+        let error = try await refusal {
+            try await sink.write(changes, of: Self.items, commit: 16)
+        }
+        #expect(error.message.contains("(id=1)") && error.message.hasSuffix("closed"))
+        await sink.close()
+    }
+
+    /// PostgreSQL says 55000 of the table, and would of every row. It is said at the start already.
+    @Test(arguments: [1, 60])
+    func aPublishedTargetWithoutIdentityIsWaitedFor(count: Int) async throws {
+        let database = try await TestDatabase(
+            """
+            CREATE TABLE items (id int UNIQUE NOT NULL, v text);
+            INSERT INTO items SELECT generate_series(1, 60);
+            CREATE PUBLICATION everything FOR ALL TABLES
+            """)
+        let sink = try SinkHarness(database).sink()
+        _ = try await sink.open(at: nil)
+        let findings = try await sink.check([Self.items])
+        #expect(findings.map(\.code) == [.targetUnfit] && findings[0].severity == .warning)
+        let changes = (1...count).map { RowChange.update([Field("\($0)"), "new"]) }
+        for _ in 0..<3 {
+            let error = await #expect(throws: WeirError.self) {
+                try await sink.write(changes, of: Self.items, commit: 16)
+            }
+            #expect(error?.disposition == .transient, "\(error.map { "\($0)" } ?? "")")
+            #expect(error?.code == .commandFailed)
+            #expect(error?.message.contains("does not have a replica identity") == true)
+        }
+        try database.run(statements(in: findings[0].hint))
+        #expect(try await sink.check([Self.items]) == [])
+        try await sink.write(changes, of: Self.items, commit: 16)
+        #expect(try database.run("SELECT count(*) FROM items WHERE v = 'new'") == "\(count)")
+        await sink.close()
+    }
+
+    // MARK: What is left out without a word
+
+    @Test(arguments: [1, 60, 600])
+    func rowsThatATriggerSkipsAreTold(count: Int) async throws {
+        let database = try await TestDatabase(
+            Self.plain + """
+                CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS
+                    $$ BEGIN IF NEW.id = 1 THEN RETURN NULL; END IF; RETURN NEW; END $$;
+                CREATE TRIGGER skip BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION skip();
+                """)
+        let harness = SinkHarness(database)
+        let sink = try harness.sink()
+        _ = try await sink.open(at: nil)
+        try await sink.write([.insert([0, "v"])], of: Self.items, commit: 16)
+        #expect(harness.reports.findings == [])
+        let changes = (1...count).map { RowChange.insert([Field("\($0)"), "v"]) }
+        try await sink.write(changes, of: Self.items, commit: 32)
+        try await sink.write(changes, of: Self.items, commit: 48)
+        let findings = harness.reports.findings
+        #expect(findings.map(\.code) == [.rowsSkipped] && findings[0].subject == "public.items")
+        let query = try #require(findings[0].hint?.split(separator: ": ", maxSplits: 1).last)
+        #expect(try database.run(String(query)) == "skip|skip()")
+        #expect(try database.run("SELECT count(*) FROM items") == "\(count)")
+        await sink.close()
+    }
+
+    /// A table that is its key, of which nothing is to be changed, is no case of it.
+    @Test func rowsThatAreThereAlreadyAreNotSkipped() async throws {
+        let database = try await TestDatabase("CREATE TABLE items (id int PRIMARY KEY)")
+        let harness = SinkHarness(database)
+        let sink = try harness.sink()
+        _ = try await sink.open(at: nil)
+        let schema = TableSchema.test("items", version: 33, ["id int4"], key: [0])
+        let changes = (1...60).map { RowChange.insert([Field("\($0)")]) }
+        for (commit, count) in [1, 60, 1, 60].enumerated() {
+            try await sink.write(
+                Array(changes[..<count]), of: schema, commit: UInt64(16 * (commit + 1)))
+        }
+        #expect(harness.reports.findings == [])
+        #expect(try database.run("SELECT count(*) FROM items") == "60")
+        await sink.close()
+    }
+
     // MARK: TRUNCATE
 
     private static let truncate: [RowChange] = [.truncate, .insert([3, "v"])]

@@ -136,6 +136,9 @@ final class CopyPlan: Sendable {
         return " ON CONFLICT (\(names(key))) \(action)"
     }
 
+    /// A row that is put in counts as one, whether it was there or not.
+    var countsEachRow: Bool { !isKeyed || rest.contains { outputs[$0].isSettable } }
+
     /// One row whose columns are all there.
     var upsert: String {
         // No list of values may be empty.

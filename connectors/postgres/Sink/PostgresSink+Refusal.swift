@@ -4,13 +4,25 @@ import WeirValues
 
 /// What is said of a row that the target refuses.
 extension PostgresSink {
+    /// - Throws: what is no fault of the row, although it failed alone: a state that passes, unless
+    ///   a function of the target's, which may raise any, looked at the row and raised it.
     func refused(
         _ refusal: RowWriter.Refusal, of chunk: WriteChunk, _ session: TargetSession
-    ) -> WeirError {
+    ) throws(TargetFailure) -> WeirError {
         let reason = reason(of: refusal, in: chunk, session)
+        if ServerFailureMap.passes(refusal.failure.sqlState), reason?.isOfFunction != true {
+            throw .server(refusal.failure)
+        }
         return refused(
             refusal.place, of: chunk, refusal.failure.words, state: refusal.failure.sqlState,
             reason)
+    }
+
+    /// Says which targets left out rows without refusing them, once each.
+    func tell(_ targets: [TableName]) {
+        for target in targets where skipping.insert(target).inserted {
+            context.reports.raise(TargetCheck.skipped(target))
+        }
     }
 
     /// A change that no condition finds the row of.

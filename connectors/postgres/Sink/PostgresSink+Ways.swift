@@ -38,6 +38,7 @@ extension PostgresSink {
         var outcome = try server { () throws(PostgresFailure) in
             try rows.writeInOrder(all, of: chunk, .moving, session)
         }
+        tell(outcome.skipped.compactMap { chunk.plan($0)?.target.name })
         if outcome.refusal == nil {
             outcome.refusal = try await complete(outcome.missing, of: chunk, session)
             if outcome.refusal == nil, try constraintsHold(chunk, session) {
@@ -57,6 +58,7 @@ extension PostgresSink {
         let outcome = try server { () throws(PostgresFailure) in
             try rows.write(chunk, moving: move, session)
         }
+        tell(outcome.skipped.compactMap { chunk.plan($0)?.target.name })
         guard let refusal = outcome.refusal else { return true }
         try check(refusal)
         session.forgetPrepared()
@@ -73,7 +75,9 @@ extension PostgresSink {
         }
         while true {
             do throws(PostgresFailure) {
-                return try sets.write(chunk, session) == .written
+                let outcome = try sets.write(chunk, session)
+                tell(Array(sets.skipped))
+                return outcome == .written
             } catch {
                 guard kind(of: error) == .data else { throw .server(error) }
                 guard error.sqlState == "23505", sets.mergeFromNowOn(chunk) else { return false }
@@ -163,6 +167,7 @@ extension PostgresSink {
                 try rows.write(places, of: chunk, way, session)
             }
             guard var outcome = tried else { continue }
+            tell(outcome.skipped.compactMap { chunk.plan($0)?.target.name })
             if outcome.refusal == nil {
                 outcome.refusal = try await complete(outcome.missing, of: chunk, session)
             }
@@ -179,7 +184,7 @@ extension PostgresSink {
             session.forgetPrepared()
         }
         guard let refusal else { return 0 }
-        let error = refused(refusal, of: chunk, session)
+        let error = try refused(refusal, of: chunk, session)
         // The row it refers to may come with another sink, a moment later.
         let position = chunk.batches[refusal.place.batch].position(of: chunk.event(refusal.place))
         if refusal.failure.sqlState == "23503", !isInside, waitsForParent(of: position) {

@@ -23,6 +23,8 @@ package actor PostgresSink: SinkConnector {
     private var newShapes: [WrittenShape] = []
     /// Nil before it was read.
     var memory: LeftOut?
+    /// Targets that leave out rows, as far as that was said.
+    var skipping: Set<TableName> = []
     var sets = SetWriter()
     var rows = RowWriter()
     private var rowReader: (any RowReader)?
@@ -78,6 +80,7 @@ package actor PostgresSink: SinkConnector {
         defer { turn.give() }
         abandon()
         isLost = false
+        skipping = []
         committed = nil
         var known: SinkPosition?
         if let mark {

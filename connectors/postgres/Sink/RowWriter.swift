@@ -11,7 +11,7 @@ struct RowWriter: ~Copyable {
     /// What was sent and is not yet answered: the event each command belongs to.
     private var pending: [Pending] = []
     /// Inserts that were written as updates in the place of the deletes before them.
-    private var written: [EventPlace] = []
+    private var movedInserts: [EventPlace] = []
 
     private struct PartColumns: Hashable {
         let plan: Int
@@ -22,6 +22,8 @@ struct RowWriter: ~Copyable {
         let place: EventPlace
         /// It changes a part of a row, which must be there.
         let isPart: Bool
+        /// It puts a row in, which then is there.
+        var isWhole = false
     }
 
     /// The ways to write a transaction of the source, to be tried in this order.
@@ -45,6 +47,8 @@ struct RowWriter: ~Copyable {
         var refusal: Refusal?
         /// Events that change a part of a row which the target has not.
         var missing: [EventPlace] = []
+        /// Events whose row the target did not take and did not refuse.
+        var skipped: [EventPlace] = []
     }
 
     /// Commands in one round trip: enough to make it cheap, few enough for both sides' memory.
@@ -66,7 +70,7 @@ struct RowWriter: ~Copyable {
     ) throws(PostgresFailure) -> Outcome {
         var outcome = Outcome()
         var next = 0
-        written = []
+        movedInserts = []
         while next < places.count, outcome.refusal == nil {
             try session.connection.beginPipeline()
             while next < places.count, pending.count < Self.commandsMax {
@@ -100,7 +104,7 @@ struct RowWriter: ~Copyable {
     ) throws(PostgresFailure) -> Outcome {
         var failure: PostgresFailure?
         var last = EventPlace(batch: 0, event: 0)
-        written = []
+        movedInserts = []
         try session.connection.beginPipeline()
         chunk.visit { place, _, _ in
             if failure != nil { return }
@@ -212,12 +216,14 @@ struct RowWriter: ~Copyable {
         pending.removeAll(keepingCapacity: true)
         var refusal: Refusal?
         var missing: [EventPlace] = []
+        var skipped: [EventPlace] = []
         try session.connection.endPipeline(
             sent.count, within: TargetSession.statementLimit
         ) { index, answer in
             switch answer {
             case .done(let rows, _):
                 if rows == 0, sent[index].isPart { missing.append(sent[index].place) }
+                if rows == 0, sent[index].isWhole { skipped.append(sent[index].place) }
             case .failed(let failure):
                 refusal = refusal ?? Refusal(place: sent[index].place, failure: failure)
             case .skipped: break
@@ -225,6 +231,7 @@ struct RowWriter: ~Copyable {
         }
         outcome.refusal = refusal
         outcome.missing += missing
+        outcome.skipped += skipped
     }
 
     // MARK: One change
@@ -237,8 +244,8 @@ struct RowWriter: ~Copyable {
         let batch = chunk.batches[place.batch]
         switch event.operation {
         case .insert, .read:
-            if let index = written.firstIndex(of: place) {
-                written.remove(at: index)
+            if let index = movedInserts.firstIndex(of: place) {
+                movedInserts.remove(at: index)
                 return
             }
             try upsert(event.after, place, plan, batch, session)
@@ -252,7 +259,7 @@ struct RowWriter: ~Copyable {
                 append(plan.keyReferences, of: event.before, batch)
                 append(plan.references, of: chunk.event(back).after, new)
                 try execute(plan.moveName, plan.move, back, session)
-                written.append(back)
+                movedInserts.append(back)
                 return
             }
             try delete(event.before, place, plan, batch, session)
@@ -294,7 +301,8 @@ struct RowWriter: ~Copyable {
     ) throws(PostgresFailure) {
         parameters.removeAll()
         append(plan.references, of: image, batch)
-        try execute(plan.upsertName, plan.upsert, place, session)
+        try execute(
+            plan.upsertName, plan.upsert, place, session, isWhole: plan.countsEachRow)
     }
 
     private mutating func delete(
@@ -363,7 +371,7 @@ struct RowWriter: ~Copyable {
 
     private mutating func execute(
         _ name: String, _ sql: @autoclosure () -> String, _ place: EventPlace,
-        _ session: TargetSession, isPart: Bool = false
+        _ session: TargetSession, isPart: Bool = false, isWhole: Bool = false
     ) throws(PostgresFailure) {
         guard !parameters.hasNUL else {
             // The server would cut the value off; this it refuses.
@@ -374,7 +382,9 @@ struct RowWriter: ~Copyable {
         let commands = try session.add(name, sql(), parameters)
         // A preparation before it fails as the statement itself would.
         for command in 0..<commands {
-            pending.append(Pending(place: place, isPart: isPart && command == commands - 1))
+            let isLast = command == commands - 1
+            pending.append(
+                Pending(place: place, isPart: isPart && isLast, isWhole: isWhole && isLast))
         }
     }
 }

@@ -9,6 +9,9 @@ struct SetWriter: ~Copyable {
     /// their inserts are merged instead.
     private var merged: [Int: Int] = [:]
 
+    /// Targets that did not take all rows, and refused none.
+    private(set) var skipped: Set<TableName> = []
+
     private static let mergedWrites = 64
 
     enum Outcome {
@@ -161,7 +164,8 @@ struct SetWriter: ~Copyable {
             }
             try send(session)
         }
-        _ = try session.connection.endCopyIn(by: session.deadline)
+        let count = try session.connection.endCopyIn(by: session.deadline)
+        if count < places.count { skipped.insert(group.plan.target.name) }
     }
 
     /// Sends what was written, if it is enough.
@@ -234,7 +238,9 @@ struct SetWriter: ~Copyable {
             try stage(rows, all, of: set, plan, chunk, session)
             // An UPDATE is cheaper than an upsert; rows that are not there after all are inserted.
             if wereThere, try update(all, plan, session) == rows.count { continue }
-            _ = try session.connection.query(plan.mergeRows, within: TargetSession.statementLimit)
+            let count = try session.connection.command(
+                plan.mergeRows, within: TargetSession.statementLimit)
+            if plan.countsEachRow, count < rows.count { skipped.insert(plan.target.name) }
         }
         for (columns, rows) in Self.parts(of: set, plan, chunk) {
             try stage(rows, columns, of: set, plan, chunk, session)

@@ -7,6 +7,8 @@ struct TargetRefusal {
     /// What the operator reads behind the event's id.
     var detail: String?
     var hint: String?
+    /// A function of the target's raised it.
+    var isOfFunction = false
 
     /// What is unknown in a name that a function did not give with its schema: a relation, function
     /// or operator, type, schema, column.
@@ -65,7 +67,8 @@ struct TargetRefusal {
         }
         guard let function = outermost?.function else { return nil }
         var refusal = TargetRefusal(
-            detail: "It failed in the function \(function.sql), called by \(function.caller).")
+            detail: "It failed in the function \(function.sql), called by \(function.caller).",
+            isOfFunction: true)
         if unknownNames.contains(failure.sqlState), !function.hasSearchPath {
             let schemas = [function.schema, table.name.schema]
             let path =
