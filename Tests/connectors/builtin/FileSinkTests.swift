@@ -121,7 +121,7 @@ import WeirTesting
     /// Nothing is added to it, and nothing cut off.
     @Test(arguments: [
         ("{\n  \"pipelines\": {}\n}\n", "weir"), (#"{"pipelines":{}}"#, "weir"),
-        ("SQLite format 3\0", "row"), ("a\0b\n", "text"), ("id,v\n1,2\n", "debezium"),
+        ("SQLite format 3\0", "row"), ("a\0b\n", "text"),
     ])
     func aFileOfSomethingElseIsLeftAlone(text: String, format: String) async throws {
         try bench.folder.write(text, to: "changes.jsonl")

@@ -30,8 +30,8 @@ extension ErrorCode {
     static let outputForeign = ErrorCode(
         "file.foreign",
         meaning:
-            "The output file was there before Weir wrote to it, and does not hold lines such as "
-            + "Weir's: it may be a configuration, or another program's.",
+            "The output file was there before Weir wrote to it, and holds binary data or JSON over "
+            + "several lines: a database, a configuration or the like.",
         remedy: "Choose another \"path\", or move the file away.")
     static let outputLost = ErrorCode(
         "file.lost",

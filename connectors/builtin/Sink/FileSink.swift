@@ -196,7 +196,7 @@ package actor FileSink: SinkConnector {
         let size: Int
         do throws(FileFailure) {
             size = try file.descriptor.size()
-            if try lines.format.fits(file.descriptor.read(min(size, 64 << 10), at: 0)) {
+            if try !ForeignFile.begins(file.descriptor.read(min(size, 64 << 10), at: 0)) {
                 return try Self.wholeLines(of: file, size)
             }
         } catch {
@@ -204,7 +204,7 @@ package actor FileSink: SinkConnector {
         }
         throw WeirError(
             .outputForeign, .blocked,
-            "\"\(path)\" was there before and holds something else than lines of Weir's",
+            "\"\(path)\" was there before and is a configuration, a database or the like",
             detail: "Weir has not touched its \(size) bytes.",
             hint: "Choose another \"path\". If the file may go: " + moveAway)
     }
@@ -466,19 +466,18 @@ package actor FileSink: SinkConnector {
     }
 }
 
-extension LineFormat {
-    /// Whether a file that begins so may be one of lines in a format of Weir's. A configuration or a
-    /// database is none.
-    fileprivate func fits(_ beginning: [UInt8]) -> Bool {
-        if beginning.isEmpty { return true }
-        if self == .text { return !beginning.contains(0) }
+/// Files that lines must not be added to.
+private enum ForeignFile {
+    /// Whether a file that begins so is a database or the like, or one JSON value over several
+    /// lines, such as a configuration. Lines of other programs are none.
+    static func begins(_ beginning: [UInt8]) -> Bool {
+        if beginning.contains(0) { return true }
+        guard beginning.first == UInt8(ascii: "{") else { return false }
         guard let end = beginning.firstIndex(of: UInt8(ascii: "\n")) else {
-            // One line that is longer, or was torn by a crash.
-            let isLong = beginning.count >= 64 << 10 && beginning.first == UInt8(ascii: "{")
-            return isLong || beginning.starts(with: #"{"id":""#.utf8)
+            // One line that is longer, or one of ours that was torn by a crash.
+            let isLong = beginning.count >= 64 << 10
+            return !isLong && !beginning.starts(with: #"{"id":"#.utf8)
         }
-        let line = beginning[..<end]
-        return line.elementsEqual("null".utf8)
-            || line.first == UInt8(ascii: "{") && line.last == UInt8(ascii: "}")
+        return beginning[..<end].last != UInt8(ascii: "}")
     }
 }
