@@ -1,5 +1,7 @@
+import WeirCore
+
 /// Text from a file or a server made safe for a terminal: what cannot be seen, or would act, is
-/// shown instead.
+/// shown instead. What acts is `ForeignText`'s to say; what cannot be seen is more than that.
 package enum VisibleText {
     /// One scalar as it is printed, and how many columns of a terminal it takes.
     struct Cell {
@@ -24,10 +26,7 @@ package enum VisibleText {
             if scalar == "\n" || cell(scalar).text == String(scalar) {
                 result.unicodeScalars.append(scalar)
             } else {
-                for unit in String(scalar).utf16 {
-                    let digits = String(unit, radix: 16)
-                    result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-                }
+                result += ForeignText.escape(of: scalar)
             }
         }
         return result
@@ -47,12 +46,16 @@ package enum VisibleText {
         }
         switch scalar.properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator, .unassigned, .privateUse:
-            let digits = String(scalar.value, radix: 16, uppercase: true)
-            let name = "<U+\(String(repeating: "0", count: max(0, 4 - digits.count)))\(digits)>"
-            return Cell(text: name, width: name.utf8.count)
+            return named(scalar)
+        case _ where ForeignText.acts(scalar): return named(scalar)
         case .nonspacingMark, .enclosingMark: return Cell(text: String(scalar), width: 0)
         default: return Cell(text: String(scalar), width: isWide(scalar.value) ? 2 : 1)
         }
+    }
+
+    private static func named(_ scalar: Unicode.Scalar) -> Cell {
+        let name = ForeignText.name(of: scalar)
+        return Cell(text: name, width: name.utf8.count)
     }
 
     private static func picture(_ value: UInt32) -> Cell {

@@ -65,4 +65,12 @@ public enum ForeignText {
         let digits = String(scalar.value, radix: 16, uppercase: true)
         return "<U+\(String(repeating: "0", count: max(0, 4 - digits.utf8.count)))\(digits)>"
     }
+
+    /// Such a character in a JSON string: an escape for each unit of UTF-16.
+    public static func escape(of scalar: Unicode.Scalar) -> String {
+        String(scalar).utf16.map { unit in
+            let digits = String(unit, radix: 16)
+            return "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
+        }.joined()
+    }
 }

@@ -28,9 +28,9 @@ struct Problems {
             } else if lane.isStuck, let silent = lane.silentSeconds {
                 problems.append(stuck(sink, lane, seconds: silent))
             }
-            if let bound = lane.spillLimit, neighbours(of: sink) > 0 {
+            if let bound = lane.spillLimit, neighbours > 0 {
                 problems.append(full(sink, lane, bound))
-            } else if lane.statistics.failure == nil, !lane.isStuck, neighbours(of: sink) > 0 {
+            } else if lane.statistics.failure == nil, !lane.isStuck, neighbours > 0 {
                 let share = lane.statistics.waitedShare(atSeconds: nowMicros / 1_000_000)
                 if share >= Self.slowShare { problems.append(slow(sink, lane, share)) }
             }
@@ -38,7 +38,7 @@ struct Problems {
         return problems
     }
 
-    private func neighbours(of sink: SinkPlan) -> Int { plan.sinks.count - 1 }
+    private var neighbours: Int { plan.sinks.count - 1 }
 
     private func stopped(_ error: WeirError) -> ProblemReport {
         var problem = ProblemReport(error, component: error.component ?? "source")

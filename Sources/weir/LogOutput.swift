@@ -110,10 +110,7 @@ struct LogOutput: LogHandler {
             case "\\": result += "\\\\"
             case "\n": result += "\\n"
             case let acting where ForeignText.acts(acting):
-                for unit in String(acting).utf16 {
-                    let digits = String(unit, radix: 16)
-                    result += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
-                }
+                result += ForeignText.escape(of: acting)
             default: result.unicodeScalars.append(scalar)
             }
         }

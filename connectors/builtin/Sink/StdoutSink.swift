@@ -10,8 +10,8 @@ package actor StdoutSink: SinkConnector {
         package static let fields = LinesConfig.fields
         let lines: LinesConfig
         package init(_ scope: ConfigScope) throws(ConfigIssue) { lines = try LinesConfig(scope) }
-        /// Lines of two sinks would mix.
         package static var passingKeys: Set<String> { Set(fields.map(\.name)) }
+        /// Lines of two sinks would mix.
         package var claims: [String] { ["standard output"] }
     }
 
