@@ -7,6 +7,8 @@ package import WeirCore
 extension Pipeline {
     /// How often a source is asked whose stream is down: it may take a connection's time limit.
     static let lookInterval = Duration.seconds(10)
+    /// Asking may take one part in so many of the time.
+    static let lookShare = 10
 
     /// Asks a source whose stream is down, on a connection of its own. What is known stays, with
     /// its age, when it cannot be asked.

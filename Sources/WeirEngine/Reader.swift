@@ -60,8 +60,10 @@ final class Reader: Sendable {
         /// When what a look found is written down again.
         var nextNote = ContinuousClock.now
         var failedProbes = 0
-        /// While the stream is down.
+        /// While the stream is down: when the source is asked next what it keeps, and for how long
+        /// opening had been under way.
         var nextLook = ContinuousClock.now
+        var opening: ContinuousClock.Instant?
         /// In `--once`: what must be safe before we end.
         var goal: Position?
         var keepalive = Duration.seconds(1)
@@ -88,9 +90,11 @@ final class Reader: Sendable {
                     now = first
                 } else {
                     pipeline.monitor.forgetFindings(of: "source")
+                    progress.opening = .now
                     now = try await asking(.opening) { () async throws(WeirError) in
                         try await source.open(at: progress.stored)
                     }
+                    progress.opening = nil
                 }
                 try await began(now, &progress)
                 try await stream(&progress)
@@ -121,11 +125,23 @@ final class Reader: Sendable {
             error, attempt: progress.patience.attempts, since: progress.patience.sinceMicros,
             retryIn: delay)
         pipeline.monitor.disconnected()
-        if ContinuousClock.now >= progress.nextLook {
-            await pipeline.look(source, held: checkpointer.safe ?? start.stored.position)
-            progress.nextLook = .now + Pipeline.lookInterval
-        }
+        await look(&progress)
         await wait(upTo: delay)
+    }
+
+    /// A source that does not answer at all would keep this waiting as long as the attempt that
+    /// just failed: the longer that took, the longer until the source is asked beside it.
+    private func look(_ progress: inout Progress) async {
+        if let began = progress.opening.take(), progress.patience.attempts == 1 {
+            progress.nextLook = .now + began.duration(to: .now) * Pipeline.lookShare
+        }
+        let began = ContinuousClock.now
+        guard began >= progress.nextLook else { return }
+        let held = checkpointer.safe ?? start.stored.position
+        let task = Task { await pipeline.look(source, held: held) }
+        await pipeline.withStopHandler({ task.cancel() }, { await task.value })
+        progress.nextLook =
+            .now + max(Pipeline.lookInterval, began.duration(to: .now) * Pipeline.lookShare)
     }
 
     private func isDone(_ progress: Progress) -> Bool {
@@ -179,6 +195,7 @@ final class Reader: Sendable {
             if $0.failure == nil { $0.state = .streaming }
         }
         progress.failedProbes = 0
+        progress.nextLook = .now
         progress.isErrorShown = before.failure != nil
         progress.patience.opened(at: .now)
     }

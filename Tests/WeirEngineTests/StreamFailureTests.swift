@@ -1,3 +1,4 @@
+import Synchronization
 import Testing
 import WeirCore
 import WeirTesting
@@ -132,5 +133,105 @@ import WeirTesting
             running.stop()
             await watch.value
         }
+    }
+
+    // MARK: A source that does not answer
+
+    private func silent(_ source: SilentServer) -> PipelinePlan {
+        PipelinePlan(
+            name: "p", sourceType: "silent", connection: "test",
+            sinks: [
+                SinkPlan(name: "a", type: "faulty") { [disk] context in
+                    FaultySink(FaultySink.Config(disk: disk), context)
+                }
+            ]
+        ) { SilentSource(SilentSource.Config(server: source), $0) }
+    }
+
+    @Test func aStopDoesNotWaitForASourceThatDoesNotAnswer() async throws {
+        server.commit(1)
+        try await pipeline.runOnce(in: state)
+        let silent = SilentServer(opening: .zero)
+        try await state.withStore { store in
+            let running = Pipeline(
+                self.silent(silent), store: store, directory: state.directory,
+                logger: TestPipeline.logger, pace: TestPipeline.pace)
+            let task = Task { await running.run(isOnce: false) }
+            try await eventually("the source is asked what it keeps") { silent.probes > 0 }
+            running.stop()
+            _ = await task.value
+            #expect(silent.isCancelled, "the question was given up")
+        }
+    }
+
+    @Test func aSourceThatKeepsAttemptsWaitingIsNotAskedAfterEachOfThem() async throws {
+        server.commit(1)
+        try await pipeline.runOnce(in: state)
+        let silent = SilentServer(opening: .milliseconds(200))
+        try await state.withStore { store in
+            let running = Pipeline(
+                self.silent(silent), store: store, directory: state.directory,
+                logger: TestPipeline.logger, pace: TestPipeline.pace)
+            let task = Task { await running.run(isOnce: false) }
+            try await eventually("some attempts") { silent.opens > 2 }
+            #expect(silent.probes == 0)
+            try await eventually("asked all the same after a while") { silent.probes > 0 }
+            running.stop()
+            _ = await task.value
+        }
+    }
+}
+
+/// What a `SilentSource` was asked.
+private final class SilentServer: Sendable {
+    private struct State {
+        var opens = 0
+        var probes = 0
+        var isCancelled = false
+    }
+    private let state = Mutex(State())
+    let opening: Duration
+
+    init(opening: Duration) { self.opening = opening }
+
+    var opens: Int { state.withLock { $0.opens } }
+    var probes: Int { state.withLock { $0.probes } }
+    var isCancelled: Bool { state.withLock { $0.isCancelled } }
+
+    func opened() { state.withLock { $0.opens += 1 } }
+    func probed() { state.withLock { $0.probes += 1 } }
+    func cancelled() { state.withLock { $0.isCancelled = true } }
+}
+
+/// Fails to open after a while; a question is answered by nothing but the end of its task.
+private actor SilentSource: SourceProbe {
+    struct Config: ConnectorConfig {
+        static let fields: [ConfigField] = []
+        let server: SilentServer
+        init(_ scope: ConfigScope) throws(ConfigIssue) {
+            throw ConfigIssue(field: nil, "only for tests")
+        }
+        init(server: SilentServer) { self.server = server }
+    }
+
+    private let server: SilentServer
+
+    init(_ config: Config, _ context: ConnectorContext) { server = config.server }
+
+    func open(at stored: StoredPosition?) async throws(WeirError) -> SourceStart {
+        server.opened()
+        try? await Task.sleep(for: server.opening)
+        throw WeirError(.bug, .transient, "no answer in time")
+    }
+    func read(
+        into batch: consuming BatchBuilder, within limit: Duration
+    ) throws(WeirError) -> EventBatch { batch.seal(resume: nil, end: nil) }
+    func acknowledge(_ durable: Position?) {}
+    func close() {}
+    func probe(held: Position?) async throws(WeirError) -> SourceRetention {
+        server.probed()
+        try? await Task.sleep(for: .seconds(600))
+        if Task.isCancelled { server.cancelled() }
+        throw WeirError(.bug, .transient, "no answer in time")
     }
 }
