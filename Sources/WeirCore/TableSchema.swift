@@ -102,6 +102,9 @@ public struct TableSchema: Sendable, Equatable {
     /// added later, or dropped since. Who names one of them is not mistaken.
     public let otherColumns: [String]
 
+    /// The stand-in for messages: no table has an empty name.
+    package var isMessages: Bool { name.isEmpty }
+
     public init(
         version: UInt32,
         database: String,

@@ -161,10 +161,11 @@ final class Lane: Sendable {
         guard isOpen != nil else { return }
         check.tables.ring(work)
         var isChecked = false
+        var early = LaneCheck.Early()
         while !Task.isCancelled {
             if !isChecked, let tables = check.tables.now {
                 let isFit = try await attempt { () async throws(WeirError) in
-                    try await check.run(sink, tables)
+                    try await check.run(sink, tables, after: early)
                     return WriteOutcome(.durable, delivered: 0)
                 }
                 guard isFit != nil else { return }
@@ -174,6 +175,11 @@ final class Lane: Sendable {
             case .finished: return
             case .wait, .readSpill: await work.wait()
             case .write(let batches):
+                if !isChecked {
+                    // Known by now: what is in flight is taken again behind the check.
+                    if check.tables.now != nil { continue }
+                    guard try await checkSpilled(batches, &early) else { return }
+                }
                 let start = ContinuousClock.now
                 guard
                     let outcome = try await attempt({ () async throws(WeirError) in
@@ -183,6 +189,22 @@ final class Lane: Sendable {
                 finish(batches, outcome, took: .now - start)
             }
         }
+    }
+
+    /// Before the source is open: an earlier life left these batches, with the tables they are of.
+    ///
+    /// - Returns: false when the lane is stopped meanwhile.
+    private func checkSpilled(
+        _ batches: [EventBatch], _ early: inout LaneCheck.Early
+    ) async throws(WeirError) -> Bool {
+        guard let tables = early.unknown(batches) else { return true }
+        var findings: [Finding] = []
+        let isFit = try await attempt { () async throws(WeirError) in
+            findings = try await check.run(sink, spilled: tables)
+            return WriteOutcome(.durable, delivered: 0)
+        }
+        early.add(tables, findings)
+        return isFit != nil
     }
 
     private func next() throws(WeirError) -> LaneMachine.Taken {

@@ -32,8 +32,8 @@ final class KnownTables: Sendable {
     }
 }
 
-/// Compares a sink's target with the source's tables before its first write, and reports what it
-/// finds.
+/// Compares a sink's target with the tables of what it is to write before its first write, and
+/// reports what it finds.
 struct LaneCheck: Sendable {
     let sink: String
     let tables: KnownTables
@@ -45,16 +45,62 @@ struct LaneCheck: Sendable {
     /// The sink is opened anew: what it had reported may be mended.
     func begin() { monitor.forgetFindings(of: sink) }
 
+    /// With the tables the source follows.
+    ///
+    /// - Parameter early: what was checked before they were known, and is checked again here.
     /// - Throws: a blocking finding, or what kept the sink from looking.
-    func run(_ connector: any SinkConnector, _ tables: [TableSchema]) async throws(WeirError) {
+    func run(
+        _ connector: any SinkConnector, _ tables: [TableSchema], after early: Early
+    ) async throws(WeirError) {
+        for finding in early.findings { reports.settle(finding.code, finding.subject) }
+        _ = try await find(connector, tables)
+        monitor.update { $0.checked.insert(sink) }
+    }
+
+    /// With the tables of what a spill holds: its sink takes that also while the source is down.
+    ///
+    /// - Returns: what `Early` is to remember.
+    func run(
+        _ connector: any SinkConnector, spilled tables: [TableSchema]
+    ) async throws(WeirError) -> [Finding] {
+        try await find(connector, tables)
+    }
+
+    private func find(
+        _ connector: any SinkConnector, _ tables: [TableSchema]
+    ) async throws(WeirError) -> [Finding] {
+        var findings: [Finding] = []
         if let checker = connector as? any SinkCheck {
-            let findings = try await checker.check(tables)
+            findings = try await checker.check(tables)
             for finding in findings { reports.raise(finding) }
             if let finding = findings.first(where: { $0.severity == .blocking }) {
                 throw WeirError(finding)
             }
         }
         try await adopt()
-        monitor.update { $0.checked.insert(sink) }
+        return findings
+    }
+
+    /// What a lane has checked before the source was open.
+    struct Early {
+        private var tables: [TableSchema]?
+        private(set) var findings: [Finding] = []
+
+        /// The tables of `batches` that were not checked; nil when there is nothing to check.
+        func unknown(_ batches: [EventBatch]) -> [TableSchema]? {
+            var unknown: [TableSchema] = []
+            for table in batches.flatMap(\.tables)
+            where !table.isMessages && !unknown.contains(table)
+                && tables?.contains(table) != true
+            {
+                unknown.append(table)
+            }
+            return unknown.isEmpty && tables != nil ? nil : unknown
+        }
+
+        mutating func add(_ checked: [TableSchema], _ found: [Finding]) {
+            tables = (tables ?? []) + checked
+            findings += found
+        }
     }
 }

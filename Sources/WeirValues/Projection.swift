@@ -154,11 +154,6 @@ package struct Projection: Sendable {
     }
 }
 
-extension TableSchema {
-    /// The stand-in for messages: no table has an empty name.
-    package var isMessages: Bool { name.isEmpty }
-}
-
 /// Names as they stand in an object, encoded once, one behind the other.
 private struct NameTable {
     var bytes: [UInt8] = []
