@@ -17,7 +17,7 @@ package struct StatusReport: Codable, Sendable {
     @Nullable package var configuration: ConfigurationReport?
     package var pipelines: [PipelineReport]
     /// Pipelines of the state that are no longer configured.
-    package var orphans: [OrphanReport]
+    @Later package var orphans: [OrphanReport]
 
     package init(
         version: String, isRunning: Bool, pid: Int?, startedMicros: Int64?, lastSeenMicros: Int64?,
@@ -68,7 +68,7 @@ package struct PipelineReport: Codable, Sendable {
     package var name: String
     package var state: PipelineState
     /// Every target was compared with the source's tables since the daemon's start.
-    package var checked: Bool
+    @Later package var checked: Bool
     package var source: SourceReport
     package var sinks: [SinkReport]
     /// The worst of its sinks; null when one of them is not known.
@@ -84,9 +84,9 @@ package struct PipelineReport: Codable, Sendable {
     @Nullable package var errorsLastHour: Int?
     package var warnings: [String]
     /// What its checks found and still holds.
-    package var findings: [FindingReport]
+    @Later package var findings: [FindingReport]
     /// What targets lack, until the operator says that it is closed.
-    package var gaps: [GapReport]
+    @Later package var gaps: [GapReport]
     /// What stands in the way now.
     package var problems: [ProblemReport]
     /// The last 24 hours.

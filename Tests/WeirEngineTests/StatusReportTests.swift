@@ -375,4 +375,35 @@ import WeirTesting
         let read = try StatusReport(json: Data(older.utf8))
         #expect(read.pid == nil && read.pipelines.first?.lagSeconds == nil)
     }
+
+    /// A command line that was upgraded before its daemon was started anew.
+    @Test func theAnswerOfADaemonOfTheVersionBeforeIsUnderstood() throws {
+        let report = try StatusReport(
+            json: Data(
+                """
+                { "schema": "weir.status/1", "version": "0.1.0", "is_running": true, "pid": 7,
+                  "started": "2026-11-21T02:03:04.123Z", "uptime_seconds": 5,
+                  "last_seen": "2026-11-21T02:03:09.123Z",
+                  "pipelines": [ {
+                    "name": "shop", "state": "streaming", "lag_seconds": 0.5, "queued_events": 0,
+                    "received_per_second": 1, "delivered_per_second": 1,
+                    "delivered_last_minutes": [1], "errors_last_hour": 0, "warnings": [],
+                    "problems": [ { "component": "s", "code": "a.b", "message": "m" } ],
+                    "errors": [],
+                    "source": { "type": "postgres", "connection": "db", "server": "PostgreSQL 17",
+                      "received": 1, "received_bytes": 1, "filtered": 0,
+                      "retention": { "kind": "slot", "name": "weir_shop", "active": true,
+                        "status": "reserved", "head": "0/2", "confirmed": "0/1" } },
+                    "sinks": [ { "name": "s", "type": "file", "state": "retrying",
+                      "position": "0/1", "lag_seconds": 0.5, "queued_events": 0,
+                      "queued_bytes": 0, "in_flight_events": 0, "spilled_bytes": 0,
+                      "delivered": 1, "filtered": 0, "late": 0, "bytes": 1, "retries": 0,
+                      "errors_last_hour": 0 } ] } ] }
+                """.utf8))
+        #expect(report.orphans.isEmpty && report.configuration == nil)
+        let pipeline = try #require(report.pipelines.first)
+        #expect(pipeline.gaps.isEmpty && pipeline.findings.isEmpty && !pipeline.checked)
+        #expect(pipeline.sinks.map(\.state) == [.retrying])
+        #expect(pipeline.sinks.first?.began == nil && pipeline.sinks.first?.p50Ms == nil)
+    }
 }
