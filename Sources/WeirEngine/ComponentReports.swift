@@ -24,11 +24,9 @@ struct ComponentReports: OperatorReports {
     }
 
     func declare(_ gap: DeclaredGap) async throws(WeirError) {
-        let isNew = try await store.declare(
+        let new = try await store.declare(
             gap, of: pipeline, component: component, atMicros: WallClock.micros())
-        guard isNew else { return }
-        logger.error(
-            "\(component): gap declared: \(gap.code): \(gap.message)\n  \(gap.hint)")
+        if let new { logger.error("\(component): \(new.words)") }
     }
 }
 
@@ -36,6 +34,15 @@ struct ComponentReports: OperatorReports {
 struct StandingFinding: Sendable, Equatable {
     let component: String
     let finding: Finding
+
+    /// One of these replaces the other.
+    func isSame(as other: StandingFinding) -> Bool {
+        isAbout(other.finding.code, other.finding.subject, by: other.component)
+    }
+
+    func isAbout(_ code: ErrorCode, _ subject: String, by component: String) -> Bool {
+        self.component == component && finding.code == code && finding.subject == subject
+    }
 }
 
 extension PipelineMonitor {
@@ -44,20 +51,14 @@ extension PipelineMonitor {
         var isNew = false
         update { facts in
             let new = StandingFinding(component: component, finding: finding)
-            if let index = facts.findings.firstIndex(where: {
-                $0.component == component && $0.finding.code == finding.code
-                    && $0.finding.subject == finding.subject
-            }) {
+            if let index = facts.findings.firstIndex(where: { $0.isSame(as: new) }) {
                 facts.findings[index] = new
             } else {
                 facts.findings.append(new)
             }
             isNew = !facts.said.contains(new)
             // A connection that comes and goes must not fill the log with what is known.
-            facts.said.removeAll {
-                $0.component == component && $0.finding.code == finding.code
-                    && $0.finding.subject == finding.subject
-            }
+            facts.said.removeAll { $0.isSame(as: new) }
             facts.said.append(new)
         }
         return isNew
@@ -65,14 +66,8 @@ extension PipelineMonitor {
 
     func settled(_ code: ErrorCode, _ subject: String, by component: String) {
         update { facts in
-            facts.findings.removeAll {
-                $0.component == component && $0.finding.code == code
-                    && $0.finding.subject == subject
-            }
-            facts.said.removeAll {
-                $0.component == component && $0.finding.code == code
-                    && $0.finding.subject == subject
-            }
+            facts.findings.removeAll { $0.isAbout(code, subject, by: component) }
+            facts.said.removeAll { $0.isAbout(code, subject, by: component) }
         }
     }
 

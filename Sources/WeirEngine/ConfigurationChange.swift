@@ -3,28 +3,50 @@ import WeirCore
 /// Where each sink of a pipeline begins when the configured sinks are held against the stored
 /// positions, and what is lost with those that are gone. Pure.
 struct SinkRoster {
+    /// A row of a sink that is no longer configured.
+    struct Gone {
+        let row: CheckpointRow
+        /// The added sink that writes where it wrote.
+        let successor: String?
+        /// What nothing will deliver to its target.
+        let gap: DeclaredGap?
+    }
+
     /// The rows of configured sinks.
     let kept: [CheckpointRow]
     /// Configured sinks without a row.
     let added: [String]
-    /// Rows of sinks that are no longer configured, and what nothing will deliver to them.
-    let gone: [(row: CheckpointRow, gap: DeclaredGap?)]
+    let gone: [Gone]
     /// Where the added ones begin: a renamed sink is one that is gone and one that is added, so
     /// nothing is lost when they begin where the slowest of all stood. The source kept that much.
     let beginning: Position
 
-    /// - Parameter rows: at least one.
-    init?(sinks: [String], rows: [CheckpointRow]) {
+    /// - Parameters:
+    ///   - rows: at least one.
+    ///   - settings: how sinks are configured now; those that are not compared are left out.
+    ///   - before: how they were configured when they last ran.
+    init?(
+        sinks: [String], rows: [CheckpointRow], settings: [String: ConnectorSettings] = [:],
+        before: [String: ConnectorSettings] = [:]
+    ) {
         guard let slowest = rows.map(\.covered).min(), let fastest = rows.map(\.covered).max()
         else { return nil }
         let added = sinks.filter { name in !rows.contains { $0.sink == name } }
         self.added = added
         beginning = slowest
         kept = rows.filter { sinks.contains($0.sink) }
+        var free = added
         gone = rows.filter { !sinks.contains($0.sink) }.map { row in
+            let index = free.firstIndex { name in
+                guard let now = settings[name], let old = before[row.sink] else { return false }
+                return now.type == old.type && now.place == old.place && now.claims == old.claims
+            }
+            let successor = index.map { free.remove(at: $0) }
             // What begins at `slowest` gets all that comes after it.
-            let end = added.isEmpty ? fastest : slowest
-            return (row, row.position < end ? Self.gap(of: row, to: end) : nil)
+            let end = successor == nil ? fastest : slowest
+            return Gone(
+                row: row, successor: successor,
+                gap: row.position < end ? Self.gap(of: row, to: end) : nil)
         }
     }
 
@@ -193,10 +215,11 @@ extension SettingsChange {
 extension ErrorCode {
     static let sinkRemoved = ErrorCode(
         "engine.sink_removed",
-        meaning: "A sink that was behind is no longer configured under its name, so what it had "
-            + "not taken yet will not reach its target. A sink that is new begins where the "
-            + "slowest sink of the pipeline stood, so renaming a sink loses nothing but what "
-            + "waited for it on disk.",
+        meaning:
+            "A sink that was behind is no longer configured, so what it had not taken yet will "
+            + "not reach its target. A new sink of the same type that writes to the same place is "
+            + "taken for the same one under another name: it begins where the slowest sink of the "
+            + "pipeline stood and lacks nothing but what waited for the old one on disk.",
         remedy: "Bring its target in step with the source, or give it up; then: weir gap resolve "
             + "ID.")
     static let configurationChanged = ErrorCode(

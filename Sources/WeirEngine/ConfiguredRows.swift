@@ -9,6 +9,9 @@ package struct ConfiguredComponent: Sendable, Equatable {
     package var settings: ConnectorSettings
     /// Where a sink began, in the source's notation, and when.
     package var began: Beginning?
+    /// Of which type the sink's mark is: that of its settings, until those of a sink of another
+    /// type are taken up.
+    private(set) var markType: String
 
     package struct Beginning: Sendable, Equatable {
         package let position: String
@@ -46,6 +49,15 @@ package struct ConfiguredComponent: Sendable, Equatable {
         try insert(database, pipeline, sink, .began, "position", began.position)
         try insert(database, pipeline, sink, .began, "micros", "\(began.micros)")
     }
+
+    /// Holds until settings of that type are saved.
+    static func saveMarkType(
+        _ database: Database, _ pipeline: String, _ sink: String, _ type: String
+    ) throws {
+        try insert(database, pipeline, sink, .fact, markTypeName, type)
+    }
+
+    private static let markTypeName = "mark"
 
     private static func insert(
         _ database: Database, _ pipeline: String, _ component: String, _ kind: Kind,
@@ -97,7 +109,8 @@ package struct ConfiguredComponent: Sendable, Equatable {
             place: one(.fact, "place"),
             entries: all(.key).map { ConnectorSettings.Entry($0.name, $0.value) },
             tables: all(.table).map(\.name), claims: all(.claim).map(\.name),
-            removal: all(.removal).map(\.value))
+            uses: all(.use).map(\.name), removal: all(.removal).map(\.value))
+        markType = one(.fact, Self.markTypeName) ?? settings.type
         began = one(.began, "position").map {
             Beginning(position: $0, micros: one(.began, "micros").flatMap { Int64($0) } ?? 0)
         }
@@ -106,6 +119,7 @@ package struct ConfiguredComponent: Sendable, Equatable {
     package init(component: String, settings: ConnectorSettings) {
         self.component = component
         self.settings = settings
+        markType = settings.type
     }
 }
 
@@ -128,9 +142,9 @@ extension StateStore {
     /// - Returns: the gaps that are new.
     func adopt(
         _ component: ConfiguredComponent, of pipeline: String, gaps: [DeclaredGap], atMicros: Int64
-    ) throws(WeirError) -> [DeclaredGap] {
+    ) throws(WeirError) -> [GapRow] {
         try write { database in
-            let new = try gaps.filter {
+            let new = try gaps.compactMap {
                 try GapRow.declare(
                     database, pipeline, component.component, $0, atMicros: atMicros)
             }

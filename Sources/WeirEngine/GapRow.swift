@@ -16,10 +16,14 @@ package struct GapRow: Sendable, Equatable {
     package let hint: String
     package let declaredMicros: Int64
 
+    /// For the log: with the command that closes it, as it can be typed.
+    var words: String { "gap \(id) declared: \(code): \(message)\n  \(hint)" }
+
+    /// - Returns: nil when the same gap is there already and open.
     static func declare(
         _ database: Database, _ pipeline: String, _ component: String, _ gap: DeclaredGap,
         atMicros: Int64
-    ) throws -> Bool {
+    ) throws -> GapRow? {
         let names: StatementArguments = [
             pipeline, component, gap.code.name, gap.subject, gap.from, gap.to, gap.message,
         ]
@@ -30,27 +34,34 @@ package struct GapRow: Sendable, Equatable {
                 AND component = ? AND code = ? AND subject = ? AND "from" = ? AND "to" = ?
                 AND message = ?)
                 """, arguments: names)
-        if isKnown == true { return false }
+        if isKnown == true { return nil }
         try database.execute(
             sql: """
                 INSERT INTO gap (pipeline, component, code, subject, "from", "to", message, hint,
                 declared) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """, arguments: names + [gap.hint, atMicros])
         // What the operator is to type has the number that only now exists.
+        let id = database.lastInsertedRowID
         try database.execute(
             sql: "UPDATE gap SET hint = replace(hint, 'gap resolve ID', 'gap resolve ' || id) "
-                + "WHERE id = ?", arguments: [database.lastInsertedRowID])
-        return true
+                + "WHERE id = ?", arguments: [id])
+        return try open(database, pipeline).first { $0.id == id }
     }
 
-    /// Those that nobody has resolved, oldest first; nil asks for all pipelines, also those that
-    /// are no longer configured.
+    private static let columns =
+        "id, pipeline, component, code, subject, \"from\", \"to\", message, hint, declared"
+
+    /// Those that are not resolved, oldest first; nil asks for all pipelines, also those that are no
+    /// longer configured.
     static func open(_ database: Database, _ pipeline: String?) throws -> [GapRow] {
-        try Row.fetchAll(
+        // `status` may read the store of a Weir that has not been started since an upgrade.
+        let isOld = try !database.columns(in: "gap").contains { $0.name == "id" }
+        return try Row.fetchAll(
             database,
             sql: """
-                SELECT id, pipeline, component, code, subject, "from", "to", message, hint, declared
-                FROM gap WHERE resolved IS NULL AND (?1 IS NULL OR pipeline = ?1) ORDER BY id
+                SELECT \(isOld ? StateSchema.oldGapColumns : columns) FROM gap
+                WHERE \(isOld ? "" : "resolved IS NULL AND") (?1 IS NULL OR pipeline = ?1)
+                ORDER BY 1
                 """, arguments: [pipeline]
         ).map { row in
             GapRow(

@@ -23,16 +23,17 @@ extension Pipeline {
                 "the state store holds only a part of pipeline \"\(plan.name)\"",
                 hint: ErrorCode.stateDamaged.remedy(for: plan.name))
         }
-        guard let known, let roster = SinkRoster(sinks: plan.sinks.map(\.name), rows: rows) else {
+        let remembered = try await store.configured(of: plan.name)
+        let configured = remembered.mapValues(\.settings)
+        guard let known, let roster = roster(rows, configured) else {
             return try await firstStart(source)
         }
-        let configured = try await store.configured(of: plan.name).mapValues(\.settings)
-        let all = withoutForeignMarks(
-            makeRows(roster.kept, from: roster.beginning), configured)
+        let all = try await withoutForeignMarks(
+            makeRows(roster.kept, from: roster.beginning), remembered)
         if !roster.gone.isEmpty || !roster.added.isEmpty {
-            try await store.follow(
+            let gaps = try await store.follow(
                 roster, new: all.filter { roster.added.contains($0.sink) }, of: plan.name)
-            say(roster, configured)
+            say(roster, configured, gaps)
             // After the gaps are on disk: what waited there is lost with its sink.
             directory.removeSpills(of: plan.name, sinks: roster.gone.map(\.row.sink))
         }
@@ -40,6 +41,17 @@ extension Pipeline {
             stored: StoredPosition(
                 position: all.map(\.covered).min() ?? roster.beginning, identity: known.identity),
             epoch: known.epoch, rows: all, opened: nil)
+    }
+
+    private func roster(
+        _ rows: [CheckpointRow], _ before: [String: ConnectorSettings]
+    ) -> SinkRoster? {
+        let now = plan.sinks.compactMap { sink in
+            sink.settings.map { (sink.name, $0.settings) }
+        }
+        return SinkRoster(
+            sinks: plan.sinks.map(\.name), rows: rows,
+            settings: Dictionary(now, uniquingKeysWith: { first, _ in first }), before: before)
     }
 
     /// Making what a first start needs may wait for as long as some transaction at the server: a
@@ -60,12 +72,12 @@ extension Pipeline {
             epoch: Epoch.next(after: nil), rows: makeRows([], from: opened.position),
             opened: opened)
         let gaps = try await replacedPipelines(at: opened.position)
-        try await store.beginFirst(
+        let declared = try await store.beginFirst(
             PipelineRow(name: plan.name, identity: opened.identity, epoch: start.epoch),
             checkpoints: start.rows, gaps: gaps)
         logger.info(
             "begins at \(opened.position.display): rows and changes from before are not delivered")
-        for gap in gaps { logger.error("gap declared: \(gap.code): \(gap.message)") }
+        for gap in declared { logger.error("\(gap.words)") }
         return start
     }
 
@@ -78,28 +90,43 @@ extension Pipeline {
         }
     }
 
-    /// A sink that is of another type now cannot read what the one before left for itself.
+    /// A sink that is of another type now cannot read what the one before left for itself. It is
+    /// removed from the state at once, so that what the new one leaves there stays, also while its
+    /// settings are not taken up yet.
     private func withoutForeignMarks(
-        _ rows: [CheckpointRow], _ configured: [String: ConnectorSettings]
-    ) -> [CheckpointRow] {
-        rows.map { row in
+        _ rows: [CheckpointRow], _ configured: [String: ConfiguredComponent]
+    ) async throws(WeirError) -> [CheckpointRow] {
+        var all: [CheckpointRow] = []
+        for row in rows {
             guard let now = plan.settings(of: row.sink)?.settings.type,
-                let before = configured[row.sink]?.type, !before.isEmpty, before != now
-            else { return row }
-            return row.with(mark: nil)
+                let before = configured[row.sink]?.markType, !before.isEmpty, before != now
+            else {
+                all.append(row)
+                continue
+            }
+            try await store.clearMark(of: plan.name, sink: row.sink, newType: now)
+            all.append(row.with(mark: nil))
         }
+        return all
     }
 
-    private func say(_ roster: SinkRoster, _ configured: [String: ConnectorSettings]) {
+    /// - Parameter gaps: those of the sinks that are gone and new in the state.
+    private func say(
+        _ roster: SinkRoster, _ configured: [String: ConnectorSettings], _ gaps: [GapRow]
+    ) {
         for sink in roster.added {
             let beginning = roster.beginning.display
             logger.warning(
                 "\(sink): new, begins at \(beginning): what came before is not delivered to it")
         }
-        for (row, gap) in roster.gone {
-            if let gap {
-                logger.error("gap declared: \(gap.code): \(gap.message)")
-            } else {
+        for gap in gaps { logger.error("\(gap.component): \(gap.words)") }
+        for gone in roster.gone {
+            let row = gone.row
+            if let successor = gone.successor {
+                let place = roster.beginning.display
+                logger.warning(
+                    "\(row.sink): no longer configured; \(successor) writes there from \(place) on")
+            } else if gone.gap == nil {
                 let position = row.position.display
                 logger.warning("\(row.sink): no longer configured; it had all before \(position)")
             }
@@ -124,7 +151,7 @@ extension Pipeline {
                 before.type == now.type, before.place == now.place,
                 before.tables.isEmpty || now.tables.isEmpty
                     || !Set(before.tables).isDisjoint(with: now.tables),
-                let stood = try await store.checkpoints(of: name).map(\.position).min()
+                let stood = try await whereStood(name)
             else { continue }
             gaps.append(
                 DeclaredGap(
@@ -137,6 +164,18 @@ extension Pipeline {
                         + "If not: weir gap resolve ID"))
         }
         return gaps
+    }
+
+    /// Nil also where its rows are damaged: that one is gone must not stop this one.
+    private func whereStood(_ replaced: String) async throws(WeirError) -> Position? {
+        do throws(WeirError) {
+            return try await store.checkpoints(of: replaced).map(\.position).min()
+        } catch  where error.code == .stateDamaged {
+            let gone = "pipeline \"\(replaced)\" read the same tables and is no longer configured"
+            logger.warning(
+                "\(gone); what lies between is not declared: \(error.message)")
+            return nil
+        }
     }
 
     /// Takes up the configuration of a component that works with it: what was changed is said, and
@@ -160,6 +199,6 @@ extension Pipeline {
         let new = try await store.adopt(
             ConfiguredComponent(component: component, settings: planned.settings), of: plan.name,
             gaps: gaps, atMicros: WallClock.micros())
-        for gap in new { logger.error("\(component): gap declared: \(gap.code): \(gap.message)") }
+        for gap in new { logger.error("\(component): \(gap.words)") }
     }
 }

@@ -5,10 +5,12 @@ package import WeirCore
 package struct Seek: Sendable {
     private let plan: PipelinePlan
     private let store: StateStore
+    private let directory: StateDirectory
 
-    package init(plan: PipelinePlan, store: StateStore) {
+    package init(plan: PipelinePlan, store: StateStore, directory: StateDirectory) {
         self.plan = plan
         self.store = store
+        self.directory = directory
     }
 
     /// What the state holds of the pipeline. Damaged rows count as none: moving the position is the
@@ -40,22 +42,35 @@ package struct Seek: Sendable {
         let now = WallClock.micros()
         let isInPlace = seekPlan.isInPlace && !rows.isEmpty
         let isSame = known?.identity == moved.identity
-        let checkpoints = plan.sinks.map { sink in
-            // Nothing moved: what a sink left for itself still holds.
-            if isInPlace, let row = rows.first(where: { $0.sink == sink.name }) { return row }
-            // Without marks, sinks go on with what they hold now.
-            return CheckpointRow(
-                pipeline: plan.name, sink: sink.name, position: moved.position, mark: nil,
-                updatedMicros: now)
-        }
-        var gaps: [StateStore.ComponentGap] = []
-        if !isInPlace { gaps = self.gaps(rows, to: moved, isSame: isSame, seekPlan) }
+        // Nothing moved: what each sink left for itself still holds, also of sinks that are no
+        // longer configured: the next start compares them all with the configuration.
+        let checkpoints =
+            isInPlace
+            ? rows
+            : plan.sinks.map { sink in
+                // Without marks, sinks go on with what they hold now.
+                CheckpointRow(
+                    pipeline: plan.name, sink: sink.name, position: moved.position, mark: nil,
+                    updatedMicros: now)
+            }
+        let gaps = isInPlace ? [] : self.gaps(rows, to: moved, isSame: isSame, seekPlan)
+        let gone = isInPlace ? [] : try await goneSinks()
         try await store.move(
             PipelineRow(
                 name: plan.name, identity: moved.identity, epoch: Epoch.next(after: known?.epoch)),
-            checkpoints: checkpoints, gaps: gaps, isContinuous: gaps.isEmpty, atMicros: now)
+            checkpoints: checkpoints, gaps: gaps, gone: gone, isContinuous: gaps.isEmpty,
+            atMicros: now)
+        // After the gaps are on disk: what waited there is skipped.
+        directory.removeSpills(of: plan.name, sinks: gone)
         guard isInPlace, let position = checkpoints.map(\.covered).min() else { return moved }
         return StoredPosition(position: position, identity: moved.identity)
+    }
+
+    /// Sinks of the state that are not configured any more.
+    private func goneSinks() async throws(WeirError) -> [String] {
+        let configured = try await store.configured(of: plan.name).keys.filter { $0 != "source" }
+        return Set(try await store.sinkNames(of: plan.name)).union(configured)
+            .subtracting(plan.sinks.map(\.name)).sorted()
     }
 
     /// What the sinks will lack: of each what lies between its own place and the new one.
@@ -87,14 +102,17 @@ extension StateStore {
     private static let continuousEpoch = "continuous_epoch"
 
     /// Puts a pipeline at another position in one transaction, whatever was stored before.
+    ///
+    /// - Parameter gone: sinks that are forgotten.
     func move(
-        _ row: PipelineRow, checkpoints: [CheckpointRow], gaps: [ComponentGap],
+        _ row: PipelineRow, checkpoints: [CheckpointRow], gaps: [ComponentGap], gone: [String],
         isContinuous: Bool, atMicros: Int64
     ) throws(WeirError) {
         try write { database in
             for (component, gap) in gaps {
                 _ = try GapRow.declare(database, row.name, component, gap, atMicros: atMicros)
             }
+            for sink in gone { try ConfiguredComponent.forget(database, row.name, sink) }
             let configured = try ConfiguredComponent.all(database, of: row.name)
             try database.execute(
                 sql: "DELETE FROM checkpoint WHERE pipeline = ?", arguments: [row.name])

@@ -271,6 +271,10 @@ enum Checksum {
 
 /// The file's layout and its history.
 enum StateSchema {
+    /// The first layout's gaps, in the columns of the second.
+    static let oldGapColumns =
+        "rowid, pipeline, 'source', 'engine.position_set', '', \"from\", \"to\", reason, '', at"
+
     static func migrate(_ queue: DatabaseQueue) throws {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1") { database in
@@ -304,10 +308,9 @@ enum StateSchema {
                         component TEXT NOT NULL, code TEXT NOT NULL, subject TEXT NOT NULL,
                         "from" TEXT NOT NULL, "to" TEXT NOT NULL, message TEXT NOT NULL,
                         hint TEXT NOT NULL, declared INTEGER NOT NULL, resolved INTEGER) STRICT;
-                    INSERT INTO gap (pipeline, component, code, subject, "from", "to", message,
+                    INSERT INTO gap (id, pipeline, component, code, subject, "from", "to", message,
                         hint, declared)
-                        SELECT pipeline, 'source', 'engine.position_set', '', "from", "to", reason,
-                        '', at FROM gap_1;
+                        SELECT \(oldGapColumns) FROM gap_1;
                     DROP TABLE gap_1;
                     """)
         }

@@ -132,6 +132,16 @@ package actor StateStore {
         }
     }
 
+    /// Forgets what a sink of another type left for itself. The rest of its row stays, and so do the
+    /// settings it last ran with, which those of the new one are compared with.
+    func clearMark(of pipeline: String, sink: String, newType: String) throws(WeirError) {
+        try write { database in
+            let stored = try CheckpointRow.all(database, of: pipeline).first { $0.sink == sink }
+            try stored?.with(mark: nil).save(database)
+            try ConfiguredComponent.saveMarkType(database, pipeline, sink, newType)
+        }
+    }
+
     package func checkpoints(of pipeline: String) throws(WeirError) -> [CheckpointRow] {
         try read { try CheckpointRow.all($0, of: pipeline) }
     }
@@ -151,34 +161,45 @@ package actor StateStore {
     }
 
     /// The very first start: every sink begins at its row.
+    ///
+    /// - Returns: the gaps as they are stored.
     func beginFirst(
         _ row: PipelineRow, checkpoints: [CheckpointRow], gaps: [DeclaredGap]
-    ) throws(WeirError) {
+    ) throws(WeirError) -> [GapRow] {
         try write { database in
             try row.save(database)
             for checkpoint in checkpoints { try checkpoint.saveAsBeginning(database) }
-            for gap in gaps {
-                _ = try GapRow.declare(
-                    database, row.name, "source", gap, atMicros: WallClock.micros())
+            return try gaps.compactMap {
+                try GapRow.declare(database, row.name, "source", $0, atMicros: WallClock.micros())
             }
         }
     }
 
     /// Follows a change of the configuration: sinks that are gone, with what is lost with them, and
     /// new ones, in one transaction, so that a pipeline is never without a position.
-    func follow(_ roster: SinkRoster, new: [CheckpointRow], of pipeline: String) throws(WeirError) {
+    ///
+    /// - Returns: the gaps that are new.
+    @discardableResult
+    func follow(
+        _ roster: SinkRoster, new: [CheckpointRow], of pipeline: String
+    ) throws(WeirError) -> [GapRow] {
         try write { database in
-            for (row, gap) in roster.gone {
-                if let gap {
-                    _ = try GapRow.declare(
-                        database, pipeline, row.sink, gap, atMicros: WallClock.micros())
+            var declared: [GapRow] = []
+            for gone in roster.gone {
+                let sink = gone.row.sink
+                if let gap = gone.gap,
+                    let row = try GapRow.declare(
+                        database, pipeline, sink, gap, atMicros: WallClock.micros())
+                {
+                    declared.append(row)
                 }
                 try database.execute(
                     sql: "DELETE FROM checkpoint WHERE pipeline = ? AND sink = ?",
-                    arguments: [pipeline, row.sink])
-                try ConfiguredComponent.forget(database, pipeline, row.sink)
+                    arguments: [pipeline, sink])
+                try ConfiguredComponent.forget(database, pipeline, sink)
             }
             for row in new { try row.saveAsBeginning(database) }
+            return declared
         }
     }
 
@@ -215,11 +236,11 @@ package actor StateStore {
 
     /// Writes a gap down.
     ///
-    /// - Returns: false when the same gap is there already and open.
+    /// - Returns: the gap as it is stored; nil when the same one is there already and open.
     @discardableResult
     package func declare(
         _ gap: DeclaredGap, of pipeline: String, component: String, atMicros: Int64
-    ) throws(WeirError) -> Bool {
+    ) throws(WeirError) -> GapRow? {
         try write { try GapRow.declare($0, pipeline, component, gap, atMicros: atMicros) }
     }
 

@@ -72,7 +72,7 @@ struct PositionCommand: AsyncParsableCommand {
                 guard let seeker = source as? any SourceSeek else {
                     throw Failure(.usage, "error: the source of \(plan.name) cannot be moved")
                 }
-                let seek = Seek(plan: plan, store: store)
+                let seek = Seek(plan: plan, store: store, directory: state.directory)
                 let seekPlan = try await seeker.planSeek(to: target, from: try await seek.stored())
                 for effect in seekPlan.effects { print(effect) }
                 guard yes else {

@@ -24,7 +24,7 @@ extension EndToEnd {
             source: String = "", sinks: [String: String] = ["file": ""]
         ) throws {
             let sinks = sinks.sorted { $0.key < $1.key }.map { name, fields in
-                let path = home.folder.file("\(name).jsonl")
+                let path = home.folder.file("\(name == "renamed" ? "slow" : name).jsonl")
                 return "\"\(name)\": { \"type\": \"file\", \"path\": \"\(path)\"\(fields) }"
             }
             try home.configure(
@@ -93,12 +93,14 @@ extension EndToEnd {
             try insert(4...6)
             #expect(try home.weir("run", "--once").code != 0)
 
+            try FileManager.default.removeItem(atPath: path)
+            try FileManager.default.moveItem(atPath: away + "/slow.jsonl", toPath: path)
             try configure(sinks: ["file": "", "renamed": ""])
             let answer = try home.weir("run", "--once")
             #expect(answer.code == 0, "\(answer.err)")
             #expect(answer.err.contains("renamed: new, begins at "))
-            #expect(answer.err.contains("slow: no longer configured"))
-            #expect(try ids("renamed").suffix(3) == [4, 5, 6])
+            #expect(answer.err.contains("slow: no longer configured; renamed writes there from "))
+            #expect(try ids("slow") == Array(1...6))
             #expect(try Set(ids("file")) == Set(1...6))
             #expect(try gaps().isEmpty)
             // Where it began can be seen for ever.

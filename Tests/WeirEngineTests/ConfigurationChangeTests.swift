@@ -1,3 +1,5 @@
+import Foundation
+import GRDB
 import Testing
 import WeirCore
 import WeirTesting
@@ -21,23 +23,63 @@ import WeirTesting
 
     // MARK: Sinks that come and go
 
+    /// By name: what a sink claims.
+    private func roster(
+        _ sinks: [String: String], before: [String: String], _ rows: [CheckpointRow]
+    ) throws -> SinkRoster {
+        func settings(_ sinks: [String: String]) -> [String: ConnectorSettings] {
+            sinks.mapValues { self.settings(claims: [$0]) }
+        }
+        return try #require(
+            SinkRoster(
+                sinks: sinks.keys.sorted(), rows: rows, settings: settings(sinks),
+                before: settings(before)))
+    }
+
     @Test func aRenamedSinkBeginsWhereTheSlowestStoodAndLosesNothing() throws {
         let rows = [Self.row("fast", 90), Self.row("slow", 10)]
-        let roster = try #require(SinkRoster(sinks: ["fast", "new"], rows: rows))
-        #expect(roster.added == ["new"])
-        #expect(roster.beginning == Position(commit: 10))
-        #expect(roster.kept == [rows[0]])
-        #expect(roster.gone.map(\.row) == [rows[1]])
-        #expect(roster.gone.allSatisfy { $0.gap == nil })
+        let before = ["fast": "f", "slow": "s"]
+        let one = try roster(["fast": "f", "new": "s"], before: before, rows)
+        #expect(one.added == ["new"])
+        #expect(one.beginning == Position(commit: 10))
+        #expect(one.kept == [rows[0]])
+        #expect(one.gone.map(\.row) == [rows[1]])
+        #expect(one.gone.map(\.successor) == ["new"])
+        #expect(one.gone.allSatisfy { $0.gap == nil })
         // Both at once.
-        let both = try #require(SinkRoster(sinks: ["x", "y"], rows: rows))
+        let both = try roster(["x": "s", "y": "f"], before: before, rows)
         #expect(both.added == ["x", "y"] && both.beginning == Position(commit: 10))
+        #expect(both.gone.map(\.successor) == ["y", "x"])
         #expect(both.gone.allSatisfy { $0.gap == nil })
+    }
+
+    @Test func aSinkThatIsAddedWhereAnotherIsRemovedDoesNotStandInForIt() throws {
+        let rows = [Self.row("cache", 100), Self.row("search", 900)]
+        let before = ["cache": "c", "search": "s"]
+        let edited = try roster(["audit": "a", "search": "s"], before: before, rows)
+        #expect(edited.beginning == Position(commit: 100))
+        let gone = try #require(edited.gone.first)
+        #expect(gone.successor == nil)
+        #expect(gone.gap?.from == "0/64" && gone.gap?.to == "0/384")
+        // Of two that are gone, one is renamed.
+        let two = try roster(["new": "c"], before: before, rows)
+        #expect(two.gone.map(\.successor) == ["new", nil])
+        #expect(two.gone.map { $0.gap == nil } == [true, true], "the fastest had all")
+        let slow = try roster(["new": "s"], before: before, rows)
+        #expect(slow.gone.map(\.successor) == [nil, "new"])
+        #expect(slow.gone[0].gap?.to == "0/384")
+        // Nothing is known of how it was configured.
+        let unknown = try roster(["new": "c", "search": "s"], before: [:], rows)
+        #expect(unknown.gone.map { $0.gap != nil } == [true])
+        // The same claim twice, which stands in for one alone.
+        let twins = try roster(["new": "c"], before: ["cache": "c", "search": "c"], rows)
+        #expect(twins.gone.map(\.successor) == ["new", nil])
     }
 
     @Test func whatWaitedOnDiskForASinkThatIsGoneIsAGap() throws {
         let rows = [Self.row("fast", 90), Self.row("slow", 16, spill: 80)]
-        let roster = try #require(SinkRoster(sinks: ["fast", "new"], rows: rows))
+        let roster = try roster(
+            ["fast": "f", "new": "s"], before: ["fast": "f", "slow": "s"], rows)
         // The source was told that everything before this is safe.
         #expect(roster.beginning == Position(commit: 80))
         let gap = try #require(roster.gone.first?.gap)
@@ -259,5 +301,73 @@ import WeirTesting
             #expect(try await watch.look().isEmpty)
             #expect(try await store.configured(of: "p").isEmpty)
         }
+    }
+
+    @Test func whatIsDamagedOfAPipelineThatIsGoneStopsNoOther() async throws {
+        let source = settings(tables: ["a"])
+        server.commit(2)
+        let gone = plan(source: source, [("s", SinkDisk(), settings())])
+        #expect(try await runOnce(gone).error == nil)
+        try await state.withStore { store in
+            try await store.write {
+                try $0.execute(sql: "UPDATE checkpoint SET position = 'x' WHERE pipeline = 'p'")
+            }
+            let watch = OrphanWatch(store: store, configured: ["q"]) { _, _ in gone }
+            try await watch.probe()
+            let orphan = try #require(watch.now.first)
+            #expect(orphan.name == "p")
+            #expect(orphan.problem?.contains("does not match its checksum") == true)
+            #expect(try await store.sinkNames(of: "p") == ["s"], "weir drop removes its spills")
+        }
+        let other = SinkDisk()
+        let renamed = plan(named: "q", source: source, [("s", other, settings())])
+        #expect(try await runOnce(renamed, configured: ["q"]).error == nil)
+        // What there is of it is unknown, and null says so.
+        let report = OrphanReport(
+            name: "p", connection: nil, place: nil, holds: [], sinks: [], position: "", stored: nil,
+            spilledBytes: 0, gaps: [])
+        let json = String(decoding: try JSONEncoder().encode(report), as: UTF8.self)
+        for field in ["connection", "place", "stored", "retention", "problem"] {
+            #expect(json.contains("\"\(field)\":null"), "\(field)")
+        }
+    }
+
+    // MARK: Another type
+
+    private func typed(_ type: String, _ disk: SinkDisk) -> PipelinePlan {
+        plan([("s", disk, settings(type: type))])
+    }
+
+    /// Its settings are taken up once the source is open; its mark is its own from the first life.
+    @Test func aSinkOfAnotherTypeKeepsItsOwnMarkWhileTheSourceIsDown() async throws {
+        let (old, new) = (SinkDisk(), SinkDisk())
+        server.commit(3)
+        #expect(try await runOnce(typed("file", old)).error == nil)
+        #expect(try await state.rows().first?.mark == SinkMark("3"))
+        server.cut(afterReads: .max, refusingOpens: 1_000_000)
+        for _ in 0..<3 {
+            try await state.withStore { store in
+                let opened = new.calls.count(where: \.isOpen)
+                let running = Pipeline(
+                    typed("redis", new), store: store, directory: state.directory,
+                    logger: TestPipeline.logger, pace: TestPipeline.pace)
+                let task = Task { await running.run(isOnce: false) }
+                try await eventually("the sink is opened and its mark is stored") {
+                    new.calls.count(where: \.isOpen) > opened
+                }
+                running.stop()
+                _ = await task.value
+                #expect(try await store.configured(of: "p")["s"]?.settings.type == "file")
+            }
+        }
+        // The first is not asked for a mark of a file, the others are asked for its own.
+        #expect(
+            new.calls.filter(\.isOpen) == [.open(mark: nil), .open(mark: "0"), .open(mark: "0")])
+        server.cut(afterReads: .max)
+        #expect(try await runOnce(typed("redis", new)).error == nil)
+        #expect(new.calls.filter(\.isOpen).last == .open(mark: "0"))
+        #expect(try await gaps().map(\.code) == ["engine.config_changed"])
+        let configured = try await state.withStore { try await $0.configured(of: "p") }
+        #expect(configured["s"]?.settings.type == "redis" && configured["s"]?.markType == "redis")
     }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import GRDB
 import Testing
 import WeirCore
@@ -57,7 +58,7 @@ import WeirTesting
                 PipelineRow(name: "p", identity: Self.identity, epoch: 3), checkpoints: rows)
             let moved = StoredPosition(
                 position: Position(commit: commit), identity: Self.identity)
-            _ = try await Seek(plan: plan(), store: store).apply(
+            _ = try await Seek(plan: plan(), store: store, directory: state.directory).apply(
                 Seeker(to: moved), SeekPlan(target: "x", effects: [], isInPlace: inPlace))
             let epoch = try #require(try await store.pipeline("p")?.epoch)
             return (
@@ -103,6 +104,42 @@ import WeirTesting
         #expect(after.gaps.map(\.component) == ["gone"])
     }
 
+    private func configure(_ component: String) async throws {
+        let settings = ConnectorSettings(type: "faulty")
+        _ = try await state.withStore {
+            try await $0.adopt(
+                ConfiguredComponent(component: component, settings: settings), of: "p", gaps: [],
+                atMicros: 1)
+        }
+    }
+
+    /// The next start then says what it lacks, and a renamed sink goes on where it stood.
+    @Test func goingOnInPlaceKeepsWhatIsKnownOfASinkThatIsNotConfigured() async throws {
+        try await configure("gone")
+        let rows = [row("a", 90), row("b", 90), row("gone", 16, spill: 40)]
+        let after = try await move(rows, to: 40, inPlace: true)
+        #expect(after.rows == rows && after.gaps.isEmpty)
+        let roster = try #require(SinkRoster(sinks: ["a", "b"], rows: after.rows))
+        #expect(roster.gone.map(\.gap?.from) == ["0/10"])
+        try await state.withStore { store in
+            let configured = try await store.configured(of: "p")
+            #expect(configured["gone"]?.settings.type == "faulty")
+        }
+    }
+
+    @Test func movingForgetsASinkThatIsNotConfiguredWithItsSpill() async throws {
+        for sink in ["source", "a", "gone"] { try await configure(sink) }
+        let spill = state.directory.spillPath(pipeline: "p", sink: "gone")
+        #expect(FileManager.default.createFile(atPath: spill, contents: nil))
+        let after = try await move([row("a", 64), row("b", 64), row("gone", 16)], to: 64)
+        #expect(after.gaps.map(\.component) == ["gone"])
+        #expect(!FileManager.default.fileExists(atPath: spill))
+        try await state.withStore { store in
+            let names = try await store.configured(of: "p").keys.sorted()
+            #expect(names == ["a", "b", "source"])
+        }
+    }
+
     @Test func aDamagedStateIsLeftByMovingThePosition() async throws {
         let moved = StoredPosition(position: Position(commit: 64), identity: Self.identity)
         try await state.withStore { store in
@@ -113,7 +150,7 @@ import WeirTesting
                 try $0.execute(sql: "UPDATE checkpoint SET position = 'x' WHERE sink = 'b'")
             }
             await #expect(throws: WeirError.self) { try await store.checkpoints(of: "p") }
-            let seek = Seek(plan: plan(), store: store)
+            let seek = Seek(plan: plan(), store: store, directory: state.directory)
             #expect(try await seek.stored() == nil)
             _ = try await seek.apply(
                 Seeker(to: moved), SeekPlan(target: "confirmed", effects: [], isInPlace: true))
