@@ -99,7 +99,7 @@ struct SinkEchoTests {
         // As the sources do when they are open.
         func read(_ database: TestDatabase, _ pipeline: String) async throws {
             let connection = try database.connect()
-            let instance = try #require(ServerInstance(connection))
+            let instance = try ServerInstance(connection)
             let root = TableName(schema: "public", name: "root")
             let places = try connection.query(TableFlows.familiesQuery([root])).compactMap {
                 $0[2].flatMap { UInt32($0) }.map { TableFlows.Place(instance, $0) }

@@ -62,6 +62,9 @@ package struct ServerInstance: Sendable, Equatable {
             + (isStandby ? "standby" : "primary")
     }
 
+    /// The same for all roles, also for those that may not ask for the system identifier.
+    package var runningDatabase: String { "\(database) \(started)" }
+
     /// Whether what is written here is what the other reads.
     ///
     /// A standby shows what its primary has: from there the two cannot be told from copies that

@@ -11,11 +11,11 @@ package final class TableFlows: Sendable {
 
     /// A table of a running server.
     package struct Place: Hashable, Sendable {
-        package let instance: String
+        private let database: String
         package let table: UInt32
 
         package init(_ instance: ServerInstance, _ table: UInt32) {
-            self.instance = instance.text
+            database = instance.runningDatabase
             self.table = table
         }
     }

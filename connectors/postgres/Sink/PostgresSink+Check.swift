@@ -38,11 +38,10 @@ extension PostgresSink {
     private func loops(
         _ targets: [TableName: TargetTable], _ session: TargetSession
     ) -> [Finding] {
-        guard let instance = ServerInstance(session.connection) else { return [] }
         let flows = TableFlows.shared
         flows.enter(
             writer: context.name, of: context.pipeline,
-            targets.mapValues { ($0.name, TableFlows.Place(instance, $0.oid)) },
+            targets.mapValues { ($0.name, TableFlows.Place(session.instance, $0.oid)) },
             origin: config.origin)
         // Within one sink the whole of it is told with its tables.
         let echoes = flows.echoes(of: context.name, in: context.pipeline).filter {

@@ -4,7 +4,8 @@ import WeirPostgresClient
 extension PostgresSource {
     /// Sinks of this process that write to the followed tables learn that what they write is read.
     func enterFlows(_ sql: PostgresConnection) throws(WeirError) {
-        guard let instance = ServerInstance(sql), !config.tables.isEmpty else { return }
+        if config.tables.isEmpty { return }
+        let instance = try instance(sql)
         let rows = try run(
             TableFlows.familiesQuery(config.tables), on: sql, to: "look at the tables' partitions")
         var families: [TableName: Set<TableFlows.Place>] = [:]
