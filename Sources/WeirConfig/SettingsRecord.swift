@@ -18,7 +18,7 @@ extension ConnectorSettings {
         self.init(
             type: type, connection: scope.connectionName, place: config.place,
             entries: entries.sorted { $0.key < $1.key }, tables: tables.map(\.description),
-            claims: config.claims, removal: config.removal)
+            claims: config.claims, uses: config.uses, removal: config.removal)
     }
 }
 
@@ -27,24 +27,18 @@ extension ConfigValue {
     func json(as type: ConfigType) -> String? {
         switch (self, type) {
         case (.secret, _): nil
-        case (.string(let text), _): Self.quoted(text)
+        case (.string(let text), _): quotedJSON(text)
         case (.boolean(let flag), _): "\(flag)"
-        case (.integer(let number), .size): Self.quoted(SizeNotation.text(number))
+        case (.integer(let number), .size): quotedJSON(SizeNotation.text(number))
         case (.integer(let number), _): "\(number)"
-        case (.duration(let duration), _): Self.quoted(DurationNotation.text(duration))
-        case (.table(let name), _): Self.quoted(name.description)
+        case (.duration(let duration), _): quotedJSON(DurationNotation.text(duration))
+        case (.table(let name), _): quotedJSON(name.description)
         case (.columns(let choices), _): Self.json(choices)
         case (.list(let values), .list(let element)):
             Self.list(values.map { $0.json(as: element) })
         case (.object(let values), .object(let fields)): Self.json(values, fields)
         case (.list, _), (.object, _): nil
         }
-    }
-
-    private static func quoted(_ text: String) -> String {
-        var writer = JSONWriter(capacity: text.utf8.count + 2)
-        writer.appendQuoted(string: text)
-        return writer.text
     }
 
     private static func list(_ elements: [String?]) -> String? {
@@ -54,9 +48,9 @@ extension ConfigValue {
 
     private static func json(_ choices: [ColumnChoice]) -> String {
         if choices.allSatisfy({ $0.output == $0.source }) {
-            return "[" + choices.map { quoted($0.source) }.joined(separator: ", ") + "]"
+            return "[" + choices.map { quotedJSON($0.source) }.joined(separator: ", ") + "]"
         }
-        let members = choices.map { "\(quoted($0.output)): \(quoted($0.source))" }
+        let members = choices.map { "\(quotedJSON($0.output)): \(quotedJSON($0.source))" }
         return "{ " + members.joined(separator: ", ") + " }"
     }
 
@@ -67,7 +61,7 @@ extension ConfigValue {
                 value != ConfigChecker.defaultValue(field)
             else { continue }
             guard let json = value.json(as: field.type) else { return nil }
-            members.append("\(quoted(field.name)): \(json)")
+            members.append("\(quotedJSON(field.name)): \(json)")
         }
         return "{ " + members.joined(separator: ", ") + " }"
     }
@@ -78,63 +72,82 @@ extension ConfigLoader {
     /// no longer in the file.
     ///
     /// - Parameter settings: by component; the source's under "source".
-    /// - Returns: nil when a connection is gone, or no longer fits.
+    /// - Throws: why it cannot be made: a connection is gone, lacks its secret, or no longer fits.
     package func restore(
         _ pipeline: String, _ settings: [String: ConnectorSettings], connectionsOf path: String,
         environment: ConfigEnvironment = .process
-    ) -> PipelineConfiguration? {
-        guard
-            case .success(let file) = RegularFile.read(
-                path, bytesMax: JSONDocument.bytesMax, allowsPipes: false),
-            let root = try? JSONDocument.parse(file.bytes),
-            case .object(let members) = root.value,
-            let source = settings["source"]
-        else { return nil }
+    ) throws(ConfigIssue) -> PipelineConfiguration {
+        guard let source = settings["source"] else {
+            throw ConfigIssue(
+                field: nil, "the state does not remember how \"\(pipeline)\" was configured")
+        }
+        let (bytes, connections) = try connections(
+            of: path, Set(settings.values.compactMap(\.connection)))
         let sinks = settings.filter { $0.key != "source" }.sorted { $0.key < $1.key }
-            .map { "\(Self.quoted($0.key)): \($0.value.document)" }
+            .map { "\(quotedJSON($0.key)): \($0.value.document)" }
         let text = """
-            { "pipelines": { \(Self.quoted(pipeline)): { "source": \(source.document), \
+            { "pipelines": { \(quotedJSON(pipeline)): { "source": \(source.document), \
             "sinks": { \(sinks.joined(separator: ", ")) } } } }
             """
+        let unfit = "\"\(pipeline)\" cannot be made from what the state remembers of it"
         guard let remembered = try? JSONDocument.parse(Array(text.utf8)),
             case .object(let pipelines) = remembered.value
-        else { return nil }
-        let connections = members.filter { $0.key == "connections" }
+        else { throw ConfigIssue(field: nil, unfit) }
         // Spans of two texts: what a fault would point at means nothing, and none is shown.
-        let long = Array(text.utf8) + file.bytes
+        let long = Array(text.utf8) + bytes
         var checker = ConfigChecker(
             descriptors: descriptors, environment: environment, source: SourceText(long))
         let checked = checker.configuration(
-            JSONNode(span: root.span, value: .object(connections + pipelines)))
-        // Connections that other pipelines use may lack their secrets here; only ours count.
-        return checked?.pipelines.first { $0.sinks.count == sinks.count }
+            JSONNode(span: remembered.span, value: .object(connections + pipelines)))
+        if let found = checked?.pipelines.first(where: { $0.sinks.count == sinks.count }) {
+            return found
+        }
+        let fault = checker.log.sorted().first { $0.severity == .error }?.message
+        throw ConfigIssue(field: nil, fault.map { "\(unfit): \($0)" } ?? unfit)
     }
 
-    private static func quoted(_ text: String) -> String {
-        var writer = JSONWriter(capacity: text.utf8.count + 2)
-        writer.appendQuoted(string: text)
-        return writer.text
+    /// The file's connections of these names alone: what others lack, such as their secrets, is no
+    /// fault here.
+    private func connections(
+        of path: String, _ names: Set<String>
+    ) throws(ConfigIssue) -> (bytes: [UInt8], members: [JSONNode.Member]) {
+        let bytes: [UInt8]
+        switch RegularFile.read(path, bytesMax: JSONDocument.bytesMax, allowsPipes: false) {
+        case .success(let file): bytes = file.bytes
+        case .failure(let fault):
+            throw ConfigIssue(field: nil, "could not read \"\(path)\": \(fault.reason)")
+        }
+        let root: JSONNode
+        do throws(JSONSyntaxError) { root = try JSONDocument.parse(bytes) } catch {
+            let reason = SecretMask.redacted(error, in: bytes)
+            throw ConfigIssue(field: nil, "could not read \"\(path)\": \(reason)")
+        }
+        guard case .object(let members) = root.value else {
+            throw ConfigIssue(field: nil, "\"\(path)\" holds no object")
+        }
+        let member = members.first { $0.key == "connections" }
+        var kept: [JSONNode.Member] = []
+        if let member, case .object(let all) = member.value.value {
+            kept = all.filter { names.contains($0.key) }
+        }
+        if let gone = names.subtracting(kept.map(\.key)).sorted().first {
+            throw ConfigIssue(
+                field: nil, "connection \"\(gone)\" is not in the configuration any more")
+        }
+        guard let member else { return (bytes, []) }
+        let node = JSONNode(span: member.value.span, value: .object(kept))
+        return (bytes, [JSONNode.Member(key: member.key, keySpan: member.keySpan, value: node)])
     }
 }
 
 extension ConnectorSettings {
     /// As an object of the configuration.
     fileprivate var document: String {
-        func quoted(_ text: String) -> String {
-            var writer = JSONWriter(capacity: text.utf8.count + 2)
-            writer.appendQuoted(string: text)
-            return writer.text
-        }
         var members = [
-            connection.map { "\"connection\": \(quoted($0))" } ?? "\"type\": \(quoted(type))"
+            connection.map { "\"connection\": \(quotedJSON($0))" }
+                ?? "\"type\": \(quotedJSON(type))"
         ]
-        members += entries.map { "\(quoted($0.key)): \($0.json)" }
+        members += entries.map { "\(quotedJSON($0.key)): \($0.json)" }
         return "{ " + members.joined(separator: ", ") + " }"
-    }
-}
-
-extension JSONWriter {
-    fileprivate var text: String {
-        unsafe withBytes { unsafe String(decoding: $0, as: UTF8.self) }
     }
 }

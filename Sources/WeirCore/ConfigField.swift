@@ -207,6 +207,10 @@ public protocol ConnectorConfig: Sendable {
     var claims: [String] { get }
     /// Things that several may use in this way, but none beside one that claims them.
     var sharedClaims: [String] { get }
+    /// Things at its server, in words, that other pipelines may use as well:
+    /// `publication shop of postgres localhost:5432/shop`. What another one uses or claims,
+    /// `weir drop` leaves.
+    var uses: [String] { get }
     /// What works but should be known, such as a connection without verified TLS.
     var warnings: [String] { get }
     /// For a source without the key `tables`: what it reads; nil when only the server knows. The
@@ -229,6 +233,7 @@ public protocol ConnectorConfig: Sendable {
 extension ConnectorConfig {
     public var claims: [String] { [] }
     public var sharedClaims: [String] { [] }
+    public var uses: [String] { [] }
     public var warnings: [String] { [] }
     public var tables: [TableName]? { nil }
     public var reach: TableReach? { nil }

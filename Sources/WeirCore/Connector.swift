@@ -88,9 +88,21 @@ public protocol SourceProbe: SourceConnector {
 /// Optional ability: remove what `open(at: nil)` created.
 public protocol SourceCleanup: SourceConnector {
     /// What `cleanUp` would do, one sentence each.
-    func describeCleanUp() async throws(WeirError) -> [String]
+    ///
+    /// - Parameter others: what other pipelines claim and use; it stays.
+    func describeCleanUp(leaving others: Set<String>) async throws(WeirError) -> [String]
     /// Removes slot and publication; says what it did. Repeating it is harmless.
-    func cleanUp() async throws(WeirError) -> [String]
+    func cleanUp(leaving others: Set<String>) async throws(WeirError) -> [String]
+}
+
+extension SourceCleanup {
+    /// As where no other pipeline uses anything of it.
+    public func describeCleanUp() async throws(WeirError) -> [String] {
+        try await describeCleanUp(leaving: [])
+    }
+
+    /// As where no other pipeline uses anything of it.
+    public func cleanUp() async throws(WeirError) -> [String] { try await cleanUp(leaving: []) }
 }
 
 /// Optional ability: put the position somewhere else, on an operator's word.
@@ -241,9 +253,21 @@ public protocol SinkCheck: SinkConnector {
 /// Never what it delivered.
 public protocol SinkCleanup: SinkConnector {
     /// What `cleanUp` would do, one sentence each. Connects by itself.
-    func describeCleanUp() async throws(WeirError) -> [String]
+    ///
+    /// - Parameter others: what other pipelines claim and use; it stays.
+    func describeCleanUp(leaving others: Set<String>) async throws(WeirError) -> [String]
     /// Says what it did. Repeating it is harmless.
-    func cleanUp() async throws(WeirError) -> [String]
+    func cleanUp(leaving others: Set<String>) async throws(WeirError) -> [String]
+}
+
+extension SinkCleanup {
+    /// As where no other pipeline uses anything of it.
+    public func describeCleanUp() async throws(WeirError) -> [String] {
+        try await describeCleanUp(leaving: [])
+    }
+
+    /// As where no other pipeline uses anything of it.
+    public func cleanUp() async throws(WeirError) -> [String] { try await cleanUp(leaving: []) }
 }
 
 /// What one `write` did.

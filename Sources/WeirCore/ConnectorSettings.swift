@@ -23,6 +23,8 @@ public struct ConnectorSettings: Sendable, Equatable {
     /// The tables it lists; empty when it lists none, so that any may come.
     public let tables: [String]
     public let claims: [String]
+    /// See `ConnectorConfig.uses`.
+    public let uses: [String]
     /// See `ConnectorConfig.removal`.
     public let removal: [String]
 
@@ -33,6 +35,7 @@ public struct ConnectorSettings: Sendable, Equatable {
         entries: [Entry] = [],
         tables: [String] = [],
         claims: [String] = [],
+        uses: [String] = [],
         removal: [String] = []
     ) {
         self.type = type
@@ -41,6 +44,7 @@ public struct ConnectorSettings: Sendable, Equatable {
         self.entries = entries
         self.tables = tables
         self.claims = claims
+        self.uses = uses
         self.removal = removal
     }
 }

@@ -19,7 +19,7 @@ package struct ConfiguredComponent: Sendable, Equatable {
     }
 
     private enum Kind: String {
-        case fact, key, table, claim, removal, began
+        case fact, key, table, claim, use, removal, began
     }
 
     private var facts: [(kind: Kind, name: String, value: String)] {
@@ -29,6 +29,7 @@ package struct ConfiguredComponent: Sendable, Equatable {
         facts += settings.entries.map { (.key, $0.key, $0.json) }
         facts += settings.tables.map { (.table, $0, "") }
         facts += settings.claims.map { (.claim, $0, "") }
+        facts += settings.uses.map { (.use, $0, "") }
         facts += settings.removal.enumerated().map { (.removal, "\($0.offset)", $0.element) }
         return facts
     }

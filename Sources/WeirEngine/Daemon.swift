@@ -26,7 +26,7 @@ package final class Daemon: Sendable {
     package init(
         _ plans: [PipelinePlan], directory: StateDirectory, version: String, logger: Logger,
         configuration: ConfigurationReport? = nil,
-        restore: @escaping OrphanWatch.Restore = { _, _ in nil }
+        restore: @escaping OrphanWatch.Restore
     ) throws(WeirError) {
         let storeThread = ThreadExecutor(name: "state")
         let store = try StateStore(directory: directory, executor: storeThread)
@@ -59,9 +59,7 @@ package final class Daemon: Sendable {
             let sinks = pipeline.plan.sinks.map(\.name).joined(separator: ", ")
             pipeline.logger.info("\(pipeline.plan.connection) -> \(sinks)")
         }
-        for orphan in try await orphans.look() {
-            logger.warning("\(orphan.message); \(orphan.hint)")
-        }
+        await sayOrphans()
         let beat = Task { await noteLastSeen() }
         let watch = Task { await watchOrphans() }
         let endings = await withTaskGroup(of: (Int, Pipeline.Ending).self) { group in
@@ -85,6 +83,18 @@ package final class Daemon: Sendable {
         await server.stop()
         storeThread.stop()
         return endings
+    }
+
+    /// What cannot be read of those that are gone stops none that is configured.
+    private func sayOrphans() async {
+        do throws(WeirError) {
+            for orphan in try await orphans.look() {
+                let problem = orphan.problem.map { " (\($0))" } ?? ""
+                logger.warning("\(orphan.message)\(problem); \(orphan.hint)")
+            }
+        } catch {
+            logger.warning("could not look for pipelines that are no longer configured: \(error)")
+        }
     }
 
     private let isStopping = Mutex(false)

@@ -5,15 +5,16 @@ package import WeirCore
 /// at their source stays there, above all a replication slot and the log it holds on to.
 package final class OrphanWatch: Sendable {
     package typealias Restore =
-        @Sendable (_ pipeline: String, _ settings: [String: ConnectorSettings]) -> PipelinePlan?
+        @Sendable (_ pipeline: String, _ settings: [String: ConnectorSettings]) throws(WeirError)
+        -> PipelinePlan
 
     private let store: StateStore
     private let configured: Set<String>
     private let restore: Restore
     private let seen = Mutex<[OrphanReport]>([])
 
-    /// - Parameter restore: makes a plan of what the state remembers, where the connection is still
-    ///   configured; nil otherwise.
+    /// - Parameter restore: makes a plan of what the state remembers, or says why it cannot, as
+    ///   where the connection is not configured any more.
     package init(
         store: StateStore, configured: Set<String>, restore: @escaping Restore
     ) {
@@ -31,10 +32,19 @@ package final class OrphanWatch: Sendable {
         var reports: [OrphanReport] = []
         let known = now
         for name in try await store.pipelineNames() where !configured.contains(name) {
-            var report = try await facts(name)
             let before = known.first { $0.name == name }
+            var report: OrphanReport
+            do throws(WeirError) {
+                report = try await facts(name)
+                report.problem = before?.problem
+            } catch {
+                // What is damaged of one that is gone must not stop those that are configured.
+                report = OrphanReport(
+                    name: name, connection: nil, place: nil, holds: [], sinks: [], position: "",
+                    stored: nil, spilledBytes: 0, gaps: [])
+                report.problem = error.message
+            }
             report.retention = before?.retention
-            report.problem = before?.problem
             reports.append(report)
         }
         seen.withLock { $0 = reports }
@@ -74,10 +84,7 @@ package final class OrphanWatch: Sendable {
             guard !settings.isEmpty else {
                 return (nil, "it last ran under a Weir that did not remember its configuration")
             }
-            guard let plan = restore(report.name, settings) else {
-                let name = settings["source"]?.connection ?? ""
-                return (nil, "connection \"\(name)\" is not in the configuration any more")
-            }
+            let plan = try restore(report.name, settings)
             let thread = ThreadExecutor(name: "\(report.name)/src")
             defer { thread.stop() }
             let held = try await store.checkpoints(of: report.name).map(\.covered).min()
@@ -93,19 +100,19 @@ package final class OrphanWatch: Sendable {
 /// A pipeline that is in the state and not in the configuration.
 package struct OrphanReport: Codable, Sendable, Equatable {
     package var name: String
-    package var connection: String?
-    package var place: String?
+    @Nullable package var connection: String?
+    @Nullable package var place: String?
     /// What it keeps at the source, in words.
     package var holds: [String]
     package var sinks: [String]
     /// Everything before it is at all of its sinks.
     package var position: String
     /// When a position of it was stored last.
-    package var stored: String?
+    @Nullable package var stored: String?
     package var spilledBytes: Int
-    package var retention: SourceRetention?
+    @Nullable package var retention: SourceRetention?
     /// Why the source could not be asked what it keeps.
-    package var problem: String?
+    @Nullable package var problem: String?
     package var gaps: [GapReport]
 
     package init(

@@ -146,6 +146,16 @@ package actor StateStore {
         try read { try CheckpointRow.all($0, of: pipeline) }
     }
 
+    /// The sinks there are rows of, damaged ones too.
+    package func sinkNames(of pipeline: String) throws(WeirError) -> [String] {
+        try read {
+            try String.fetchAll(
+                $0,
+                sql: "SELECT CAST(sink AS TEXT) FROM checkpoint WHERE pipeline = ? ORDER BY sink",
+                arguments: [pipeline])
+        }
+    }
+
     /// Who the pipeline's positions belong to, and its epoch; nil before the first start.
     package func pipeline(_ name: String) throws(WeirError) -> PipelineRow? {
         try read { try PipelineRow.find($0, name) }

@@ -157,3 +157,10 @@ extension JSONWriter {
         }
     }
 }
+
+/// A text as a JSON string.
+package func quotedJSON(_ text: String) -> String {
+    var writer = JSONWriter(capacity: text.utf8.count + 2)
+    writer.appendQuoted(string: text)
+    return unsafe writer.withBytes { unsafe String(decoding: $0, as: UTF8.self) }
+}

@@ -11,7 +11,8 @@ struct DropCommand: AsyncParsableCommand {
             Works for a pipeline that is no longer in the configuration, from what the state
             remembers of it; the connection must still be there. Without --yes it only says what
             would happen. What sinks were delivered is left as it is. A daemon that runs the pipeline
-            must be stopped.
+            must be stopped. What another pipeline uses as well stays; while the configuration cannot
+            be read, that is not known, and nothing is removed.
             """)
 
     @Argument(help: "The pipeline.") var pipeline: String
@@ -37,10 +38,9 @@ struct DropCommand: AsyncParsableCommand {
         let access: StoreAccess = isConfigured || isRunning ? .writing : .writingBesideADaemon
         try await withStore(directory, access) { store, thread in
             let remembered = try await store.configured(of: pipeline).mapValues(\.settings)
-            let configured = configuration?.pipelines.first { $0.name == pipeline }?.plan
             let work = DropWork(
-                pipeline: pipeline, plan: configured ?? config.restore(pipeline, remembered),
-                remembered: remembered, others: claims(configuration), store: store,
+                pipeline: pipeline, plan: plan(configuration, remembered, fault),
+                remembered: remembered, others: try await used(configuration, store), store: store,
                 thread: thread, directory: directory, forgets: forget)
             try await work.describe()
             guard yes else {
@@ -77,74 +77,98 @@ struct DropCommand: AsyncParsableCommand {
         }
     }
 
-    /// What other pipelines use; it must stay.
-    private func claims(_ configuration: Configuration?) -> Set<String> {
-        Set(
-            configuration?.pipelines.filter { $0.name != pipeline }
-                .flatMap(\.source.settings.claims) ?? [])
+    private func plan(
+        _ configuration: Configuration?, _ remembered: [String: ConnectorSettings],
+        _ fault: Failure?
+    ) -> Result<PipelinePlan, WeirError> {
+        if let found = configuration?.pipelines.first(where: { $0.name == pipeline }) {
+            return .success(found.plan)
+        }
+        if fault != nil {
+            // One that was never started is in the file alone.
+            return .failure(
+                WeirError(
+                    .dropIncomplete, .blocked,
+                    "the configuration cannot be read, so what other pipelines use of it is not "
+                        + "known",
+                    hint: "Put the configuration right, then: weir drop \(pipeline) --yes. With "
+                        + "--forget it is forgotten, and what it keeps at its servers stays."))
+        }
+        return Result { () throws(WeirError) in try config.restore(pipeline, remembered) }
+    }
+
+    /// What other pipelines claim and use, those of the file and those of the state; it must stay.
+    private func used(
+        _ configuration: Configuration?, _ store: StateStore
+    ) async throws -> Set<String> {
+        var settings: [ConnectorSettings] = []
+        for other in configuration?.pipelines ?? [] where other.name != pipeline {
+            settings += [other.source.settings] + other.sinks.map(\.settings)
+        }
+        for name in try await store.pipelineNames() where name != pipeline {
+            settings += try await store.configured(of: name).values.map(\.settings)
+        }
+        return Set(settings.flatMap { $0.claims + $0.uses })
     }
 }
 
 /// Removes what one pipeline keeps at its source, at its targets, and in the state.
 private struct DropWork {
     let pipeline: String
-    /// Nil when a connection is no longer configured.
-    let plan: PipelinePlan?
+    /// Or why there is none, as where a connection is no longer configured.
+    let plan: Result<PipelinePlan, WeirError>
     let remembered: [String: ConnectorSettings]
-    /// Claims of the other pipelines.
+    /// What the other pipelines claim and use.
     let others: Set<String>
     let store: StateStore
     let thread: ThreadExecutor
     let directory: StateDirectory
     let forgets: Bool
 
-    /// What another pipeline's source uses as well, such as a slot both name.
-    private var shared: [String] {
-        let own = plan?.settings?.settings ?? remembered["source"]
-        return own?.claims.filter { others.contains($0) } ?? []
-    }
-
     func describe() async throws {
-        for claim in shared { print("Leave \(claim): another pipeline uses it.") }
         try await clean(
-            source: { (source) async throws(WeirError) in try await source.describeCleanUp() },
-            sink: { (sink) async throws(WeirError) in try await sink.describeCleanUp() })
+            source: { [others] (source) async throws(WeirError) in
+                try await source.describeCleanUp(leaving: others)
+            },
+            sink: { [others] (sink) async throws(WeirError) in
+                try await sink.describeCleanUp(leaving: others)
+            })
         print("Forget the positions, errors and gaps of \(pipeline).")
     }
 
     func carryOut() async throws {
         try await clean(
-            source: { (source) async throws(WeirError) in try await source.cleanUp() },
-            sink: { (sink) async throws(WeirError) in try await sink.cleanUp() })
-        let sinks = try await store.checkpoints(of: pipeline).map(\.sink)
+            source: { [others] (source) async throws(WeirError) in
+                try await source.cleanUp(leaving: others)
+            },
+            sink: { [others] (sink) async throws(WeirError) in
+                try await sink.cleanUp(leaving: others)
+            })
+        let sinks = try await store.sinkNames(of: pipeline) + planned.map(\.name)
         try await store.remove(pipeline)
-        directory.removeSpills(
-            of: pipeline, sinks: Set(sinks + (plan?.sinks.map(\.name) ?? [])).sorted())
+        directory.removeSpills(of: pipeline, sinks: Set(sinks).sorted())
     }
+
+    private var planned: [SinkPlan] { (try? plan.get())?.sinks ?? [] }
 
     private func clean(
         source: (any SourceCleanup) async throws(WeirError) -> [String],
         sink: (any SinkCleanup) async throws(WeirError) -> [String]
     ) async throws {
-        guard let plan else {
-            let names = Set(remembered.values.compactMap(\.connection)).sorted()
-            let reason =
-                remembered.isEmpty
-                ? "the state does not remember how \"\(pipeline)\" was configured"
-                : "a connection of \"\(pipeline)\" is not in the configuration any more "
-                    + "(it used \(names.map { "\"\($0)\"" }.joined(separator: ", ")))"
-            try stays(WeirError(.dropIncomplete, .blocked, reason), Set(remembered.keys))
+        let plan: PipelinePlan
+        switch self.plan {
+        case .success(let made): plan = made
+        case .failure(let error):
+            try stays(error, Set(remembered.keys))
             return
         }
-        if shared.isEmpty {
-            do throws(WeirError) {
-                let connector = try plan.makeOfflineSource(store, on: thread)
-                if let cleaner = connector as? any SourceCleanup {
-                    for sentence in try await source(cleaner) { print(sentence) }
-                }
-            } catch {
-                try stays(error, ["source"])
+        do throws(WeirError) {
+            let connector = try plan.makeOfflineSource(store, on: thread)
+            if let cleaner = connector as? any SourceCleanup {
+                for sentence in try await source(cleaner) { print(sentence) }
             }
+        } catch {
+            try stays(error, ["source"])
         }
         for planned in plan.sinks {
             do throws(WeirError) {
@@ -158,13 +182,12 @@ private struct DropWork {
         }
     }
 
-    /// A server cannot be reached: without `--forget` nothing may be forgotten, or nobody would
-    /// know of what stays there.
+    /// A server cannot be cleaned: without `--forget` nothing may be forgotten, or no trace would
+    /// be left of what stays there.
     private func stays(_ error: WeirError, _ components: Set<String>) throws {
         var lines: [String] = []
         for component in components.sorted() {
-            let planned = component == "source" ? plan?.settings : settings(of: component)
-            guard let settings = planned?.settings ?? remembered[component],
+            guard let settings = settings(of: component) ?? remembered[component],
                 !settings.removal.isEmpty
             else { continue }
             lines.append("at \(settings.place ?? settings.type):")
@@ -176,15 +199,21 @@ private struct DropWork {
             if let sql { print(VisibleText.ofLines(sql)) }
             return
         }
+        let again = "weir drop \(pipeline) --yes"
         throw Failure(
             WeirError(
                 .dropIncomplete, .blocked, error.message,
                 detail: [error.detail, sql].compactMap(\.self).joined(separator: "\n  "),
-                hint: "When it is reachable or removed by hand: weir drop \(pipeline) --yes, with "
-                    + "--forget where it stays out of reach."))
+                hint: error.code == .dropIncomplete
+                    ? error.hint
+                    : "When it is reachable or removed by hand: \(again), with --forget where it "
+                        + "stays out of reach."))
     }
 
-    private func settings(of sink: String) -> ComparedSettings? {
-        plan?.sinks.first { $0.name == sink }?.settings
+    private func settings(of component: String) -> ConnectorSettings? {
+        guard let plan = try? plan.get() else { return nil }
+        return component == "source"
+            ? plan.settings?.settings
+            : plan.sinks.first { $0.name == component }?.settings?.settings
     }
 }

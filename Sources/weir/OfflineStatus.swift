@@ -25,18 +25,7 @@ struct OfflineStatus {
             let store = try StateStore(directory: directory, executor: thread, isReadOnly: true)
             var reports: [PipelineReport] = []
             for pipeline in configuration.pipelines {
-                let since = WallClock.micros() - 86_400_000_000
-                reports.append(
-                    PipelineReport(
-                        offline: pipeline.plan,
-                        rows: try await store.checkpoints(of: pipeline.name),
-                        failures: try await store.failures(
-                            of: pipeline.name, sinceMicros: since),
-                        gaps: try await store.openGaps(of: pipeline.name),
-                        configured: try await store.configured(of: pipeline.name),
-                        stopped: try await store.stopped(of: pipeline.name),
-                        retention: await Self.probe(pipeline.plan, store, thread),
-                        known: try await store.knownRetention(of: pipeline.name)))
+                reports.append(try await Self.report(pipeline.plan, store, thread))
             }
             let orphans = OrphanWatch(
                 store: store, configured: Set(configuration.pipelines.map(\.name)),
@@ -49,6 +38,31 @@ struct OfflineStatus {
         } catch {
             throw Failure(error)
         }
+    }
+
+    private static func report(
+        _ plan: PipelinePlan, _ store: StateStore, _ thread: ThreadExecutor
+    ) async throws(WeirError) -> PipelineReport {
+        let since = WallClock.micros() - 86_400_000_000
+        var rows: [CheckpointRow] = []
+        var retention: Result<SourceRetention, WeirError>?
+        var stopped: ProblemReport?
+        var known: KnownRetention?
+        do throws(WeirError) {
+            rows = try await store.checkpoints(of: plan.name)
+            stopped = try await store.stopped(of: plan.name)
+            known = try await store.knownRetention(of: plan.name)
+            retention = await probe(plan, store, thread)
+        } catch {
+            // One that is damaged says so, and the others are shown all the same.
+            retention = .failure(error)
+        }
+        return PipelineReport(
+            offline: plan, rows: rows,
+            failures: try await store.failures(of: plan.name, sinceMicros: since),
+            gaps: try await store.openGaps(of: plan.name),
+            configured: try await store.configured(of: plan.name), stopped: stopped,
+            retention: retention, known: known)
     }
 
     /// Nil when the source cannot be asked; its own error is then shown as the pipeline's problem.

@@ -6,9 +6,16 @@ extension ConfigOptions {
     /// Makes plans of pipelines that only the state remembers, with the connections of the file.
     var restore: OrphanWatch.Restore {
         let path = path
-        return { name, settings in
-            ConfigLoader(descriptors: connectors)
-                .restore(name, settings, connectionsOf: path)?.plan
+        return { (name, settings) throws(WeirError) in
+            do throws(ConfigIssue) {
+                return try ConfigLoader(descriptors: connectors)
+                    .restore(name, settings, connectionsOf: path).plan
+            } catch {
+                throw WeirError(
+                    .dropIncomplete, .blocked, error.message,
+                    hint: "When that is put right, or what it keeps was removed by hand: weir drop "
+                        + "\(name) --yes, with --forget where it stays out of reach.")
+            }
         }
     }
 }

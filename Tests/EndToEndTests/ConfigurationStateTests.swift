@@ -258,9 +258,107 @@ extension EndToEnd {
             #expect(try home.weir("position", "set", "store", "confirmed", "--yes").code == 0)
             let drop = try home.weir("drop", "shop", "--yes")
             #expect(drop.code == 0, "\(drop.err)")
-            #expect(drop.out.contains("Leave slot own of connection db"))
+            #expect(drop.out.contains("left replication slot \"own\": another pipeline uses it"))
             #expect(try slots() == ["own"])
             try home.once()
+        }
+
+        /// Neither exclusive nor remembered anywhere but in the file: another pipeline names it.
+        @Test func aPublicationThatAnotherPipelineNamesIsNotDropped() async throws {
+            try home.once()
+            try configure(pipeline: "store", source: #", "publication": "weir_shop""#)
+            let plan = try home.weir("drop", "shop")
+            #expect(plan.out.contains("Leave publication \"weir_shop\""), "\(plan.err)")
+            #expect(plan.out.contains("Drop replication slot \"weir_shop\""))
+            let drop = try home.weir("drop", "shop", "--yes")
+            #expect(drop.code == 0, "\(drop.err)")
+            #expect(drop.out.contains("left publication \"weir_shop\": another pipeline uses it"))
+            #expect(try slots().isEmpty)
+            #expect(try database.sql("SELECT pubname FROM pg_publication") == "weir_shop")
+            try home.once()
+        }
+
+        /// What another pipeline would use is in a file that cannot be read.
+        @Test func whileTheConfigurationCannotBeReadDropLeavesWhatMayBeShared() async throws {
+            try home.once()
+            let lacking = #"{ "env": "WEIR_TEST_UNSET_URL" }"#
+            func configure(_ url: String) throws {
+                try home.configure(
+                    """
+                    {
+                      "connections": {
+                        "db": { "type": "postgres", "url": "\(database.url)" },
+                        "other": { "type": "postgres", "url": \(url) } },
+                      "pipelines": {
+                        "store": {
+                          "source": { "connection": "other", "tables": ["public.t"],
+                                      "slot": "weir_shop" },
+                          "sinks": { "blackhole": { "type": "blackhole" } } } }
+                    }
+                    """)
+            }
+            try configure(lacking)
+            for words in [["drop", "shop"], ["drop", "shop", "--yes"]] {
+                let refused = try home.weir(arguments: words)
+                #expect(refused.code == 69, "\(refused.out)")
+                #expect(refused.err.contains("WEIR_TEST_UNSET_URL"))
+                #expect(refused.err.contains("what other pipelines use of it is not known"))
+                #expect(refused.err.contains("weir drop shop --yes"))
+            }
+            #expect(try slots() == ["weir_shop"])
+            // The hint: once it can be read, the slot is known to be another's, by its server.
+            try configure("\"\(database.url)\"")
+            let drop = try home.weir("drop", "shop", "--yes")
+            #expect(drop.code == 0, "\(drop.err)")
+            #expect(drop.out.contains("left replication slot \"weir_shop\""))
+            #expect(try slots() == ["weir_shop"])
+            try configure(lacking)
+            #expect(
+                try home.weir("drop", "shop", "--yes", "--forget").code == 78, "it is forgotten")
+        }
+
+        @Test func whatIsForgottenWithoutAConfigurationIsNamedAndStays() async throws {
+            try home.once()
+            try home.configure("{")
+            let forgotten = try home.weir("drop", "shop", "--yes", "--forget")
+            #expect(forgotten.code == 0, "\(forgotten.err)")
+            #expect(forgotten.out.contains("Left as it is: the configuration cannot be read"))
+            let sql = "SELECT pg_drop_replication_slot(E'weir_shop');"
+            #expect(forgotten.out.contains(sql))
+            #expect(try slots() == ["weir_shop"])
+            try database.sql(sql)
+        }
+
+        /// It still has to tell its own writes apart in what is not read yet.
+        @Test func theOriginOfARenamedPipelineIsNotDropped() async throws {
+            let copy = try await PostgresCopy.make(["public.t"])
+            try copy.source.sql("CREATE TABLE t (id int PRIMARY KEY)")
+            func configure(_ pipeline: String) throws {
+                try copy.home.configure(
+                    PostgresCopy.configuration(
+                        copy.source, copy.target,
+                        [
+                            pipeline: CopyPipeline(
+                                ["public.t"],
+                                sinks: ["copy": #""write": "table", "origin": "weir_own""#])
+                        ]))
+            }
+            func origins() throws -> String {
+                try copy.target.sql(
+                    "SELECT roname FROM pg_replication_origin WHERE roname = 'weir_own'")
+            }
+            try configure("shop")
+            try copy.home.once()
+            try configure("store")
+            let drop = try copy.home.weir("drop", "shop", "--yes")
+            #expect(drop.code == 0, "\(drop.err)")
+            #expect(drop.out.contains("left replication origin \"weir_own\""))
+            #expect(drop.out.contains("dropped replication slot \"weir_shop\""))
+            #expect(try origins() == "weir_own")
+            // The last one takes it away.
+            try copy.home.once()
+            #expect(try copy.home.weir("drop", "store", "--yes").code == 0)
+            #expect(try origins().isEmpty)
         }
 
         @Test func dropClearsTheTargetSoThatTheNameCanBeginAnew() async throws {

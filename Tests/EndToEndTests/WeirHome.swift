@@ -51,6 +51,10 @@ final class WeirHome: Sendable {
 
     /// Runs a command to its end, with this home's configuration and state directory.
     func weir(_ arguments: String..., within limit: Duration = .seconds(60)) throws -> Answer {
+        try weir(arguments: arguments, within: limit)
+    }
+
+    func weir(arguments: [String], within limit: Duration = .seconds(60)) throws -> Answer {
         try Answer(
             runProcess(
                 weirBinary, arguments + places, environment: environment, directory: folder.path,

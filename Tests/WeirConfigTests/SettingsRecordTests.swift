@@ -57,9 +57,9 @@ import WeirTesting
 
     @Test func aPipelineComesBackFromItsRecordWithTheConnectionsOfTheFile() throws {
         let folder = try TemporaryDirectory()
-        func restored(_ text: String) throws -> PipelineConfiguration? {
+        func restored(_ text: String) throws -> PipelineConfiguration {
             try folder.write(text, to: "weir.json")
-            return loader.restore(
+            return try loader.restore(
                 "zebra", try settings(), connectionsOf: folder.file("weir.json"),
                 environment: .shop)
         }
@@ -73,21 +73,39 @@ import WeirTesting
               "pipelines": {}
             }
             """#
-        let pipeline = try #require(try restored(without))
+        let pipeline = try restored(without)
         var again = ["source": pipeline.source.settings]
         for sink in pipeline.sinks { again[sink.name] = sink.settings }
         #expect(try again == settings())
         #expect(pipeline.name == "zebra")
         #expect((pipeline.source.config as? ShopConfig)?.slot == "weir_zebra")
-        for broken in [
-            without.replacing(#""shop":"#, with: #""store":"#),
-            without.replacing(
-                #""events": { "type": "bus""#, with: #""events": { "type": "shopdb""#),
-            without.replacing("SHOP_URL", with: "NOT_SET"), "{", "[]", "",
+        // Each says what is wrong, and not that the connection is gone when it is there.
+        for (broken, reason) in [
+            (
+                without.replacing(#""shop":"#, with: #""store":"#),
+                "connection \"shop\" is not in the configuration any more"
+            ),
+            (
+                without.replacing(
+                    #""events": { "type": "bus""#, with: #""events": { "type": "shopdb""#),
+                "connection \"events\" is of type \"shopdb\", which cannot be a sink"
+            ),
+            (
+                without.replacing("SHOP_URL", with: "UNSET_URL"),
+                "environment variable \"UNSET_URL\" is not set"
+            ),
+            ("{", "could not read "), ("[]", "holds no object"), ("", "could not read "),
         ] {
-            #expect(try restored(broken) == nil, "\(broken)")
+            let issue = #expect(throws: ConfigIssue.self) { try restored(broken) }
+            #expect(issue?.message.contains(reason) == true, "\(issue?.message ?? "")")
         }
-        #expect(
-            loader.restore("zebra", try settings(), connectionsOf: "/nonexistent") == nil)
+        let missing = #expect(throws: ConfigIssue.self) {
+            try loader.restore("zebra", try settings(), connectionsOf: "/nonexistent")
+        }
+        #expect(missing?.message.contains("/nonexistent") == true)
+        let unknown = #expect(throws: ConfigIssue.self) {
+            try loader.restore("zebra", [:], connectionsOf: "/nonexistent")
+        }
+        #expect(unknown?.message.contains("does not remember") == true)
     }
 }

@@ -293,10 +293,11 @@ import WeirTesting
                     == "pipeline \"p\" is no longer configured and still holds slot weir_p of "
                     + "connection c")
             #expect(orphan.hint.contains("weir drop p"))
-            let lost = OrphanWatch(store: store, configured: []) { _, _ in nil }
+            let lost = OrphanWatch(store: store, configured: []) { _, _ throws(WeirError) in
+                throw WeirError(.dropIncomplete, .blocked, "environment variable \"X\" is not set")
+            }
             try await lost.probe()
-            #expect(
-                lost.now.first?.problem == "connection \"c\" is not in the configuration any more")
+            #expect(lost.now.first?.problem == "environment variable \"X\" is not set")
             try await store.remove("p")
             #expect(try await watch.look().isEmpty)
             #expect(try await store.configured(of: "p").isEmpty)

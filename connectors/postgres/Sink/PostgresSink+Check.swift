@@ -72,23 +72,26 @@ extension PostgresSink: SinkCleanup {
         "the position of \(sessionName) in \"\(config.positionTable)\" at \(place)"
     }
 
-    package func describeCleanUp() async throws(WeirError) -> [String] {
+    package func describeCleanUp(
+        leaving others: Set<String>
+    ) async throws(WeirError) -> [String] {
         await turn.take()
         defer { turn.give() }
         let hasRow = try await cleaning { (session) throws(PostgresFailure) in
             try session.hasPosition()
         }
         let position = hasRow ? "Remove \(row). The rows that were delivered stay." : nil
-        return [position, try describeOriginCleanUp()].compactMap(\.self)
+        return [position, try describeOriginCleanUp(leaving: others)].compactMap(\.self)
     }
 
-    package func cleanUp() async throws(WeirError) -> [String] {
+    package func cleanUp(leaving others: Set<String>) async throws(WeirError) -> [String] {
         await turn.take()
         defer { turn.give() }
         let wasRemoved = try await cleaning { (session) throws(PostgresFailure) in
             try session.removePosition()
         }
-        return [wasRemoved ? "removed \(row)" : nil, try dropOrigin()].compactMap(\.self)
+        return [wasRemoved ? "removed \(row)" : nil, try dropOrigin(leaving: others)]
+            .compactMap(\.self)
     }
 
     /// Over a session of its own, which keeps other daemons out meanwhile.

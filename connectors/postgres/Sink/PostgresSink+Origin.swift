@@ -94,19 +94,26 @@ extension PostgresSink {
     // MARK: Removal
 
     /// What removing the origin would do; nil when there is none. Connects by itself.
-    func describeOriginCleanUp() throws(WeirError) -> String? {
+    func describeOriginCleanUp(leaving others: Set<String>) throws(WeirError) -> String? {
         guard let origin = config.origin, try hasOrigin(origin, cleaningConnection()) else {
             return nil
+        }
+        if config.isOriginUsed(by: others) {
+            return "Leave replication origin \"\(origin)\" at \(place): another pipeline uses it."
         }
         return "Drop replication origin \"\(origin)\" at \(place). Readers that leave it out take "
             + "what they have not read by then for the application's own: let them catch up first."
     }
 
     /// Removes the origin; nil when there was none. Connects by itself.
-    func dropOrigin() throws(WeirError) -> String? {
+    func dropOrigin(leaving others: Set<String>) throws(WeirError) -> String? {
         guard let origin = config.origin else { return nil }
         let connection = try cleaningConnection()
         guard try hasOrigin(origin, connection) else { return nil }
+        // Without it, a reader takes what the other one writes for the application's own.
+        if config.isOriginUsed(by: others) {
+            return "left replication origin \"\(origin)\" at \(place): another pipeline uses it"
+        }
         do throws(PostgresFailure) {
             try Self.query(
                 "SELECT pg_catalog.pg_replication_origin_drop("

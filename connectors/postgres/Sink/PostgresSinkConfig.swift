@@ -31,6 +31,7 @@ package struct PostgresSinkConfig: ConnectorConfig {
     let knowsTables: Bool
     let options: ValueOptions
     package let claims: [String]
+    private let originClaims: [String]
     package let warnings: [String]
     private let pipeline: String
     private let sink: String
@@ -115,9 +116,11 @@ package struct PostgresSinkConfig: ConnectorConfig {
                     + "another \"position_table\"")
         }
         let servers = connection.servers.sorted()
+        originClaims =
+            origin.map { name in servers.map { "origin \(name) of postgres \($0)" } } ?? []
         claims =
             targets.flatMap { target in databases.map { "table \(target) of \($0)" } }
-            + (origin.map { name in servers.map { "origin \(name) of postgres \($0)" } } ?? [])
+            + originClaims
         warnings = [connection.tlsWarning(connection: scope.connectionName ?? "")].compactMap(
             \.self)
     }
@@ -129,6 +132,8 @@ package struct PostgresSinkConfig: ConnectorConfig {
             tables.map { ($0, target.resolve(for: $0)) }, uniquingKeysWith: { first, _ in first })
         return TableReach(databases: connection.databases, .writes(targets, origin: origin))
     }
+
+    func isOriginUsed(by others: Set<String>) -> Bool { !others.isDisjoint(with: originClaims) }
 
     package var place: String? { connection.place }
 

@@ -62,53 +62,67 @@ extension PostgresSource: SourceProbe {
 }
 
 extension PostgresSource: SourceCleanup {
-    package func describeCleanUp() async throws(WeirError) -> [String] {
+    package func describeCleanUp(
+        leaving others: Set<String>
+    ) async throws(WeirError) -> [String] {
         let sql = try connect(.sql)
         let place = config.connection.place
-        var effects: [String] = []
-        if let slot = try ownSlot(sql) {
-            let kept = slot.retainedBytes.map { " It keeps \($0) bytes of WAL." } ?? ""
-            effects.append("Drop replication slot \"\(config.slot)\" at \(place).\(kept)")
+        let earlier = ", of an earlier configuration"
+        let kept = try await kept(sql)
+        let left = "another pipeline uses it."
+        return kept.slots.map { slot in
+            let name = "replication slot \"\(slot.name)\" at \(place)"
+            if config.isUsed(slot: slot.name, by: others) { return "Leave \(name): \(left)" }
+            let bytes = slot.retainedBytes.map { " It keeps \($0) bytes of WAL." } ?? ""
+            return "Drop \(name)\(slot.name == config.slot ? "" : earlier).\(bytes)"
         }
-        if try await isPublicationOurs(sql) {
-            effects.append("Drop publication \"\(config.publication)\" at \(place).")
-        }
-        let left = try await leftBehind(sql)
-        effects += left.slots.map { slot in
-            let kept = slot.retainedBytes.map { " It keeps \($0) bytes of WAL." } ?? ""
-            return "Drop replication slot \"\(slot.name)\" at \(place), of an earlier "
-                + "configuration.\(kept)"
-        }
-        effects += left.publications.map {
-            "Drop publication \"\($0)\" at \(place), of an earlier configuration."
-        }
-        return effects
+            + kept.publications.map { publication in
+                let name = "publication \"\(publication)\" at \(place)"
+                if config.isUsed(publication: publication, by: others) {
+                    return "Leave \(name): \(left)"
+                }
+                return "Drop \(name)\(publication == config.publication ? "" : earlier)."
+            }
     }
 
-    package func cleanUp() async throws(WeirError) -> [String] {
+    package func cleanUp(leaving others: Set<String>) async throws(WeirError) -> [String] {
         let sql = try connect(.sql)
+        let kept = try await kept(sql)
         var done: [String] = []
-        if try ownSlot(sql) != nil {
-            try dropSlot(config.slot, sql)
-            done.append("dropped replication slot \"\(config.slot)\"")
+        for slot in kept.slots {
+            let name = "replication slot \"\(slot.name)\""
+            if config.isUsed(slot: slot.name, by: others) {
+                done.append("left \(name): another pipeline uses it")
+            } else {
+                try dropSlot(slot.name, sql)
+                done.append("dropped \(name)")
+            }
         }
-        if try await isPublicationOurs(sql) {
-            _ = try run(
-                "DROP PUBLICATION IF EXISTS \(PostgresConnection.identifier(config.publication))",
-                on: sql, to: "drop the publication")
-            done.append("dropped publication \"\(config.publication)\"")
-        }
-        let left = try await leftBehind(sql)
-        for slot in left.slots {
-            try dropSlot(slot.name, sql)
-            done.append("dropped replication slot \"\(slot.name)\"")
-        }
-        for name in left.publications {
-            _ = try run(LeftBehind.drop(publication: name), on: sql, to: "drop a publication")
-            done.append("dropped publication \"\(name)\"")
+        for publication in kept.publications {
+            let name = "publication \"\(publication)\""
+            if config.isUsed(publication: publication, by: others) {
+                done.append("left \(name): another pipeline uses it")
+            } else {
+                _ = try run(
+                    LeftBehind.drop(publication: publication), on: sql, to: "drop a publication")
+                done.append("dropped \(name)")
+            }
         }
         _ = try await leftBehind(sql)
         return done
+    }
+
+    /// What there is of ours at the server: of this configuration, then of earlier ones.
+    private func kept(
+        _ sql: PostgresConnection
+    ) async throws(WeirError) -> LeftBehind {
+        var kept = try await leftBehind(sql)
+        if let slot = try ownSlot(sql) {
+            let own = LeftBehind.Slot(name: config.slot, retainedBytes: slot.retainedBytes)
+            kept.slots.insert(own, at: 0)
+        }
+        if try await isPublicationOurs(sql) { kept.publications.insert(config.publication, at: 0) }
+        return kept
     }
 
     /// Slots are named for the whole server: one of another database, kind or plugin belongs to

@@ -96,7 +96,28 @@ package struct PostgresSourceConfig: ConnectorConfig {
         TableReach(databases: connection.databases, .reads(leavingOut: origins))
     }
 
-    package var claims: [String] { ["slot \(slot) of connection \(connectionName)"] }
+    package var claims: [String] { [claim(slot)] }
+
+    package var uses: [String] { uses(slot: slot) + uses(publication: publication) }
+
+    private func claim(_ slot: String) -> String { "slot \(slot) of connection \(connectionName)" }
+
+    /// Slots are named for the whole server.
+    private func uses(slot: String) -> [String] {
+        connection.servers.sorted().map { "replication slot \(slot) of postgres \($0)" }
+    }
+
+    private func uses(publication: String) -> [String] {
+        connection.databases.sorted().map { "publication \(publication) of \($0)" }
+    }
+
+    func isUsed(slot: String, by others: Set<String>) -> Bool {
+        !others.isDisjoint(with: uses(slot: slot) + [claim(slot)])
+    }
+
+    func isUsed(publication: String, by others: Set<String>) -> Bool {
+        !others.isDisjoint(with: uses(publication: publication))
+    }
 
     package var place: String? { connection.place }
 
