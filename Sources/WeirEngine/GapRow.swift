@@ -51,8 +51,8 @@ package struct GapRow: Sendable, Equatable {
     private static let columns =
         "id, pipeline, component, code, subject, \"from\", \"to\", message, hint, declared"
 
-    /// Those that are not resolved, oldest first; nil asks for all pipelines, also those that are no
-    /// longer configured.
+    /// Those that are not resolved, oldest first; nil asks for all pipelines, also those that are
+    /// no longer configured.
     static func open(_ database: Database, _ pipeline: String?) throws -> [GapRow] {
         // `status` may read the store of a Weir that has not been started since an upgrade.
         let isOld = try !database.columns(in: "gap").contains { $0.name == "id" }

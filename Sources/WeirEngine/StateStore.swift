@@ -132,8 +132,8 @@ package actor StateStore {
         }
     }
 
-    /// Forgets what a sink of another type left for itself. The rest of its row stays, and so do the
-    /// settings it last ran with, which those of the new one are compared with.
+    /// Forgets what a sink of another type left for itself. The rest of its row stays, and so do
+    /// the settings it last ran with, which those of the new one are compared with.
     func clearMark(of pipeline: String, sink: String, newType: String) throws(WeirError) {
         try write { database in
             let stored = try CheckpointRow.all(database, of: pipeline).first { $0.sink == sink }
