@@ -317,7 +317,7 @@ extension PostgresSourceTests {
             }
             return FailureMap(
                 place: string.place, pipeline: database.pipeline, slot: database.slot,
-                publication: database.slot, role: "postgres", database: database.name
+                role: "postgres", database: database.name
             ).error(failure, doing: "start replication")
         }
     }

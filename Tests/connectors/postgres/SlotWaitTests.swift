@@ -143,7 +143,7 @@ extension PostgresSourceTests {
         @Test("CORRECTNESS 81: a value that is too large as text is told from passing errors")
         func failuresOfTheStream() {
             let map = FailureMap(
-                place: "h", pipeline: "p", slot: "s", publication: "s", role: "r", database: "d")
+                place: "h", pipeline: "p", slot: "s", role: "r", database: "d")
             func error(_ state: String, _ message: String) -> WeirError {
                 map.error(
                     PostgresFailure(.statement, message, sqlState: state), reading: LSN(0x10))

@@ -304,8 +304,18 @@ extension PostgresSourceTests {
                 "ALTER TABLE t ALTER v SET DEFAULT 7",
                 "ALTER TABLE t DROP COLUMN v", "CREATE INDEX ON t (plain)", "ANALYZE t",
                 "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9)",
+                // What is written into a column's definition while the rows get a new file.
+                "ALTER TABLE t ADD COLUMN n int; UPDATE t SET n = 1",
+                "TRUNCATE t; ALTER TABLE t ALTER n SET NOT NULL",
+                "VACUUM FULL t; GRANT SELECT (n) ON t TO PUBLIC",
+                "VACUUM FULL t; ALTER TABLE t ALTER n SET STATISTICS 50",
+                "VACUUM FULL t; ALTER TABLE t ALTER n SET DEFAULT 7",
+                "VACUUM FULL t; ALTER TABLE t ALTER n SET DEFAULT 8",
+                "ALTER TABLE t ALTER n DROP NOT NULL; VACUUM FULL t; "
+                    + "ALTER TABLE t ADD UNIQUE (id, n)",
             ] {
-                try database.run(sql)
+                // VACUUM wants a statement of its own.
+                for statement in sql.split(separator: "; ") { try database.run(String(statement)) }
                 try await source.probe()
                 #expect(source.gaps.isEmpty, "\(sql)")
                 #expect(source.findings.isEmpty, "\(sql)")
@@ -320,7 +330,8 @@ extension PostgresSourceTests {
                     columns: [
                         TableMemory.Column(
                             number: 2, name: "c, d:é", changedBy: "77", missingValue: nil,
-                            hasDefault: false, isUnsent: true, former: ["a=b", "x:y,z"])
+                            hasDefault: false, isUnsent: true, former: ["a=b", "x:y,z"],
+                            type: "23.-1.0", properties: "-5")
                     ],
                     gone: [TableMemory.Gone(number: 3, name: "g - ,:", at: LSN(77))],
                     partitions: [8: TableName(schema: "a:b", name: "")],

@@ -94,8 +94,16 @@ package struct ServerInstance: Sendable, Equatable {
 
     /// Identities are words separated by blanks.
     package static func escaped(_ name: String) -> String {
-        name.utf8.reduce(into: "") { text, byte in
-            let isPlain = byte > 0x20 && byte < 0x7F && byte != UInt8(ascii: "%")
+        name.escaped(besides: [])
+    }
+}
+
+extension String {
+    /// With percent signs for blanks, what is not ASCII, and the bytes given.
+    package func escaped(besides others: [UInt8]) -> String {
+        utf8.reduce(into: "") { text, byte in
+            let isPlain =
+                byte > 0x20 && byte < 0x7F && byte != UInt8(ascii: "%") && !others.contains(byte)
             if isPlain {
                 text.unicodeScalars.append(Unicode.Scalar(byte))
             } else {

@@ -125,18 +125,12 @@ struct CatalogueTable: Sendable, Equatable {
 
     static func isNumbered(_ oid: UInt32) -> String { "c.oid = \(oid)" }
 
-    static func isNamed(_ tables: [TableName]) -> String {
-        let names = tables.map {
-            "(\(PostgresConnection.literal($0.schema)), \(PostgresConnection.literal($0.name)))"
-        }
-        return "(n.nspname, c.relname) IN (\(names.joined(separator: ", ")))"
-    }
-
     /// The tables of which some values lie outside of their rows.
     static func outsideQuery(_ tables: [TableName]) -> String {
         "SELECT c.oid FROM pg_catalog.pg_class c "
             + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-            + "WHERE \(isNamed(tables)) AND EXISTS (SELECT FROM (SELECT c.oid UNION ALL "
+            + "WHERE \(CatalogueSQL.isNamed(tables)) "
+            + "AND EXISTS (SELECT FROM (SELECT c.oid UNION ALL "
             + "\(CatalogueSQL.leaves)) m(oid) JOIN pg_catalog.pg_class l ON l.oid = m.oid "
             + "WHERE l.reltoastrelid <> 0 AND pg_catalog.pg_relation_size(l.reltoastrelid) > 0)"
     }
@@ -268,9 +262,11 @@ enum CatalogueSQL {
         + "JOIN pg_catalog.pg_namespace tn ON tn.oid = d.typnamespace WHERE d.typtype <> 'd') b "
         + "ON true"
 
-    static func isNamed(_ table: TableName) -> String {
-        "n.nspname = \(PostgresConnection.literal(table.schema)) "
-            + "AND c.relname = \(PostgresConnection.literal(table.name))"
+    static func isNamed(_ tables: [TableName]) -> String {
+        let names = tables.map {
+            "(\(PostgresConnection.literal($0.schema)), \(PostgresConnection.literal($0.name)))"
+        }
+        return "(n.nspname, c.relname) IN (\(names.joined(separator: ", ")))"
     }
 
     /// CORRECTNESS 72: whether an index `i` of a table is its replica identity, as the server sees

@@ -204,7 +204,6 @@ struct FailureMap {
     let place: String
     let pipeline: String
     let slot: String
-    let publication: String
     /// As SQL, where the URL names them.
     let role: String
     let database: String
@@ -306,6 +305,5 @@ extension FailureMap {
         database = server.database
         self.pipeline = pipeline
         slot = config.slot
-        publication = config.publication
     }
 }

@@ -253,7 +253,7 @@ package actor PostgresRowReader: RowReader {
     ) throws(WeirError) -> ScannedTable {
         let found: CatalogueTable?
         do {
-            let condition = CatalogueTable.isNamed([table])
+            let condition = CatalogueSQL.isNamed([table])
             let rows = try connection.query(
                 ScannedTable.begin(table)
                     + CatalogueTable.query(

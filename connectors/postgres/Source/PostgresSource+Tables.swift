@@ -8,12 +8,14 @@ extension PostgresSource: SourceTables {
     package func tables() async throws(WeirError) -> [TableSchema] {
         let sql = try ordinaryConnection()
         try enterFlows(sql)
-        let found = try catalogueTables(sql, publication: config.publication)
+        let found = Dictionary(
+            try catalogueTables(sql, publication: config.publication).map { ($0.name, $0) }
+        ) { first, _ in first }
         let checksAllText = sql.parameter("server_encoding") == "SQL_ASCII"
         let remembered = remembered
         var tables: [TableSchema] = []
         for name in config.tables {
-            guard let table = found.first(where: { $0.name == name }), table.isPublished else {
+            guard let table = found[name], table.isPublished else {
                 continue
             }
             let relation = ScannedTable(table).relation(
@@ -35,10 +37,10 @@ extension PostgresSource: SourceTables {
             on: sql, to: "look at the tables", columns: CatalogueTable.columnCount
         ) {
             CatalogueTable.query(
-                where: CatalogueTable.isNamed($0), publication: publication, serverVersion: version)
+                where: CatalogueSQL.isNamed($0), publication: publication, serverVersion: version)
         }
         let leaves = try run(on: sql, to: "look at the partitions") {
-            LeafIdentity.query(where: CatalogueTable.isNamed($0))
+            LeafIdentity.query(where: CatalogueSQL.isNamed($0))
         }
         return CatalogueTable.tables(rows, leaves: leaves)
     }

@@ -52,7 +52,9 @@ extension PostgresSource {
             memory: TableMemory(
                 facts,
                 columns: run(on: sql, to: "look at the tables") {
-                    TableMemory.columnsQuery($0, publication: name, serverVersion: version)
+                    TableMemory.columnsQuery(
+                        $0, publication: name, isListHeeded: config.isPublicationNamed,
+                        serverVersion: version)
                 },
                 labels: run(on: sql, to: "look at the tables", TableMemory.labelsQuery)),
             digest: digest,
@@ -74,10 +76,8 @@ extension PostgresSource {
         let isOurs =
             !config.isPublicationNamed
             && (look.publication == nil || noted == config.publication)
-        if let gone = before.tables.first(where: { table in
-            config.tables.contains(table.name)
-                && !look.tables.contains { $0.name == table.name }
-        }) {
+        let missing = Set(config.tables).subtracting(look.tables.map(\.name))
+        if let gone = before.tables.first(where: { missing.contains($0.name) }) {
             try checkRenamed(gone, sql)
         }
         return try PublicationPlan(

@@ -6,7 +6,6 @@ struct Publication: Sendable, Equatable {
     /// One entry of its list of tables.
     struct Entry: Sendable, Equatable {
         let oid: UInt32
-        let name: TableName
         let hasFilter: Bool
         let hasColumnList: Bool
     }
@@ -48,12 +47,9 @@ struct Publication: Sendable, Equatable {
         let parts =
             serverVersion >= 150000
             ? "r.prqual IS NOT NULL, r.prattrs IS NOT NULL" : "false, false"
-        return "SELECT c.oid, n.nspname, c.relname, \(parts) "
-            + "FROM pg_catalog.pg_publication p "
+        return "SELECT r.prrelid, \(parts) FROM pg_catalog.pg_publication p "
             + "JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid "
-            + "JOIN pg_catalog.pg_class c ON c.oid = r.prrelid "
-            + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-            + "WHERE p.pubname = \(PostgresConnection.literal(name)) ORDER BY 2, 3"
+            + "WHERE p.pubname = \(PostgresConnection.literal(name)) ORDER BY 1"
     }
 
     static func tablesQuery(
@@ -69,7 +65,7 @@ struct Publication: Sendable, Equatable {
             + "JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname "
             + "JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename "
             + "WHERE p.pubname = \(PostgresConnection.literal(name)) "
-            + "AND \(CatalogueTable.isNamed(tables)) ORDER BY 1, 2"
+            + "AND \(CatalogueSQL.isNamed(tables)) ORDER BY 1, 2"
     }
 
     /// One text that changes whenever the publication does (CORRECTNESS 36): its number, a digest
@@ -101,7 +97,7 @@ struct Publication: Sendable, Equatable {
             + "ORDER BY a.attrelid, a.attnum) FROM pg_catalog.pg_class c "
             + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
             + "JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
-            + "WHERE \(CatalogueTable.isNamed(tables))), '')"
+            + "WHERE \(CatalogueSQL.isNamed(tables))), '')"
         return "SELECT md5(coalesce((SELECT p::text || p.xmin "
             + "|| coalesce((SELECT string_agg(r::text || r.xmin, ',' ORDER BY r.oid) "
             + "FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid), '') \(schemas) "
@@ -128,10 +124,8 @@ struct Publication: Sendable, Equatable {
             .map { Self.allOperations[$0] }
         publishesSchemas = row[6] == "t"
         self.entries = entries.compactMap { row in
-            guard row.count == 5, let oid = row[0].flatMap({ UInt32($0) }) else { return nil }
-            return Entry(
-                oid: oid, name: TableName(schema: row[1] ?? "", name: row[2] ?? ""),
-                hasFilter: row[3] == "t", hasColumnList: row[4] == "t")
+            guard row.count == 3, let oid = row[0].flatMap({ UInt32($0) }) else { return nil }
+            return Entry(oid: oid, hasFilter: row[1] == "t", hasColumnList: row[2] == "t")
         }
         self.tables = tables.compactMap { row in
             guard row.count == 4 else { return nil }

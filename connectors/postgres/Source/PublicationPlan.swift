@@ -31,6 +31,7 @@ struct PublicationPlan: Equatable {
     }
 
     private let facts: Facts
+    private let byName: [TableName: TableFacts]
     private var quoted: String { PostgresConnection.identifier(facts.name) }
 
     static func == (left: PublicationPlan, right: PublicationPlan) -> Bool {
@@ -40,8 +41,12 @@ struct PublicationPlan: Equatable {
 
     init(_ facts: Facts) throws(WeirError) {
         self.facts = facts
+        byName = Dictionary(facts.tables.map { ($0.name, $0) }) { first, _ in first }
         try checkTables()
-        findings = facts.tables.flatMap(Self.unsent) + facts.tables.compactMap(children)
+        let wanted = Set(facts.wanted)
+        findings =
+            facts.tables.flatMap(Self.unsent)
+            + facts.tables.compactMap { Self.children($0, besides: wanted) }
         if facts.existing?.sendsOldRows ?? true { try checkPartitions() }
         guard let existing = facts.existing else {
             try create()
@@ -62,7 +67,7 @@ struct PublicationPlan: Equatable {
 
     private func checkTables() throws(WeirError) {
         for table in facts.wanted {
-            guard let found = facts.tables.first(where: { $0.name == table }) else {
+            guard let found = byName[table] else {
                 throw WeirError(
                     .tableMissing, .blocked, "table \"\(table)\" does not exist",
                     hint: "Correct \"tables\" of the source, or create the table.")
@@ -132,8 +137,10 @@ struct PublicationPlan: Equatable {
     }
 
     /// CORRECTNESS 73.
-    private func children(_ table: TableFacts) -> Finding? {
-        let children = table.children.filter { !facts.wanted.contains($0) }
+    private static func children(
+        _ table: TableFacts, besides wanted: Set<TableName>
+    ) -> Finding? {
+        let children = table.children.filter { !wanted.contains($0) }
         guard let first = children.first else { return nil }
         let rest = children.count == 1 ? "" : " and \(children.count - 1) more"
         return Finding(
@@ -196,32 +203,35 @@ struct PublicationPlan: Equatable {
         let missing = existing.missingOperations
         if !missing.isEmpty {
             let names = missing.map { $0.uppercased() }.joined(separator: " and ")
-            gaps.append(gap("", "\(names) of all tables"))
+            gaps.append(gap(nil, "\(names) of all tables"))
         }
+        let byNumber = Dictionary(existing.entries.map { ($0.oid, $0) }) { first, _ in first }
         for table in facts.tables {
-            let entry = existing.entries.first { $0.oid == table.oid }
+            let entry = byNumber[table.oid]
             let name = table.name.description
             if let entry, entry.hasFilter {
-                gaps.append(gap(name, "rows of \"\(name)\" outside of a row filter"))
+                gaps.append(gap(table.name, "rows of \"\(name)\" outside of a row filter"))
             }
             if let entry, entry.hasColumnList {
-                gaps.append(gap(name, "columns of \"\(name)\" outside of a column list"))
+                gaps.append(gap(table.name, "columns of \"\(name)\" outside of a column list"))
             }
             if entry == nil, facts.followed.contains(table.oid), !existing.isForAllTables {
-                gaps.append(gap(name, "\"\(name)\""))
+                gaps.append(gap(table.name, "\"\(name)\""))
             } else if table.kind == "p", !existing.publishesViaRoot {
-                gaps.append(gap(name, "\"\(name)\", whose partitions it sent as tables"))
+                gaps.append(gap(table.name, "\"\(name)\", whose partitions it sent as tables"))
             }
         }
         return gaps
     }
 
-    private func gap(_ subject: String, _ what: String) -> DeclaredGap {
-        let tables = facts.tables.filter { subject.isEmpty || $0.name.description == subject }
-        return DeclaredGap(
-            .publicationAltered, subject, from: facts.position,
-            "publication \"\(facts.name)\" was altered: it left out \(what) until Weir put it right",
-            hint: GapHint.reload(all: tables.map(\.name), facts.catalogue))
+    /// - Parameter table: nil for all of them.
+    private func gap(_ table: TableName?, _ what: String) -> DeclaredGap {
+        DeclaredGap(
+            .publicationAltered, table?.description ?? "", from: facts.position,
+            "publication \"\(facts.name)\" was altered: it left out \(what) until Weir put it "
+                + "right",
+            hint: GapHint.reload(
+                all: table.map { [$0] } ?? facts.tables.map(\.name), facts.catalogue))
     }
 
     // MARK: The operator's
@@ -242,7 +252,7 @@ struct PublicationPlan: Equatable {
                         + "SET (publish = 'insert, update, delete, truncate');"))
         }
         for table in existing.tables {
-            let listed = facts.tables.first { $0.name == table.name }?.listed ?? table.name.sql
+            let listed = byName[table.name]?.listed ?? table.name.sql
             let again =
                 "If that is not meant: ALTER PUBLICATION \(quoted) DROP TABLE \(listed); "
                 + "ALTER PUBLICATION \(quoted) ADD TABLE \(listed);"

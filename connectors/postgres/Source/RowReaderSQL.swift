@@ -34,7 +34,7 @@ struct TableNow: Sendable, Equatable {
         return "SELECT a.attname, pg_catalog.format_type(b.oid, -1), "
             + "b.typcategory <> 'A' AND b.typarray <> 0 AND b.typdelim = ',', "
             + "e.nspname, e.oprname \(CatalogueSQL.source) \(CatalogueSQL.baseType) \(equality)"
-            + "WHERE \(CatalogueSQL.isNamed(table)) AND c.relkind IN ('r', 'p')"
+            + "WHERE \(CatalogueSQL.isNamed([table])) AND c.relkind IN ('r', 'p')"
     }
 
     /// Nil when there is no such table.

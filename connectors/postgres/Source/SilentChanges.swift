@@ -16,8 +16,10 @@ extension TableMemory.SilentChange {
             what =
                 "column \"\(column)\" was added to \"\(table)\" with a default for each row: rows "
                 + "that exist have a value"
-        case .rewritten:
-            what = "column \"\(column)\" of \"\(table)\" was rewritten by ALTER TABLE"
+        case .rewritten(let isSure):
+            what =
+                "column \"\(column)\" of \"\(table)\" \(isSure ? "was" : "may have been") "
+                + "rewritten by ALTER TABLE"
         case .renamed(let name):
             what =
                 "column \"\(name)\" of \"\(table)\" is called \"\(column)\" now: copies have the "
@@ -146,7 +148,7 @@ extension TableMemory {
     /// CORRECTNESS 80: once for each table whose generated columns do not come.
     func unsentFindings(_ config: PostgresSourceConfig, _ serverVersion: Int) -> [Finding] {
         tables.compactMap { table in
-            let unsent = table.columns.filter(\.isUnsent)
+            let unsent = table.columns.filter { $0.isUnsent && !$0.isLeftOut }
             guard let first = unsent.first else { return nil }
             let names = unsent.prefix(5).map { "\"\($0.name)\"" }.joined(separator: ", ")
             let rest = unsent.count > 5 ? " and \(unsent.count - 5) more" : ""

@@ -63,19 +63,6 @@ struct ServerFacts: Sendable, Equatable {
 extension String {
     /// Identities are kept as words separated by blanks.
     fileprivate var escapedIdentity: String { escaped(besides: []) }
-
-    /// With percent signs for blanks, what is not ASCII, and the bytes given.
-    func escaped(besides others: [UInt8]) -> String {
-        utf8.reduce(into: "") { text, byte in
-            let isPlain =
-                byte > 0x20 && byte < 0x7F && byte != UInt8(ascii: "%") && !others.contains(byte)
-            if isPlain {
-                text.unicodeScalars.append(Unicode.Scalar(byte))
-            } else {
-                text += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
-            }
-        }
-    }
 }
 
 /// The position check of every start (CORRECTNESS 4, 10, 11, 12). Pure: facts in, verdict out.

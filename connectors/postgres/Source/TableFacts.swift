@@ -62,7 +62,7 @@ struct TableFacts: Sendable, Equatable {
         // for thousands of times the work, and compiling for it takes most of a second.
         return "WITH RECURSIVE c AS (SELECT c.*, n.nspname FROM pg_catalog.pg_class c "
             + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-            + "WHERE \(CatalogueTable.isNamed(tables))), "
+            + "WHERE \(CatalogueSQL.isNamed(tables))), "
             + "tree(root, oid) AS (SELECT c.oid, c.oid FROM c UNION ALL "
             + "SELECT tree.root, h.inhrelid FROM tree "
             + "JOIN pg_catalog.pg_class p ON p.oid = tree.oid AND p.relkind = 'p' "
@@ -84,7 +84,7 @@ struct TableFacts: Sendable, Equatable {
             + "JOIN pg_catalog.pg_inherits h ON h.inhparent = c.oid "
             + "JOIN pg_catalog.pg_class k ON k.oid = h.inhrelid "
             + "JOIN pg_catalog.pg_namespace kn ON kn.oid = k.relnamespace "
-            + "WHERE c.relkind = 'r' AND \(CatalogueTable.isNamed(tables)) ORDER BY 2, 3"
+            + "WHERE c.relkind = 'r' AND \(CatalogueSQL.isNamed(tables)) ORDER BY 2, 3"
     }
 
     static func tables(_ rows: [TextRow], children: [TextRow]) -> [TableFacts] {

@@ -14,12 +14,22 @@ struct TableMemory: Sendable, Equatable {
         /// Old rows show a default that they do not hold; the text of that value.
         let missingValue: String?
         let hasDefault: Bool
-        /// Generated, and not sent: what it holds is no matter of copies.
+        /// Generated and not sent, or left out by a list of columns: what it holds is no matter of
+        /// copies.
         let isUnsent: Bool
+        /// Left out by a list of columns; not kept.
+        var isLeftOut = false
         /// Such columns are never sent; not kept.
         var isVirtual = false
         /// Names it had before.
         var former: [String] = []
+        /// Its type with modifier and collation, and a digest of what else an ALTER TABLE may
+        /// change without new values; empty where nothing is remembered.
+        var type = ""
+        var properties = ""
+        /// The table's own row in the catalogue was last written by the same transaction, as it is
+        /// when rows are written anew; not kept.
+        var isChangedWithTable = false
     }
 
     /// A column that was dropped.
@@ -60,23 +70,36 @@ struct TableMemory: Sendable, Equatable {
         }
     }
 
-    var tables: [Table] = []
+    var tables: [Table] = [] { didSet { index() } }
+    /// Places in `tables`.
+    private var byName: [TableName: Int] = [:]
+    private var byNumber: [UInt32: Int] = [:]
 
-    init(tables: [Table] = []) { self.tables = tables }
+    init(tables: [Table] = []) {
+        self.tables = tables
+        index()
+    }
+
+    private mutating func index() {
+        byName = Dictionary(zip(tables.map(\.name), 0...)) { first, _ in first }
+        byNumber = Dictionary(zip(tables.map(\.oid), 0...)) { first, _ in first }
+    }
 
     /// The tables as they are now.
     init(_ facts: [TableFacts], columns: [TextRow], labels: [TextRow]) {
         var byTable: [UInt32: [Column]] = [:]
         for row in columns {
-            guard row.count == 7, let oid = row[0].flatMap({ UInt32($0) }),
+            guard row.count == 10, let oid = row[0].flatMap({ UInt32($0) }),
                 let number = row[1].flatMap({ Int($0) })
             else { continue }
             byTable[oid, default: []].append(
                 Column(
                     number: number, name: row[2] ?? "", changedBy: row[3] ?? "",
                     missingValue: row[4], hasDefault: row[5] == "t", isUnsent: row[6] != "",
-                    isVirtual: row[6] == "v"))
+                    isLeftOut: row[6] == "l", isVirtual: row[6] == "v", type: row[7] ?? "",
+                    properties: row[8] ?? "", isChangedWithTable: row[9] == "t"))
         }
+        let labelsByTable = Dictionary(grouping: labels.filter { $0.count == 4 }) { $0[0] }
         tables = facts.map { table in
             var new = Table(
                 name: table.name, oid: table.oid,
@@ -88,37 +111,53 @@ struct TableMemory: Sendable, Equatable {
                 ) { first, _ in first }
             }
             new.labels = [:]
-            for row in labels where row.count == 4 && row[0] == "\(table.oid)" {
+            for row in labelsByTable["\(table.oid)"] ?? [] {
                 guard let label = row[2].flatMap({ UInt32($0) }) else { continue }
                 new.labels?[label] = row[3]
                 new.labelled[label, default: []].append(row[1] ?? "")
             }
             return new
         }
+        index()
     }
 
-    /// - Parameter publication: tells which generated columns are sent.
+    /// - Parameters:
+    ///   - publication: tells which columns are sent.
+    ///   - isListHeeded: a list of columns in it is meant to be.
     static func columnsQuery(
-        _ tables: [TableName], publication: String, serverVersion: Int
+        _ tables: [TableName], publication: String, isListHeeded: Bool, serverVersion: Int
     ) -> String {
-        let isSent =
-            serverVersion >= 180000
-            ? "EXISTS (SELECT FROM pg_catalog.pg_publication_tables p "
-                + "WHERE p.pubname = \(PostgresConnection.literal(publication)) "
-                + "AND p.schemaname = n.nspname AND p.tablename = c.relname "
-                + "AND a.attname = ANY (p.attnames))" : "false"
+        let hasLists = serverVersion >= 150000
+        let isSent = serverVersion >= 180000 ? "a.attname = ANY (p.attnames)" : "false"
+        let isLeftOut = hasLists && isListHeeded ? "a.attname <> ALL (p.attnames)" : "false"
+        let lists =
+            hasLists
+            ? "LEFT JOIN pg_catalog.pg_publication_tables p ON p.schemaname = n.nspname "
+                + "AND p.tablename = c.relname "
+                + "AND p.pubname = \(PostgresConnection.literal(publication)) " : ""
+        // A default that is made anew gets a row of its own anew.
+        let properties =
+            "ROW(a.attnotnull, a.atthasdef, a.attidentity, a.attstorage, a.attcompression, "
+            + "a.attstattarget, a.attislocal, a.attinhcount, a.attacl, a.attoptions, "
+            + "a.attfdwoptions, (SELECT d.xmin FROM pg_catalog.pg_attrdef d "
+            + "WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum))"
         return "SELECT c.oid, a.attnum, a.attname, a.xmin, "
             + "CASE WHEN a.atthasmissing THEN a.attmissingval::pg_catalog.text END, "
             + "a.atthasdef OR a.attidentity <> '', "
-            + "CASE WHEN a.attgenerated = '' OR \(isSent) THEN '' ELSE a.attgenerated::text END "
-            + "\(CatalogueSQL.source) WHERE \(CatalogueTable.isNamed(tables)) "
+            + "CASE WHEN a.attgenerated = '' THEN CASE WHEN \(isLeftOut) THEN 'l' ELSE '' END "
+            + "WHEN \(isSent) THEN '' ELSE a.attgenerated::text END, "
+            + "a.atttypid || '.' || a.atttypmod || '.' || a.attcollation, "
+            + "pg_catalog.hashtext(\(properties)::pg_catalog.text), "
+            // Of a partitioned table the partitions are written anew.
+            + "c.relkind = 'p' OR c.xmin = a.xmin "
+            + "\(CatalogueSQL.source) \(lists)WHERE \(CatalogueSQL.isNamed(tables)) "
             + "ORDER BY c.oid, a.attnum"
     }
 
     /// The labels of enums, also below arrays and domains.
     static func labelsQuery(_ tables: [TableName]) -> String {
         "WITH RECURSIVE x(rel, name, type) AS (SELECT c.oid, a.attname, a.atttypid "
-            + "\(CatalogueSQL.source) WHERE \(CatalogueTable.isNamed(tables)) UNION ALL "
+            + "\(CatalogueSQL.source) WHERE \(CatalogueSQL.isNamed(tables)) UNION ALL "
             + "SELECT x.rel, x.name, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END "
             + "FROM x JOIN pg_catalog.pg_type t ON t.oid = x.type "
             + "WHERE t.typtype = 'd' OR t.typcategory = 'A' AND t.typelem <> 0) "
@@ -128,9 +167,9 @@ struct TableMemory: Sendable, Equatable {
 
     var numbers: Set<UInt32> { Set(tables.map(\.oid)) }
 
-    func table(_ name: TableName) -> Table? { tables.first { $0.name == name } }
+    func table(_ name: TableName) -> Table? { byName[name].map { tables[$0] } }
 
-    func table(numbered oid: UInt32) -> Table? { tables.first { $0.oid == oid } }
+    func table(numbered oid: UInt32) -> Table? { byNumber[oid].map { tables[$0] } }
 
     /// The numbers of all that had this name, with the one that has it now.
     func known(_ name: TableName) -> Set<UInt32> {
@@ -201,8 +240,9 @@ struct TableMemory: Sendable, Equatable {
             case constant(String)
             /// A new column with a value for each row.
             case computed
-            /// A column whose values were written anew.
-            case rewritten
+            /// A column whose values were written anew; or, with something else that changed in
+            /// the same transaction, may have been.
+            case rewritten(isSure: Bool)
             /// A column with another name: copies have the values of old rows under this one.
             case renamed(from: String)
             /// A new column with the name of one that was dropped, whose values copies still have.
@@ -219,7 +259,7 @@ struct TableMemory: Sendable, Equatable {
 
     func silentChanges(since before: TableMemory) -> [SilentChange] {
         tables.flatMap { table -> [SilentChange] in
-            guard let known = before.tables.first(where: { $0.oid == table.oid }),
+            guard let known = before.table(numbered: table.oid),
                 !known.columns.isEmpty
             else { return [] }
             let isRewritten = table.files.contains { part, file in
@@ -227,6 +267,7 @@ struct TableMemory: Sendable, Equatable {
             }
             // Only its partitions know which value old rows have.
             let isPartitioned = table.files.keys.contains { $0 != table.oid }
+            let numbers = Set(table.columns.map(\.number))
             return relabelled(table, known)
                 + table.columns.compactMap { column in
                     guard !column.isUnsent else { return nil }
@@ -240,13 +281,13 @@ struct TableMemory: Sendable, Equatable {
                         kind = .computed
                     } else if let was, was.name != column.name {
                         kind = .renamed(from: was.name)
-                    } else if was == nil, known.columns.contains(where: { $0.name == column.name })
+                    } else if was == nil,
+                        let old = known.columns.first(where: { $0.name == column.name }),
+                        !numbers.contains(old.number)
                     {
                         kind = .remade
-                    } else if let was, was.changedBy != column.changedBy, was.name == column.name,
-                        isRewritten
-                    {
-                        kind = .rewritten
+                    } else if isRewritten, let was, let isSure = column.isRewritten(since: was) {
+                        kind = .rewritten(isSure: isSure)
                     } else {
                         return nil
                     }
@@ -306,6 +347,9 @@ struct TableMemory: Sendable, Equatable {
                 column.former.map { "\(column.number):\($0.escapedWord)" }
             }
             let unsent = table.columns.filter(\.isUnsent).map { "\($0.number)" }
+            let types = table.columns.filter { !$0.type.isEmpty }.map {
+                "\($0.number):\($0.type):\($0.properties)"
+            }
             let gone = table.gone.map {
                 "\($0.number):\($0.at.value):\($0.name.escapedWord)"
             }
@@ -316,6 +360,7 @@ struct TableMemory: Sendable, Equatable {
                 table.name.schema.escapedWord, table.name.name.escapedWord, "\(table.oid)",
                 Self.list(table.former.map { "\($0)" }), Self.list(files), Self.list(columns),
                 "names=" + Self.list(former), "unsent=" + Self.list(unsent),
+                "types=" + Self.list(types),
                 "gone=" + Self.list(gone), "partitions=" + Self.list(partitions),
             ]
             if let labels = table.labels {
@@ -350,13 +395,19 @@ struct TableMemory: Sendable, Equatable {
             for parts in more["names"] ?? [] where parts.count == 2 {
                 former[Int(parts[0]) ?? 0, default: []].append(parts[1].unescapedWord)
             }
+            var types: [Int: (type: String, properties: String)] = [:]
+            for parts in more["types"] ?? [] where parts.count == 3 {
+                types[Int(parts[0]) ?? 0] = (parts[1], parts[2])
+            }
             table.columns = words[5].split(separator: ",").compactMap { column in
                 let parts = column.split(separator: ":", maxSplits: 2)
                 guard parts.count == 3, let number = Int(parts[0]) else { return nil }
                 return Column(
                     number: number, name: String(parts[2]).unescapedWord,
                     changedBy: String(parts[1]), missingValue: nil, hasDefault: false,
-                    isUnsent: unsent.contains(number), former: former[number] ?? [])
+                    isUnsent: unsent.contains(number), former: former[number] ?? [],
+                    type: types[number]?.type ?? "",
+                    properties: types[number]?.properties ?? "")
             }
             for parts in more["gone"] ?? [] where parts.count == 3 {
                 guard let number = Int(parts[0]), let at = UInt64(parts[1]) else { continue }
@@ -378,6 +429,7 @@ struct TableMemory: Sendable, Equatable {
             }
             return table
         }
+        index()
     }
 
     /// `word=a:b,c:d` as lists of parts.
@@ -394,6 +446,18 @@ struct TableMemory: Sendable, Equatable {
                 }
         }
         return found
+    }
+}
+
+extension TableMemory.Column {
+    /// Whether its values were written anew, in a table whose rows were: false where they may have
+    /// been, nil where something else explains that its definition was written.
+    fileprivate func isRewritten(since before: TableMemory.Column) -> Bool? {
+        guard changedBy != before.changedBy, name == before.name else { return nil }
+        guard type == before.type, !properties.isEmpty, !before.properties.isEmpty,
+            properties != before.properties
+        else { return true }
+        return isChangedWithTable ? false : nil
     }
 }
 
