@@ -255,8 +255,8 @@ struct PipelineFacts: Decodable {
         let name: String
         let active: Bool
         let status: String
-        let head: String
-        let confirmed: String
+        let head: String?
+        let confirmed: String?
         let windowSeconds: Double?
         let headroomSeconds: Double?
     }
