@@ -279,7 +279,7 @@ extension EndToEnd {
             #expect(try await daemon.wait() == .exited(0))
             // The hint, and what it says of the rows that are there.
             let hint = try #require(problem.hint)
-            #expect(hint.contains("DROP CONSTRAINT") && hint.contains("Then fill \"part\""))
+            #expect(hint.contains("DROP CONSTRAINT") && hint.contains("Fill \"part\""))
             for statement in hint.matches(of: #/(ALTER|CREATE) [^;]*;/#) {
                 try copy.target.sql(String(statement.output.0))
             }

@@ -173,9 +173,9 @@ struct TargetCheck {
         if !missing.isEmpty {
             // In rows that are there it is null, which a primary key refuses.
             let drop = dropOldKey.map { "ALTER TABLE \(table.name.sql) \($0); " } ?? ""
-            return missing.map(adding).joined(separator: " ")
-                + " \(drop)CREATE UNIQUE INDEX ON \(table.name.sql) (\(list)); Then fill "
-                + "\(Self.list(missing)) in the rows that are there as the source has it."
+            return "Fill \(Self.list(missing)) in the rows that are there, as the source has it, "
+                + "after: \(missing.map(adding).joined(separator: " ")) "
+                + "\(drop)CREATE UNIQUE INDEX ON \(table.name.sql) (\(list));"
         }
         if let dropOldKey {
             return "ALTER TABLE \(table.name.sql) \(dropOldKey), ADD PRIMARY KEY (\(list));"
