@@ -133,6 +133,11 @@ package final class Daemon: Sendable {
         let now = WallClock.micros()
         var reports: [PipelineReport] = []
         for pipeline in pipelines {
+            // Before the rows of the state: what rests on a row, such as `checked` on the gaps that
+            // were declared, is never seen without it.
+            let facts = pipeline.monitor.now
+            let lanes = Dictionary(
+                pipeline.lanes.map { ($0.plan.name, $0.snapshot()) }, uniquingKeysWith: { $1 })
             let failures =
                 (try? await store.failures(
                     of: pipeline.plan.name, sinceMicros: now - 86_400_000_000)) ?? []
@@ -140,8 +145,8 @@ package final class Daemon: Sendable {
             let configured = (try? await store.configured(of: pipeline.plan.name)) ?? [:]
             reports.append(
                 PipelineReport(
-                    pipeline, failures: failures, gaps: gaps, configured: configured,
-                    nowMicros: now))
+                    pipeline.plan, facts, lanes: lanes, failures: failures, gaps: gaps,
+                    configured: configured, nowMicros: now))
         }
         return StatusReport(
             version: version, isRunning: true, pid: Int(getpid()),

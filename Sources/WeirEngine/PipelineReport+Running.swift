@@ -1,18 +1,6 @@
 import WeirCore
 
 extension PipelineReport {
-    /// From a running pipeline.
-    init(
-        _ pipeline: Pipeline, failures: [FailureRow], gaps: [GapRow],
-        configured: [String: ConfiguredComponent] = [:], nowMicros: Int64
-    ) {
-        self.init(
-            pipeline.plan, pipeline.monitor.now,
-            lanes: Dictionary(
-                pipeline.lanes.map { ($0.plan.name, $0.snapshot()) }, uniquingKeysWith: { $1 }),
-            failures: failures, gaps: gaps, configured: configured, nowMicros: nowMicros)
-    }
-
     /// Pure: what the facts mean.
     ///
     /// - Parameter lanes: by the names of their sinks; none before the first has been made.

@@ -15,6 +15,8 @@ final class CopyPlan: Sendable {
     }
 
     let schema: TableSchema
+    /// Its rows are documents.
+    let isOfDocuments: Bool
     let target: TargetTable
     let outputs: [Output]
     /// The places of the key's columns in `outputs`, in the order of the source's key; empty for a
@@ -75,10 +77,11 @@ final class CopyPlan: Sendable {
             !column.isGenerated && !outputs.contains { $0.name == column.name }
         }
         updatesFirst = others.contains(where: \.isDemanded)
-        mindsDeletes = isKeyed && target.isWatched && !schema.isCollection
+        isOfDocuments = schema.isCollection
+        mindsDeletes = isKeyed && target.isWatched && !isOfDocuments
         canMove = isKeyed && key.allSatisfy { outputs[$0].isSettable }
         let keyTypes = key.map { target.column(outputs[$0].name)?.type ?? "" }
-        mayCollide = schema.isCollection && !keyTypes.allSatisfy(["text", "varchar"].contains)
+        mayCollide = isOfDocuments && !keyTypes.allSatisfy(["text", "varchar"].contains)
         canSwap = isKeyed && !target.isWatched && others.isEmpty && !mayCollide
     }
 
@@ -86,20 +89,19 @@ final class CopyPlan: Sendable {
     /// that no key would tell from others.
     func takes(_ event: Event, of batch: EventBatch) -> Bool {
         taken[Int(event.operation.rawValue)] && !event.has(Event.rowGone)
-            && !(schema.isCollection && hasNullKey(event, of: batch))
+            && !(isOfDocuments && hasNullKey(event, of: batch))
     }
 
     /// A document whose `_id` is null: a table's key takes none, and no condition finds it.
     func hasNullKey(_ event: Event, of batch: EventBatch) -> Bool {
-        guard schema.isCollection, !event.key.isEmpty else { return false }
+        guard isOfDocuments, !event.key.isEmpty else { return false }
         let key = batch.values[Int(event.key.start)]
         // A document of one element: its length, then the element's type.
         guard key.form == .bson, key.bytes.count > 4 else { return false }
-        return Self.nullTypes.contains(batch.arena[Int(key.bytes.start) + 4])
+        let type = batch.arena[Int(key.bytes.start) + 4]
+        // Null and, of old drivers, undefined.
+        return type == 0x0A || type == 0x06
     }
-
-    /// Null and, of old drivers, undefined.
-    private static let nullTypes: [UInt8] = [0x0A, 0x06]
 
     /// Whether some value that is written was not sent.
     func unsent(_ image: Slice, in batch: EventBatch) -> Bool {
