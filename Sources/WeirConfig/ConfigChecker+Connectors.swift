@@ -184,17 +184,17 @@ extension ConfigChecker {
             : "sink \"\(configScope.name)\" of pipeline \"\(configScope.pipeline)\""
         let holder = ClaimHolder(title: title, span: scope.anchor)
         for claim in config.claims {
-            if let first = claims[claim] ?? sharedClaims[claim] {
+            if let first = claims[claim] ?? uses[claim] {
                 refuse(claim, of: first, at: scope.anchor)
             } else {
                 claims[claim] = holder
             }
         }
-        for claim in config.sharedClaims {
-            if let first = claims[claim] {
-                refuse(claim, of: first, at: scope.anchor)
-            } else if sharedClaims[claim] == nil {
-                sharedClaims[claim] = holder
+        for use in config.uses {
+            if let first = claims[use] {
+                refuse(use, of: first, at: scope.anchor)
+            } else if uses[use] == nil {
+                uses[use] = holder
             }
         }
         for warning in config.warnings {

@@ -16,8 +16,8 @@ struct ConfigChecker {
     var usedConnections: Set<String> = []
     /// Who has claimed a thing that only one may use.
     var claims: [String: ClaimHolder] = [:]
-    /// The first of those that share a thing.
-    var sharedClaims: [String: ClaimHolder] = [:]
+    /// The first of those that use a thing which several may use.
+    var uses: [String: ClaimHolder] = [:]
     /// What sources read and sinks write, in the order of the file.
     var readers: [TableReader] = []
     var writers: [TableWriter] = []

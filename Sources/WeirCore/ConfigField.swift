@@ -205,10 +205,8 @@ public protocol ConnectorConfig: Sendable {
     init(_ scope: ConfigScope) throws(ConfigIssue)
     /// Things only one pipeline or sink may use, in words: `slot weir_shop of connection shop`.
     var claims: [String] { get }
-    /// Things that several may use in this way, but none beside one that claims them.
-    var sharedClaims: [String] { get }
-    /// Things at its server, in words, that other pipelines may use as well:
-    /// `publication shop of postgres localhost:5432/shop`. What another one uses or claims,
+    /// Things that several may use, but none beside one that claims them, in words:
+    /// `publication shop of postgres localhost:5432/shop`. What another pipeline uses or claims,
     /// `weir drop` leaves.
     var uses: [String] { get }
     /// What works but should be known, such as a connection without verified TLS.
@@ -232,7 +230,6 @@ public protocol ConnectorConfig: Sendable {
 
 extension ConnectorConfig {
     public var claims: [String] { [] }
-    public var sharedClaims: [String] { [] }
     public var uses: [String] { [] }
     public var warnings: [String] { [] }
     public var tables: [TableName]? { nil }

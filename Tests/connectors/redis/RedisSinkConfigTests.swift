@@ -128,8 +128,8 @@ struct RedisSinkConfigTests {
                 == config(url: "redis://u:p@cache.example:6379/1").claims)
         // Any number may remove keys, none that another writes.
         let removing = try config(write: "invalidate", key: "item:{id}")
-        #expect(removing.claims.isEmpty && removing.sharedClaims == first.claims)
-        #expect(first.sharedClaims.isEmpty)
+        #expect(removing.claims.isEmpty && removing.uses == first.claims)
+        #expect(first.uses.isEmpty)
     }
 
     @Test func whatIsRiskyIsWarnedOf() throws {

@@ -37,7 +37,7 @@ package struct RedisSinkConfig: ConnectorConfig {
     let onUnknownKey: UnknownKeyPolicy
     package let warnings: [String]
     package let claims: [String]
-    package let sharedClaims: [String]
+    package let uses: [String]
 
     enum DataLossPolicy: String, CaseIterable {
         case reread, `continue`, stop
@@ -176,7 +176,7 @@ package struct RedisSinkConfig: ConnectorConfig {
         }
         // What one sink writes and another removes of one change would depend on which is faster.
         let keys = ["keys \(key.normalized) of redis \(options.url.commonPlace)"]
-        (claims, sharedClaims) = form == .invalidate ? ([], keys) : (keys, [])
+        (claims, uses) = form == .invalidate ? ([], keys) : (keys, [])
         warnings = Self.warnings(options, key, scope.connectionName ?? "")
     }
 
