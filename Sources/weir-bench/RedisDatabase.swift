@@ -21,7 +21,8 @@ struct RedisDatabase: Destination {
     }
 
     /// Compares with the table, whose ids are 1 to `rows`: each row has its value and its side key,
-    /// beside them there is one marker, and a sample of the values is the server's own JSON.
+    /// beside them there are the marker and its copy, and a sample of the values is the server's
+    /// own JSON.
     func check(_ rows: Int, of table: PostgresServer) throws {
         let keys = try server.cli("-n", "\(number)", "DBSIZE")
         let keysOfRows = try evaluate(
@@ -33,10 +34,10 @@ struct RedisDatabase: Destination {
             end
             return count
             """, "\(rows)")
-        guard keys == "\(2 * rows + 1)", keysOfRows == "\(2 * rows)" else {
+        guard keys == "\(2 * rows + 2)", keysOfRows == "\(2 * rows)" else {
             throw TestingError(
                 "Redis holds \(keys) keys, \(keysOfRows) of them of the \(rows) rows, instead of "
-                    + "two for each row and one marker")
+                    + "two for each row, one marker and its copy")
         }
         let sample = try table.psql(
             """

@@ -290,7 +290,10 @@ extension PostgresSourceTests {
                 try await source.probe()
                 #expect(source.findings.isEmpty)
             }
-            #expect(source.gaps.isEmpty)
+            // Rows that were changed meanwhile came without the column.
+            #expect(source.gaps == ["postgres.rows_changed_silently"])
+            let words = "column \"w\" of \"public.t\" is sent from now on"
+            #expect(source.reports.gaps.first?.message.hasPrefix(words) == true)
         }
 
         @Test("CORRECTNESS 82: a row that moves between partitions is a delete and an insert")

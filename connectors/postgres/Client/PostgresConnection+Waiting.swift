@@ -33,8 +33,8 @@ extension PostgresConnection {
     /// Makes the server give up the command of another connection of ours.
     ///
     /// Not by libpq's own request: that makes a connection, which may take minutes where the server
-    /// is gone. Also when the task is cancelled, which is when it is needed; so it waits for a short
-    /// while only.
+    /// is gone. It works in a cancelled task too, which is when it is needed; so it waits for a
+    /// short while only.
     package func cancel(
         _ other: PostgresConnection, within limit: Duration = .seconds(2)
     ) throws(PostgresFailure) {
