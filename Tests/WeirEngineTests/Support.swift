@@ -102,3 +102,17 @@ extension Pipeline.Ending {
         if case .failed(let error) = self { error } else { nil }
     }
 }
+
+extension PipelineReport {
+    /// Of a pipeline that runs.
+    init(
+        _ pipeline: Pipeline, failures: [FailureRow], gaps: [GapRow],
+        configured: [String: ConfiguredComponent] = [:], nowMicros: Int64
+    ) {
+        self.init(
+            pipeline.plan, pipeline.monitor.now,
+            lanes: Dictionary(
+                pipeline.lanes.map { ($0.plan.name, $0.snapshot()) }, uniquingKeysWith: { $1 }),
+            failures: failures, gaps: gaps, configured: configured, nowMicros: nowMicros)
+    }
+}
