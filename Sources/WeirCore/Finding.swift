@@ -72,6 +72,11 @@ public struct DeclaredGap: Sendable, Equatable {
         self.message = message
         self.hint = hint
     }
+
+    /// The same, up to a place: what happens again later is then another gap.
+    public func upTo(_ place: String) -> DeclaredGap {
+        DeclaredGap(code, subject, from: from, to: place, message, hint: hint)
+    }
 }
 
 /// How a connector tells the operator what errors do not: findings that stand, and gaps.

@@ -175,6 +175,61 @@ extension PostgresSourceTests {
             #expect(try await after("ANALYZE t").isEmpty)
         }
 
+        @Test(
+            "CORRECTNESS 87: rows of a partition from before its attach, in one transaction, are a gap",
+            arguments: [true, false])
+        func filledInOneTransaction(isRunning: Bool) async throws {
+            let database = try await TestDatabase(Self.partitioned)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            for (sql, isGap) in [
+                ("CREATE TABLE n PARTITION OF t FOR VALUES FROM (80) TO (90)", false),
+                (
+                    "CREATE TABLE m (LIKE t INCLUDING ALL); INSERT INTO m VALUES (71, 'z'); "
+                        + "ALTER TABLE t ATTACH PARTITION m FOR VALUES FROM (70) TO (80)", true
+                ),
+            ] {
+                if !isRunning { await source.source.close() }
+                let row = isGap ? 72 : 82
+                try database.run("BEGIN; \(sql); INSERT INTO t VALUES (\(row)); COMMIT")
+                if isRunning { try await source.probe() } else { try await source.open() }
+                #expect(source.gaps == (isGap ? ["postgres.partition_moved"] : []))
+            }
+        }
+
+        @Test("CORRECTNESS 79: the same change once more is a gap of its own")
+        func onceMore() async throws {
+            let database = try await TestDatabase(
+                "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            for count in 1...2 {
+                try database.run("ALTER TABLE t ALTER v TYPE int USING v * 7")
+                try await source.probe()
+                #expect(source.gaps.count == count)
+            }
+            #expect(Set(source.reports.gaps.map(\.message)).count == 1)
+        }
+
+        @Test(
+            "CORRECTNESS 79: a new column whose default is gone again may have values in old rows")
+        func defaultThatIsGone() async throws {
+            let database = try await TestDatabase(
+                "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            try database.run(
+                """
+                BEGIN; ALTER TABLE t ADD z uuid DEFAULT gen_random_uuid();
+                ALTER TABLE t ALTER z DROP DEFAULT; COMMIT
+                """)
+            try await source.probe()
+            let gap = try #require(source.reports.gaps.first)
+            #expect(gap.message.contains("\"z\" may have been added"))
+            try database.run(statements(gap.hint))
+            #expect(try await source.drain().last?.after?["z"] != nil)
+            try database.run("ALTER TABLE t ADD plain int")
+            try await source.probe()
+            #expect(source.gaps.count == 1)
+        }
+
         @Test("CORRECTNESS 86: a description knows the other names of its columns")
         func otherNames() async throws {
             let database = try await TestDatabase(

@@ -33,6 +33,30 @@ struct SinkLeftOutTests {
         return sink
     }
 
+    @Test func aTargetThatWasMadeAgainIsAGap() async throws {
+        let table = "CREATE TABLE items (id int PRIMARY KEY, v text, c text, d jsonb)"
+        let database = try await TestDatabase(table)
+        let harness = SinkHarness(database)
+        var sink = try await start(harness, nil)
+        await sink.close()
+        // Nothing was written to it.
+        try database.run("DROP TABLE items; \(table)")
+        sink = try await start(harness, SinkMark("100 "))
+        let mark = try await sink.write([.insert([1, "v", "c", "{}"])], of: Self.wide, commit: 16)
+            .mark
+        await sink.close()
+        sink = try await start(harness, mark)
+        await sink.close()
+        #expect(harness.reports.gaps.isEmpty)
+        try database.run("DROP TABLE items; \(table)")
+        for _ in 1...2 {
+            sink = try await start(harness, mark)
+            await sink.close()
+            #expect(harness.reports.gaps.map(\.code) == [.targetRemade])
+        }
+        #expect(harness.reports.gaps.first?.subject == "public.items")
+    }
+
     @Test func aColumnThatWasLeftOutIsAGapOnceItIsWritten() async throws {
         let database = try await TestDatabase("CREATE TABLE items (id int PRIMARY KEY, v text)")
         let harness = SinkHarness(database)

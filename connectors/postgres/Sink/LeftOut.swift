@@ -262,5 +262,5 @@ extension PostgresSink {
         }
     }
 
-    private func place(of position: Position?) -> String { position?.display ?? "the first change" }
+    func place(of position: Position?) -> String { position?.display ?? "the first change" }
 }

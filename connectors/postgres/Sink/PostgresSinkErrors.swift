@@ -15,6 +15,13 @@ extension ErrorCode {
             + "forgotten what lies between.",
         remedy: "Restore the target from the source, then weir position set PIPELINE confirmed "
             + "--yes goes on with what is there.")
+    static let targetRemade = ErrorCode(
+        "postgres.target_remade",
+        meaning: "A target table was dropped and made again, swapped by a rename, or restored alone "
+            + "from a dump since the last start. What had been written to the one before may be "
+            + "missing in it.",
+        remedy: "Compare it with the source, send the rows again with an UPDATE there that changes "
+            + "nothing, then: weir gap resolve ID")
     static let targetForgotten = ErrorCode(
         "postgres.target_forgotten",
         meaning: "The target has a position of this pipeline and sink, but the state directory "
@@ -164,7 +171,8 @@ extension ErrorCode {
         remedy: "Nothing, if that is what it is for. Else drop it, and write the rows anew.")
 
     package static let postgresSink: [ErrorCode] = [
-        otherWriter, targetRestored, targetForgotten, keyNotChosen, noUniqueIndex, newColumn,
+        otherWriter, targetRestored, targetRemade, targetForgotten, keyNotChosen, noUniqueIndex,
+        newColumn,
         targetUnfit, rowRefused, readOnly, diskFull, originActive,
         acceptedLost, identityAlways,
         columnGenerated, columnNarrow, keysMeet, columnUnfit, columnUnfilled, searchColumn,

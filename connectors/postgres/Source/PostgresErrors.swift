@@ -110,6 +110,13 @@ extension ErrorCode {
         meaning: "A publication that Weir did not create leaves out operations, rows or columns: "
             + "targets never see those changes.",
         remedy: "Nothing if that is meant; else alter the publication as the message says.")
+    static let streamSilent = ErrorCode(
+        "postgres.stream_silent",
+        meaning: "The server has sent nothing on the replication connection for twenty seconds, "
+            + "though feedback asked for an answer: its session hangs, or a proxy lost the "
+            + "connection.",
+        remedy: "If that lasts: SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots "
+            + "WHERE slot_name = 'SLOT' AND active; Weir connects anew.")
     static let publicationAltered = ErrorCode(
         "postgres.publication_altered",
         meaning: "Somebody altered Weir's own publication, so that operations, rows, columns or "
@@ -193,7 +200,8 @@ extension ErrorCode {
             publicationChanged, slotMissing, slotInvalidated, slotUnknown, slotUnfit, slotActive,
             slotAdvanced, identityChanged, positionAhead, notVisible, originUnknown, protocolError,
             tableChanged, tableReplaced, partitionIdentity, partitionNotSent, childrenNotRead,
-            publicationPartial, publicationAltered, rowsChangedSilently, slotWaits, oldTransaction,
+            publicationPartial, publicationAltered, streamSilent, rowsChangedSilently, slotWaits,
+            oldTransaction,
             failover, streamRefused, partitionMoved, generatedNotSent, leftBehind,
         ]
 }

@@ -32,6 +32,7 @@ extension PostgresSource.Stream {
                 let isDrained = try drain(into: &batch, until: min(deadline, nextStatus))
                 if decoder.hasNewShape, !batch.isEmpty { return }
                 let now = ContinuousClock.now
+                if isDrained { silence.looked(at: now) }
                 if now >= nextStatus { try sendStatus(at: now) }
                 if now >= deadline || Task.isCancelled { return }
                 guard isDrained else { continue }
@@ -92,11 +93,13 @@ extension PostgresSource.Stream {
                 return false
             }
             if let message = try replication.nextCopyMessage() {
+                silence.hasHeard = true
                 try handle(message, &batch)
                 continue
             }
             try replication.consumeInput()
             guard let message = try replication.nextCopyMessage() else { return true }
+            silence.hasHeard = true
             try handle(message, &batch)
         }
     }
@@ -227,7 +230,7 @@ extension PostgresSource.Stream {
         for number in [written.value, durable.value, durable.value, Self.serverClock()] {
             unsafe withUnsafeBytes(of: number.bigEndian) { unsafe message.append(contentsOf: $0) }
         }
-        message.append(0)
+        message.append(silence.asks(at: now) ? 1 : 0)
         try replication.sendCopyMessage(message)
     }
 

@@ -164,13 +164,14 @@ extension PostgresSource {
         _ look: Look, _ before: TableMemory, _ memory: TableMemory, _ sql: PostgresConnection
     ) async throws(WeirError) -> [TableName] {
         let replaced = look.memory.replaced(since: before)
-        for name in replaced { try await declareReplaced(name, look.catalogue) }
+        let end = look.end.description
+        for name in replaced { try await declareReplaced(name, look.catalogue, upTo: end) }
         for change in look.memory.silentChanges(since: before) {
-            try await context.reports.declare(change.gap(look.catalogue))
+            try await context.reports.declare(change.gap(look.catalogue).upTo(end))
         }
         for move in look.memory.moves(since: before) {
             guard let gap = try gap(of: move, look.catalogue, sql) else { continue }
-            try await context.reports.declare(gap)
+            try await context.reports.declare(gap.upTo(end))
         }
         for (table, column) in memory.dropped(since: before) {
             context.log(
@@ -184,11 +185,11 @@ extension PostgresSource {
     }
 
     func declareReplaced(
-        _ name: TableName, _ catalogue: [CatalogueTable]
+        _ name: TableName, _ catalogue: [CatalogueTable], upTo end: String
     ) async throws(WeirError) {
         try await context.reports.declare(
             DeclaredGap(
-                .tableReplaced, name.description,
+                .tableReplaced, name.description, to: end,
                 "\"\(name)\" is another table than before: it was dropped and made again, or "
                     + "another one was given its name; targets keep rows of the table before and "
                     + "lack rows that the new one had before Weir followed it",

@@ -37,6 +37,7 @@ package actor PostgresSource: SourceConnector {
         var durable: LSN
         var nextStatus: ContinuousClock.Instant
         var pace = GatherPace()
+        var silence: StreamSilence
         /// Bytes of the largest message: the client library keeps that much memory.
         var largestMessage = 0
         /// The followed tables as they were when streaming began.
@@ -50,6 +51,8 @@ package actor PostgresSource: SourceConnector {
     private var nextSchemaVersion: UInt32 = 1
     /// Origins to leave out that the server was not seen to know, and when to ask for them.
     var awaitedOrigins: [String] = []
+    /// `postgres.stream_silent` stands.
+    var isSilenceSaid = false
     var originsDue = ContinuousClock.Instant.now
     /// Where to connect anew before the next read, to get rid of the memory of a huge row.
     var renewal: StoredPosition?
@@ -109,7 +112,8 @@ package actor PostgresSource: SourceConnector {
             // Nothing is durable until `acknowledge` says so: after a lost connection the engine
             // opens where it read to, which may be in memory only. The server ignores a zero.
             resume: lsn, start: first, received: lsn, durable: LSN(0), nextStatus: .now,
-            tables: tables)
+            silence: StreamSilence(limit: config.silenceLimit, at: .now), tables: tables)
+        isSilenceSaid = false
         return SourceStart(
             identity: server.identity(slot: config.slot), position: start, keepalive: interval,
             server: "PostgreSQL "
@@ -222,6 +226,7 @@ package actor PostgresSource: SourceConnector {
         try await renewIfHuge()
         var batch: BatchBuilder? = consume batch
         var strangers: Set<TableName> = []
+        var silence: StreamSilence?
         let failures = failures
         let slot = config.slot
         var place: StoredPosition?
@@ -232,12 +237,15 @@ package actor PostgresSource: SourceConnector {
             try stream.read(into: &builder, within: limit, failures)
             strangers = stream.strangers
             stream.strangers = []
+            silence = stream.silence
             let sealed = stream.seal(builder)
             place = stream.placeToRenew(behind: sealed, slot: slot)
             return sealed
         }
         renewal = place
-        for name in strangers { try await declareReplaced(name, []) }
+        report(silence)
+        // Without an end: a transaction that is read again is no other gap.
+        for name in strangers { try await declareReplaced(name, [], upTo: "") }
         return sealed
     }
 

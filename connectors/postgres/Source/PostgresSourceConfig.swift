@@ -12,6 +12,8 @@ package struct PostgresSourceConfig: ConnectorConfig {
     package let origins: OriginFilter
     package let warnings: [String]
     private let connectionName: String
+    /// See `StreamSilence`. Not configurable; tests shorten it.
+    package var silenceLimit = Duration.seconds(10)
 
     package static let connectionFields = ConnectionString.fields
 

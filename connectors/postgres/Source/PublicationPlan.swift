@@ -203,35 +203,42 @@ struct PublicationPlan: Equatable {
         let missing = existing.missingOperations
         if !missing.isEmpty {
             let names = missing.map { $0.uppercased() }.joined(separator: " and ")
-            gaps.append(gap(nil, "\(names) of all tables"))
+            let removes = missing.contains("delete") || missing.contains("truncate")
+            gaps.append(gap(nil, "\(names) of all tables", leavesRows: removes))
         }
         let byNumber = Dictionary(existing.entries.map { ($0.oid, $0) }) { first, _ in first }
         for table in facts.tables {
             let entry = byNumber[table.oid]
             let name = table.name.description
             if let entry, entry.hasFilter {
-                gaps.append(gap(table.name, "rows of \"\(name)\" outside of a row filter"))
+                gaps.append(gap(table.name, "rows of \"\(name)\" outside of a row filter", leavesRows: true))
             }
             if let entry, entry.hasColumnList {
                 gaps.append(gap(table.name, "columns of \"\(name)\" outside of a column list"))
             }
             if entry == nil, facts.followed.contains(table.oid), !existing.isForAllTables {
-                gaps.append(gap(table.name, "\"\(name)\""))
+                gaps.append(gap(table.name, "\"\(name)\"", leavesRows: true))
             } else if table.kind == "p", !existing.publishesViaRoot {
-                gaps.append(gap(table.name, "\"\(name)\", whose partitions it sent as tables"))
+                let what = "\"\(name)\", whose partitions it sent as tables"
+                gaps.append(gap(table.name, what, leavesRows: true))
             }
         }
         return gaps
     }
 
-    /// - Parameter table: nil for all of them.
-    private func gap(_ table: TableName?, _ what: String) -> DeclaredGap {
+    /// - Parameters:
+    ///   - table: nil for all of them.
+    ///   - leavesRows: deletes may be among what was left out.
+    private func gap(
+        _ table: TableName?, _ what: String, leavesRows: Bool = false
+    ) -> DeclaredGap {
         DeclaredGap(
             .publicationAltered, table?.description ?? "", from: facts.position,
             "publication \"\(facts.name)\" was altered: it left out \(what) until Weir put it "
                 + "right",
-            hint: GapHint.reload(
-                all: table.map { [$0] } ?? facts.tables.map(\.name), facts.catalogue))
+            hint: (leavesRows ? GapHint.deletedRows : "")
+                + GapHint.reload(
+                    all: table.map { [$0] } ?? facts.tables.map(\.name), facts.catalogue))
     }
 
     // MARK: The operator's
@@ -388,6 +395,12 @@ enum GapHint {
         }
         return "\(sends)\(update) \(close)"
     }
+
+    /// No UPDATE at the source reaches them.
+    static let deletedRows =
+        "Rows that were deleted meanwhile stay in the targets until they are removed there. "
+    static let oldKeys =
+        "Rows under old values of the key stay in the targets until they are removed there. "
 
     private static let sends =
         "This sends every row again, at the source, in parts where there are many: "

@@ -12,10 +12,10 @@ extension TableMemory.SilentChange {
             what =
                 "column \"\(column)\" was added to \"\(table)\" with the default \(value.bounded): "
                 + "rows that exist have it"
-        case .computed:
+        case .computed(let isSure):
             what =
-                "column \"\(column)\" was added to \"\(table)\" with a default for each row: rows "
-                + "that exist have a value"
+                "column \"\(column)\" \(isSure ? "was" : "may have been") added to \"\(table)\" "
+                + "with a default for each row: rows that exist have a value"
         case .rewritten(let isSure):
             what =
                 "column \"\(column)\" of \"\(table)\" \(isSure ? "was" : "may have been") "
@@ -38,10 +38,20 @@ extension TableMemory.SilentChange {
                 "value \"\(old)\" of the enum in column \"\(column)\" of \"\(table)\" is called "
                 + "\"\(new)\" now: copies show the old name in rows from before"
         }
+        let changesValues =
+            switch kind {
+            case .rewritten, .relabelled, .remade: true
+            case .constant, .computed, .renamed, .ungenerated: false
+            }
+        let isOfKey =
+            catalogue.first { $0.name == table }?.columns.contains {
+                $0.name == column && $0.keyPlace != nil
+            } ?? false
         return DeclaredGap(
             .rowsChangedSilently, table.description,
             "\(what), and the server sends no change of that",
-            hint: GapHint.reload(table, catalogue))
+            hint: (changesValues && isOfKey ? GapHint.oldKeys : "")
+                + GapHint.reload(table, catalogue))
     }
 }
 
@@ -66,10 +76,12 @@ extension PostgresSource {
             return move.isAttached ? nil : move.wentGap(as: nil, holdsRows: nil)
         }
         let now = TableName(schema: schema, name: name)
-        // Made as a partition, it was empty.
-        if move.isAttached, row[2] == "t" { return nil }
         let holdsRows = holdsRows(move, now, sql)
-        if holdsRows == false { return nil }
+        // Most are made as partitions, and empty; one that was filled first in the same transaction
+        // shows it where its rows may be read.
+        if holdsRows == false || holdsRows == nil && move.isAttached && row[2] == "t" {
+            return nil
+        }
         return move.isAttached
             ? move.cameGap(as: now, holdsRows: holdsRows, catalogue)
             : move.wentGap(as: now, holdsRows: holdsRows)
@@ -113,9 +125,12 @@ extension TableMemory.Move {
     /// A look at its first rows, which are its oldest unless most were updated since: whether one
     /// was written before the partition was attached.
     fileprivate static func olderRowsQuery(_ oid: UInt32, _ name: TableName) -> String {
-        "SELECT coalesce(bool_or(pg_catalog.age(r.xmin) >= (SELECT pg_catalog.age(h.xmin) "
-            + "FROM pg_catalog.pg_inherits h WHERE h.inhrelid = \(oid))), false) "
-            + "FROM (SELECT xmin FROM ONLY \(name.sql) LIMIT 100) r"
+        // Of the transaction that attached it, rows of its earlier commands.
+        "SELECT coalesce(bool_or(pg_catalog.age(r.xmin) > pg_catalog.age(h.xmin) "
+            + "OR r.xmin = h.xmin AND r.cmin::pg_catalog.text::bigint "
+            + "< h.cmin::pg_catalog.text::bigint), false) "
+            + "FROM (SELECT xmin, cmin FROM ONLY \(name.sql) LIMIT 100) r, "
+            + "(SELECT xmin, cmin FROM pg_catalog.pg_inherits WHERE inhrelid = \(oid)) h"
     }
 
     fileprivate func cameGap(

@@ -238,8 +238,8 @@ struct TableMemory: Sendable, Equatable {
         enum Kind: Sendable, Equatable {
             /// A new column whose value in old rows is this constant.
             case constant(String)
-            /// A new column with a value for each row.
-            case computed
+            /// A new column with a value for each row; or, where its default is gone again, maybe.
+            case computed(isSure: Bool)
             /// A column whose values were written anew; or, with something else that changed in
             /// the same transaction, may have been.
             case rewritten(isSure: Bool)
@@ -278,7 +278,11 @@ struct TableMemory: Sendable, Equatable {
                     } else if was == nil, let value = column.missingValue {
                         kind = .constant(value)
                     } else if was == nil, column.hasDefault, isRewritten || isPartitioned {
-                        kind = .computed
+                        kind = .computed(isSure: true)
+                    } else if was == nil, isRewritten,
+                        !known.columns.contains(where: { $0.name == column.name })
+                    {
+                        kind = .computed(isSure: false)
                     } else if let was, was.name != column.name {
                         kind = .renamed(from: was.name)
                     } else if was == nil,

@@ -21,7 +21,8 @@ final class SourceHarness: SourceDriver<PostgresSource> {
     ///   - notes: those of an earlier harness, as after a restart.
     init(
         _ database: TestDatabase, tables: [String], config: [String: ConfigValue] = [:],
-        user: String = "postgres", url: String? = nil, notes: MemoryNotes = MemoryNotes()
+        user: String = "postgres", url: String? = nil, notes: MemoryNotes = MemoryNotes(),
+        silenceLimit: Duration = .seconds(10)
     ) throws {
         self.database = database
         self.notes = notes
@@ -35,7 +36,8 @@ final class SourceHarness: SourceDriver<PostgresSource> {
             values: ConfigValues(config.merging(["tables": .list(names)]) { $1 }),
             connection: ConfigValues(["url": .secret(Secret(url, origin: "test"))]),
             connectionName: "db")
-        let config = try PostgresSourceConfig(scope)
+        var config = try PostgresSourceConfig(scope)
+        config.silenceLimit = silenceLimit
         self.config = config
         let reports = CollectedReports()
         self.reports = reports
