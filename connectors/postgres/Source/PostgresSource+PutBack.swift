@@ -1,7 +1,7 @@
 import WeirCore
 import WeirPostgresClient
 
-// What was done to a publication of ours between two looks at it (CORRECTNESS 77).
+// What was done to a publication between two looks at it (CORRECTNESS 77).
 
 extension PostgresSource {
     static let writesNote = "publication_writes"
@@ -31,37 +31,41 @@ extension PostgresSource {
         for statement in statements { context.log(.info, statement) }
     }
 
-    /// Our publication is as it should be, and was not in between: what it left out meanwhile is
-    /// lost all the same. What the plan says of it is not said again.
+    /// The publication is as it should be, and was not in between: what it left out meanwhile is
+    /// lost all the same. What the plan says of it is not said again; and as long as one of the
+    /// operator's leaves something out, that is a finding.
     func declarePutBack(
-        _ plan: PublicationPlan, _ existing: Publication?, _ tables: [TableFacts],
-        _ catalogue: [CatalogueTable], _ sql: PostgresConnection
+        _ plan: PublicationPlan, _ look: Look, _ sql: PostgresConnection
     ) async throws(WeirError) {
-        guard try await context.notes.get("publication") == config.publication,
+        let isOurs = try await context.notes.get("publication") == config.publication
+        let isPartial = plan.findings.contains { $0.code == .publicationPartial }
+        guard isOurs || config.isPublicationNamed && !isPartial,
             let text = try await context.notes.get(Self.writesNote),
             let before = PublicationWrites(text), let now = PublicationWrites(try writes(sql))
         else { return }
         let said = Set(plan.gaps.map(\.subject))
         if said.contains("") { return }
         // Without the option the plan says it of each table.
-        if now.areOptionsWritten(since: before), existing?.publishesViaRoot ?? false {
-            return try await declarePutBack("", tables.map(\.name), catalogue)
+        if now.areOptionsWritten(since: before),
+            !isOurs || look.publication?.publishesViaRoot ?? false
+        {
+            return try await declarePutBack("", look.tables.map(\.name), look)
         }
-        for table in tables
+        for table in look.tables
         where now.isWritten(table.oid, since: before) && !said.contains(table.name.description) {
-            try await declarePutBack(table.name.description, [table.name], catalogue)
+            try await declarePutBack(table.name.description, [table.name], look)
         }
     }
 
     private func declarePutBack(
-        _ subject: String, _ tables: [TableName], _ catalogue: [CatalogueTable]
+        _ subject: String, _ tables: [TableName], _ look: Look
     ) async throws(WeirError) {
         let which = subject.isEmpty ? "" : "\"\(subject)\" of "
         try await context.reports.declare(
             DeclaredGap(
-                .publicationAltered, subject,
+                .publicationAltered, subject, to: look.end.description,
                 "\(which)publication \"\(config.publication)\" was altered and put back: what it "
                     + "left out meanwhile was not sent",
-                hint: GapHint.reload(all: tables, catalogue)))
+                hint: GapHint.deletedRows + GapHint.reload(all: tables, look.catalogue)))
     }
 }

@@ -15,7 +15,8 @@ struct TableView: Sendable {
 // stream is opened, and every other second while it runs.
 
 extension PostgresSource {
-    private struct Look {
+    /// What one look at the catalogue found.
+    struct Look {
         var tables: [TableFacts]
         var catalogue: [CatalogueTable]
         var publication: Publication?
@@ -143,7 +144,7 @@ extension PostgresSource {
             try await context.notes.set("publication", name)
         }
         if !isFirstStart {
-            try await declarePutBack(plan, look.publication, look.tables, look.catalogue, sql)
+            try await declarePutBack(plan, look, sql)
         }
         try await setUp(plan.statements, sql)
         report(plan.findings + look.memory.unsentFindings(config, sql.serverVersion))
@@ -218,7 +219,7 @@ extension PostgresSource {
                 .publicationChanged, .transient,
                 "publication \"\(config.publication)\" was altered while Weir was streaming")
         }
-        try await declarePutBack(plan, look.publication, look.tables, look.catalogue, sql)
+        try await declarePutBack(plan, look, sql)
         try await rememberWrites(sql)
         report(plan.findings + look.memory.unsentFindings(config, sql.serverVersion))
         let memory = look.memory.remembering(before, end: look.end, from: nil)
