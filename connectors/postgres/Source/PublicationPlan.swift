@@ -211,7 +211,8 @@ struct PublicationPlan: Equatable {
             let entry = byNumber[table.oid]
             let name = table.name.description
             if let entry, entry.hasFilter {
-                gaps.append(gap(table.name, "rows of \"\(name)\" outside of a row filter", leavesRows: true))
+                let what = "rows of \"\(name)\" outside of a row filter"
+                gaps.append(gap(table.name, what, leavesRows: true))
             }
             if let entry, entry.hasColumnList {
                 gaps.append(gap(table.name, "columns of \"\(name)\" outside of a column list"))
