@@ -69,12 +69,12 @@ enum CacheScript: CaseIterable {
         }
     }
 
-    private static let setText = """
-        local call, KEYS, ARGV = redis.call, KEYS, ARGV
-        local n = #KEYS / 2
-        local lives = n < 8 and n or 8
-        local seen = call('MGET', unpack(KEYS, n + 1))
-        local a, foreign = 2 + 2 * lives, 0
+    /// `ask`, for scripts that store values, and `askIfMore`, which asks only where values follow
+    /// behind keys that are removed.
+    ///
+    /// - Parameter stride: the arguments of a key that is removed.
+    private static func asking(stride: Int) -> String {
+        """
         local asked = false
         local function ask()
           if asked then return end
@@ -84,9 +84,19 @@ enum CacheScript: CaseIterable {
         local function askIfMore(a)
           while not asked and a <= #ARGV do
             if string.byte(ARGV[a], -1) ~= 33 then return ask() end
-            a = a + 2
+            a = a + \(stride)
           end
         end
+        """
+    }
+
+    private static let setText = """
+        local call, KEYS, ARGV = redis.call, KEYS, ARGV
+        local n = #KEYS / 2
+        local lives = n < 8 and n or 8
+        local seen = call('MGET', unpack(KEYS, n + 1))
+        local a, foreign = 2 + 2 * lives, 0
+        \(asking(stride: 2))
         for i = 1, n do
           local side = ARGV[a]
           local old = seen[i]
@@ -114,18 +124,7 @@ enum CacheScript: CaseIterable {
         local n = #KEYS / 2
         local seen = call('MGET', unpack(KEYS, n + 1))
         local a, set, m, foreign = 2, {}, 0, 0
-        local asked = false
-        local function ask()
-          if asked then return end
-          asked = true
-          call('SET', KEYS[n + 1], '', seen[1] and 'NX' or 'XX')
-        end
-        local function askIfMore(a)
-          while not asked and a <= #ARGV do
-            if string.byte(ARGV[a], -1) ~= 33 then return ask() end
-            a = a + 2
-          end
-        end
+        \(asking(stride: 2))
         local function flush()
           if m > 0 then
             asked = true
@@ -162,18 +161,7 @@ enum CacheScript: CaseIterable {
         local lives = n < 8 and n or 8
         local seen = call('MGET', unpack(KEYS, n + 1))
         local a, result = 2 + 2 * lives, {0}
-        local asked = false
-        local function ask()
-          if asked then return end
-          asked = true
-          call('SET', KEYS[n + 1], '', seen[1] and 'NX' or 'XX')
-        end
-        local function askIfMore(a)
-          while not asked and a <= #ARGV do
-            if string.byte(ARGV[a], -1) ~= 33 then return ask() end
-            a = a + 4
-          end
-        end
+        \(asking(stride: 4))
         for i = 1, n do
           local side, form = ARGV[a], ARGV[a + 1]
           local first = a + 3
