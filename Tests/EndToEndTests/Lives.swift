@@ -3,7 +3,7 @@ import Testing
 import WeirTesting
 
 /// Lives of the daemon that end with SIGKILL at random moments, and what came of them: a loop of
-/// kills that proved nothing must not pass (INV-15), on a slow machine either.
+/// kills that proved nothing must not pass, on a slow machine either.
 struct Lives: CustomStringConvertible {
     private(set) var kills = 0
     /// Lives after which the stored position was another.

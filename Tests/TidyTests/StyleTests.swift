@@ -69,6 +69,19 @@ import Testing
         }
     }
 
+    /// A reader of the project can open what its comments name: a page of it, or of the web.
+    @Test func onlyWhatCanBeOpenedIsCited() throws {
+        let item = #/\b(FLT|INV|CFG|SEC)-[A-Z]?[0-9]/#
+        let pages = ["FAULTS", "DESIGN", "STYLE", "UX", "DELIVERY", "POSTGRES", "MONGODB"]
+            .map { $0 + ".md" }
+        for file in try SourceFile.all(in: SourceFile.code) where !file.path.contains("TidyTests") {
+            for (index, line) in file.lines.enumerated()
+            where line.contains(item) || pages.contains(where: line.contains) {
+                Issue.record("\(file.path):\(index + 1): \(line)")
+            }
+        }
+    }
+
     @Test func noPathOfOneMachineIsWrittenDown() throws {
         let paths = ["/wo" + "rk/", "/ro" + "ot/", "/opt/sw" + "ift"]
         let endings = [

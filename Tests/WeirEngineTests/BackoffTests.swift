@@ -46,7 +46,7 @@ import Testing
         #expect(history.lastMinutes(atSeconds: 315_360_000).allSatisfy { $0 == 0 })
     }
 
-    /// FLT-C1: a clock that was years ahead for a moment must not leave a rate that grows for ever.
+    /// A clock that was years ahead for a moment must not leave a rate that grows for ever.
     @Test func aClockSetFarBackStartsAfresh() {
         var history = RateHistory(atSeconds: 600)
         history.add(100, atSeconds: 315_360_000)

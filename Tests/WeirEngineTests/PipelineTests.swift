@@ -429,7 +429,7 @@ import WeirTesting
         finish(new)
     }
 
-    /// FLT-B6: half of the state is no fresh start.
+    /// Half of the state is no fresh start.
     @Test func aKnownPipelineWithoutPositionsIsRefused() async throws {
         let pipeline = try watched()
         pipeline.server.commit(3)

@@ -196,7 +196,7 @@ import WeirTesting
         await expectDamaged { _ = try await $0.checkpoints(of: "p") }
     }
 
-    /// FLT-B4, FLT-B5: whatever bytes are on disk, the rows are right or the store says so.
+    /// Whatever bytes are on disk, the rows are right or the store says so.
     @Test func everyDamagedFileIsRightOrRefused() async throws {
         let rows = [row("a", at: 24, mark: "100"), row("b", at: 80)]
         let pipeline = PipelineRow(name: "p", identity: Self.identity, epoch: 1)

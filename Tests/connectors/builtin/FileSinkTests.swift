@@ -35,7 +35,7 @@ import WeirTesting
         #expect(try bench.ids() == ["old", "16/0"])
     }
 
-    /// FLT-G15: a crash in the middle of a line, and then `weir position set`.
+    /// A crash in the middle of a line, and then `weir position set`.
     @Test(arguments: [0, 1, 20, 200_000])
     func aTornLineIsCutOffWhenNoMarkTellsOfIt(length: Int) async throws {
         let torn = String((#"{"id":"pg:"# + String(repeating: "x", count: length)).prefix(length))

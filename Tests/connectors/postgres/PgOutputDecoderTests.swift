@@ -278,7 +278,7 @@ struct PgOutputDecoderTests {
         }
     }
 
-    /// SEC-12: every proper prefix is refused, but where the rest was optional; none traps.
+    /// Every proper prefix is refused, but where the rest was optional; none traps.
     @Test(arguments: transcripts.map(\.name))
     func everyPrefixIsRefused(name: String) throws {
         let messages = try #require(transcripts.first { $0.name == name }).messages
