@@ -23,8 +23,7 @@ struct StreamSilence {
 
     /// Whether the next feedback asks for an answer.
     mutating func asks(at now: ContinuousClock.Instant) -> Bool {
-        guard hasHeard || heard.duration(to: now) >= limit else { return false }
-        if hasHeard { return false }
+        guard !hasHeard, heard.duration(to: now) >= limit else { return false }
         asked = asked ?? now
         return true
     }
