@@ -270,6 +270,43 @@ extension PostgresSourceTests {
             #expect(try await source.source.tables().first?.otherColumns == [])
         }
 
+        @Test("CORRECTNESS 86: a name that no look saw is tied to its column by its place")
+        func middleNames() async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TABLE t (id int PRIMARY KEY, a int, b int, name text);
+                CREATE TABLE u (id int PRIMARY KEY, a int)
+                """)
+            let source = try await SourceHarness.open(database, tables: ["t", "u"])
+            await source.source.close()
+            try database.run(
+                """
+                ALTER TABLE t RENAME name TO middle; ALTER TABLE t RENAME a TO x;
+                INSERT INTO t VALUES (1, 1, 2, 'm'); ALTER TABLE t RENAME middle TO title;
+                ALTER TABLE t RENAME x TO a; ALTER TABLE t ADD later text;
+                INSERT INTO t VALUES (2, 1, 2, 't');
+                ALTER TABLE u ADD gone int; INSERT INTO u VALUES (1, 1, 1);
+                ALTER TABLE u DROP gone, ADD later int
+                """)
+            try await source.open()
+            var shapes: [TableSchema] = []
+            let marker = try await source.mark()
+            try await eventually("the marker is read") {
+                try await source.readBatch()
+                shapes += source.batch.tables
+                return source.hasReached(marker)
+            }
+            let described = shapes.map { $0.columns.map(\.name) }
+            try #require(
+                described == [
+                    ["id", "x", "b", "middle"], ["id", "a", "b", "title", "later"],
+                    ["id", "a", "gone"],
+                ])
+            #expect(shapes[0].columns.map(\.otherNames) == [[], ["a"], [], ["name", "title"]])
+            // Another column may have been there and gone.
+            #expect(shapes[2].columns.map(\.otherNames) == [[], [], []])
+        }
+
         @Test("CORRECTNESS 79: a rewrite that something else may explain is told as such")
         func rewrittenPerhaps() async throws {
             let database = try await TestDatabase(

@@ -26,12 +26,12 @@ struct ColumnNames {
         for (number, names) in byNumber {
             for name in names { numbers[name, default: []].append(number) }
         }
+        let placed = Self.placed(message, table, numbers)
         var others: [String: [String]] = [:]
         for name in described {
             // A name that two columns had one after the other says nothing.
-            guard let found = numbers[name], found.count == 1, let names = byNumber[found[0]] else {
-                continue
-            }
+            let found = numbers[name] ?? placed[name].map { [$0] } ?? []
+            guard found.count == 1, let names = byNumber[found[0]] else { continue }
             let rest = names.subtracting(described)
             if !rest.isEmpty { others[name] = rest.sorted() }
         }
@@ -42,6 +42,44 @@ struct ColumnNames {
         // has come, or is there.
         let dropped = isNow ? (memory?.gone ?? []).map(\.name) : []
         missing = Set(later + dropped).subtracting(known).sorted()
+    }
+
+    /// The numbers of columns that are described under a name that no look saw, as when they were
+    /// renamed twice between two looks. Columns are described in the order of their numbers: one
+    /// that still exists stands where it stood. Where another one may have been in its place and is
+    /// gone, nothing is said.
+    private static func placed(
+        _ message: RelationMessage, _ table: CatalogueTable?, _ numbers: [String: [Int]]
+    ) -> [String: Int] {
+        let now = Dictionary((table?.columns ?? []).map { ($0.number, $0) }) { first, _ in first }
+        var placed: [String: Int] = [:]
+        var last = 0
+        var unknown: [RelationMessage.Column] = []
+        /// - Parameter end: the number of the next column that is known; nil behind the last one.
+        func place(before end: Int?) {
+            var found: [Int] = []
+            var number = last + 1
+            while end.map({ number < $0 }) ?? (found.count < unknown.count) {
+                guard let column = now[number] else { return }
+                if !column.isGenerated { found.append(number) }
+                number += 1
+            }
+            guard found.count == unknown.count else { return }
+            for (column, number) in zip(unknown, found) where now[number]?.type == column.type {
+                placed[column.name] = number
+            }
+        }
+        for column in message.columns {
+            guard let known = numbers[column.name] else {
+                unknown.append(column)
+                continue
+            }
+            guard known.count == 1, known[0] > last else { return [:] }
+            if !unknown.isEmpty { place(before: known[0]) }
+            (last, unknown) = (known[0], [])
+        }
+        if !unknown.isEmpty { place(before: nil) }
+        return placed
     }
 
     func others(of name: String) -> [String] { others[name] ?? [] }
