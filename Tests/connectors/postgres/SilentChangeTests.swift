@@ -196,6 +196,128 @@ extension PostgresSourceTests {
             }
         }
 
+        @Test(
+            "CORRECTNESS 87: partitions that are detached, unlogged or emptied between two looks are gaps",
+            arguments: [true, false])
+        func betweenLooks(isRunning: Bool) async throws {
+            let database = try await TestDatabase(Self.partitioned)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            func after(_ sql: String) async throws -> [DeclaredGap] {
+                let known = source.reports.gaps.count
+                if !isRunning { await source.source.close() }
+                for statement in sql.split(separator: "\n") { try database.run(String(statement)) }
+                if isRunning { try await source.probe() } else { try await source.open() }
+                return Array(source.reports.gaps.dropFirst(known))
+            }
+            // What moves files or the catalogue's rows, and no rows of the table.
+            #expect(
+                try await after(
+                    """
+                    VACUUM FULL t
+                    VACUUM FREEZE
+                    VACUUM FULL pg_inherits
+                    VACUUM FULL pg_class
+                    CLUSTER t1 USING t1_pkey
+                    ALTER TABLE t1 SET (fillfactor = 90)
+                    REINDEX TABLE t
+                    ANALYZE t
+                    TRUNCATE t
+                    INSERT INTO t VALUES (1, 'a'), (2, 'c'), (11, 'b')
+                    """
+                ).isEmpty)
+            _ = try await source.drain()
+            let attach = "ALTER TABLE t ATTACH PARTITION t1 FOR VALUES FROM (0) TO (10)"
+            let again = try await after(
+                "ALTER TABLE t DETACH PARTITION t1\nUPDATE t1 SET v = 'new'\n\(attach)")
+            #expect(again.map(\.code.name) == ["postgres.partition_moved"])
+            #expect(again[0].message.contains("\"public.t1\" of \"public.t\" was detached and att"))
+            try database.run(statements(again[0].hint))
+            #expect(try await source.drain().map { $0.after?["v"] } == ["new", "new"])
+            let unlogged = try await after(
+                """
+                ALTER TABLE t1 SET UNLOGGED
+                INSERT INTO t VALUES (3, 'quiet')
+                ALTER TABLE t1 SET LOGGED
+                GRANT SELECT ON t1 TO PUBLIC
+                VACUUM FREEZE t1
+                """)
+            #expect(unlogged.map(\.code.name) == ["postgres.rows_changed_silently"])
+            #expect(unlogged[0].message.contains("\"public.t1\" of \"public.t\" may have been UNL"))
+            try database.run(statements(unlogged[0].hint))
+            #expect(try await source.drain().map { $0.after?["id"] } == [1, 2, 3])
+            for sql in [
+                "TRUNCATE t1", "BEGIN; TRUNCATE t1; INSERT INTO t VALUES (4, 'd'); COMMIT",
+                "TRUNCATE t1\nINSERT INTO t VALUES (5, 'e')\nANALYZE t",
+                "ALTER TABLE t1 SET UNLOGGED\nDELETE FROM t1\nALTER TABLE t1 SET LOGGED",
+            ] {
+                let emptied = try await after(sql)
+                #expect(emptied.map(\.code.name) == ["postgres.rows_changed_silently"], "\(sql)")
+                #expect(emptied.first?.message.contains("\"public.t1\" of") == true)
+                try database.run(statements(emptied.first?.hint))
+            }
+            _ = try await source.drain()
+            // Seen while it is unlogged.
+            #expect(try await after("ALTER TABLE t1 SET UNLOGGED").isEmpty)
+            let logged = try await after("DELETE FROM t1\nALTER TABLE t1 SET LOGGED")
+            #expect(logged.map(\.code.name) == ["postgres.rows_changed_silently"])
+            #expect(logged.first?.message.contains("was UNLOGGED") == true)
+        }
+
+        @Test(
+            "CORRECTNESS 79: a rewrite is a gap whatever else is done to the column between two looks"
+        )
+        func rewrittenAndChanged() async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 5);
+                CREATE TABLE u (id int PRIMARY KEY, v text); INSERT INTO u VALUES (1, 'x')
+                """)
+            let source = try await SourceHarness.open(database, tables: ["t", "u"])
+            for (count, change) in ["SET NOT NULL", "SET DEFAULT 7", "SET STATISTICS 9"]
+                .enumerated()
+            {
+                try database.run("ALTER TABLE t ALTER v TYPE int USING v * 2")
+                try database.run("ALTER TABLE t ALTER v \(change)")
+                try database.run("ALTER TABLE u ALTER v TYPE text USING v || 'y'")
+                try database.run("ALTER TABLE u ALTER v \(change)")
+                try await source.probe()
+                #expect(source.gaps.count == (count + 1) * 2)
+                #expect(
+                    source.reports.gaps.allSatisfy {
+                        $0.message.contains("may have been rewritten")
+                    })
+            }
+        }
+
+        @Test("CORRECTNESS 87: a table that an operator's publication has unlisted may be unlogged")
+        func unloggedTable() async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 1);
+                CREATE PUBLICATION mine FOR ALL TABLES
+                """)
+            let source = try await SourceHarness.open(
+                database, tables: ["t"], config: ["publication": .string("mine")])
+            for sql in [
+                "TRUNCATE t; INSERT INTO t VALUES (1, 1)", "VACUUM FULL t",
+                "ALTER TABLE t ADD g int GENERATED ALWAYS AS (n + 1) STORED",
+                "ALTER TABLE t ALTER COLUMN g TYPE bigint", "TRUNCATE t",
+            ] {
+                for statement in sql.split(separator: "; ") { try database.run(String(statement)) }
+                try await source.probe()
+                #expect(source.gaps.isEmpty, "\(sql)")
+            }
+            for sql in [
+                "INSERT INTO t VALUES (1, 1)", "ALTER TABLE t SET UNLOGGED",
+                "UPDATE t SET n = 2", "ALTER TABLE t SET LOGGED",
+            ] { try database.run(sql) }
+            try await source.probe()
+            #expect(source.gaps == ["postgres.rows_changed_silently"])
+            #expect(source.reports.gaps[0].message.hasPrefix("\"public.t\" may have been UNLOGGED"))
+            try database.run(statements(source.reports.gaps[0].hint))
+            #expect(try await source.drain().last?.after?["n"] == 2)
+        }
+
         @Test("CORRECTNESS 79: the same change once more is a gap of its own")
         func onceMore() async throws {
             let database = try await TestDatabase(

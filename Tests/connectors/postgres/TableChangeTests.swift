@@ -334,7 +334,7 @@ extension PostgresSourceTests {
                             type: "23.-1.0", properties: "-5")
                     ],
                     gone: [TableMemory.Gone(number: 3, name: "g - ,:", at: LSN(77))],
-                    partitions: [8: TableName(schema: "a:b", name: "")],
+                    partitions: [8: TableName(schema: "a:b", name: "")], attached: [8: ".7.9"],
                     labels: [9: "x, y:ü=", 10: ""]),
                 TableMemory.Table(name: TableName(schema: "s", name: "-"), oid: 8, labels: [:]),
                 TableMemory.Table(name: TableName(schema: "s", name: "old"), oid: 9),
@@ -344,6 +344,7 @@ extension PostgresSourceTests {
             // A note of an earlier version tells nothing of what it did not keep.
             let old = TableMemory(text: "public t 7 - 7:1 1:5:id")
             #expect(old.tables.first?.arePartitionsKnown == false)
+            #expect(old.tables.first?.attached == [:])
             #expect(old.tables.first?.labels == nil && old.tables.first?.columns.count == 1)
             #expect(memory.known(name) == [3, 5, 7])
             memory.tables[0].former = []

@@ -128,14 +128,17 @@ extension ErrorCode {
     static let rowsChangedSilently = ErrorCode(
         "postgres.rows_changed_silently",
         meaning: "ALTER TABLE gave rows that exist new values: a column with a default was added, "
-            + "or a column was written anew. The server sends nothing of that, so copies keep "
-            + "what they have.",
+            + "or a column was written anew. Or rows were changed while their table or partition "
+            + "was UNLOGGED, or a single partition was truncated. The server sends nothing of that, "
+            + "so copies keep what they have.",
         remedy: "Send the rows again with an UPDATE at the source that changes nothing, then: "
             + "weir gap resolve ID.")
     static let partitionMoved = ErrorCode(
         "postgres.partition_moved",
-        meaning: "A partition was attached, detached or dropped with rows in it. The server sends "
-            + "no changes for them: targets lack the rows that came, and keep those that went.",
+        meaning:
+            "A partition was attached, detached or dropped with rows in it, or was detached and "
+            + "attached again. The server sends no changes for them: targets lack the rows that "
+            + "came, and keep those that went.",
         remedy: "Send the rows that came with an UPDATE of the partition that changes nothing; "
             + "remove those that went from the targets. Then: weir gap resolve ID.")
     static let slotWaits = ErrorCode(

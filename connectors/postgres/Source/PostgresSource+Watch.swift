@@ -167,10 +167,12 @@ extension PostgresSource {
         let replaced = look.memory.replaced(since: before)
         let end = look.end.description
         for name in replaced { try await declareReplaced(name, look.catalogue, upTo: end) }
-        for change in look.memory.silentChanges(since: before) {
+        let writings = try writings(of: look.memory.written(since: before), sql)
+        for change in look.memory.silentChanges(since: before, writings) {
             try await context.reports.declare(change.gap(look.catalogue).upTo(end))
         }
-        for move in look.memory.moves(since: before) {
+        let listed = Set((look.publication?.entries ?? []).map(\.oid))
+        for move in look.memory.moves(since: before, writings, listed: listed) {
             guard let gap = try gap(of: move, look.catalogue, sql) else { continue }
             try await context.reports.declare(gap.upTo(end))
         }

@@ -68,21 +68,23 @@ extension PostgresSource {
     func gap(
         of move: TableMemory.Move, _ catalogue: [CatalogueTable], _ sql: PostgresConnection
     ) throws(WeirError) -> DeclaredGap? {
+        if let gap = move.changedGap(catalogue) { return gap }
+        let isAttached = move.kind == .attached
         let row = try run(
             TableMemory.Move.partitionQuery(move.partition), on: sql, to: "look at a partition"
         ).first
         guard let row, let schema = row[0], let name = row[1] else {
             // Dropped: what it held cannot be asked any more.
-            return move.isAttached ? nil : move.wentGap(as: nil, holdsRows: nil)
+            return isAttached ? nil : move.wentGap(as: nil, holdsRows: nil)
         }
         let now = TableName(schema: schema, name: name)
         let holdsRows = holdsRows(move, now, sql)
         // Most are made as partitions, and empty; one that was filled first in the same transaction
         // shows it where its rows may be read.
-        if holdsRows == false || holdsRows == nil && move.isAttached && row[2] == "t" {
+        if holdsRows == false || holdsRows == nil && isAttached && row[2] == "t" {
             return nil
         }
-        return move.isAttached
+        return isAttached
             ? move.cameGap(as: now, holdsRows: holdsRows, catalogue)
             : move.wentGap(as: now, holdsRows: holdsRows)
     }
@@ -93,10 +95,31 @@ extension PostgresSource {
         _ move: TableMemory.Move, _ now: TableName, _ sql: PostgresConnection
     ) -> Bool? {
         let answer = answerInTime(
-            move.isAttached
+            move.kind == .attached
                 ? TableMemory.Move.olderRowsQuery(move.partition, now)
                 : "SELECT EXISTS (SELECT FROM ONLY \(now.sql))", sql)
         return answer?.first.map { $0[0] == "t" }
+    }
+
+    /// How the files of tables came to be; of those that cannot be read, what the catalogue tells.
+    func writings(
+        of parts: [UInt32: TableName], _ sql: PostgresConnection
+    ) throws(WeirError) -> [UInt32: TableMemory.Writing] {
+        guard !parts.isEmpty else { return [:] }
+        let counted = try run(
+            TableMemory.Writing.countedQuery(parts.keys.sorted()), on: sql, to: "look at the tables"
+        )
+        let isCounted = Set(counted.compactMap { $0[0].flatMap { UInt32($0) } })
+        var writings: [UInt32: TableMemory.Writing] = [:]
+        // So that tables that are locked do not keep the stream waiting one after the other.
+        var unanswered = 0
+        for (part, name) in parts.sorted(by: { $0.key < $1.key }) {
+            let query = TableMemory.Writing.query(part, name)
+            let row = unanswered < 5 ? answerInTime(query, sql)?.first : nil
+            if row == nil { unanswered += 1 }
+            writings[part] = TableMemory.Writing(row: row, isCounted: isCounted.contains(part))
+        }
+        return writings
     }
 
     /// By their numbers; nil where that cannot be seen in time.
@@ -113,7 +136,73 @@ extension PostgresSource {
     }
 }
 
+extension TableMemory.Writing {
+    /// Tables whose rows were counted since they have their file: TRUNCATE forgets the number,
+    /// VACUUM FULL does not.
+    fileprivate static func countedQuery(_ parts: [UInt32]) -> String {
+        "SELECT oid FROM pg_catalog.pg_class WHERE reltuples >= 0 "
+            + "AND oid IN (\(parts.map { "\($0)" }.joined(separator: ", ")))"
+    }
+
+    /// A look at the first rows of the file: whether there are any, whether one is older than the
+    /// transaction that made it, and whether one was written by that and before it was done, as
+    /// ALTER TABLE does. VACUUM FULL keeps the age of rows. The file is at least as old as the
+    /// older one of what the catalogue has of the table and of its TOAST table.
+    fileprivate static func query(_ oid: UInt32, _ name: TableName) -> String {
+        "SELECT pg_catalog.count(r.xmin) > 0, "
+            + "coalesce(pg_catalog.bool_or(pg_catalog.age(r.xmin) > pg_catalog.age(f.xmin)), "
+            + "false), "
+            + "coalesce(pg_catalog.bool_or(r.xmin = f.xmin "
+            + "AND r.cmin::pg_catalog.text::bigint <= f.cmin::pg_catalog.text::bigint), false) "
+            + "FROM (SELECT c.xmin, c.cmin FROM pg_catalog.pg_class t "
+            + "JOIN pg_catalog.pg_class c ON c.oid IN (t.oid, t.reltoastrelid) "
+            + "WHERE t.oid = \(oid) ORDER BY pg_catalog.age(c.xmin) DESC, "
+            + "c.cmin::pg_catalog.text::bigint LIMIT 1) f "
+            + "LEFT JOIN (SELECT xmin, cmin FROM ONLY \(name.sql) LIMIT 100) r ON true"
+    }
+
+    /// - Parameter row: of `query`; nil where the table cannot be read.
+    fileprivate init?(row: TextRow?, isCounted: Bool) {
+        let (hasRows, hasOlder, isByAlter) = (row?[0] == "t", row?[1] == "t", row?[2] == "t")
+        if isByAlter {
+            self = .byAlter
+        } else if hasRows ? !hasOlder : !isCounted {
+            self = .empty
+        } else {
+            return nil
+        }
+    }
+}
+
 extension TableMemory.Move {
+    /// Nil for a partition that came or went.
+    fileprivate func changedGap(_ catalogue: [CatalogueTable]) -> DeclaredGap? {
+        let what = name == root ? "\"\(root)\"" : "partition \"\(name)\" of \"\(root)\""
+        let part = name == root ? nil : name
+        let changes = "the server sends none of the changes of its rows meanwhile"
+        switch kind {
+        case .attached, .went:
+            return nil
+        case .again:
+            return DeclaredGap(
+                .partitionMoved, root.description,
+                "\(what) was detached and attached again: \(changes)",
+                hint: GapHint.deletedRows + GapHint.reload(root, catalogue, of: part))
+        case .unlogged(let isSure):
+            return DeclaredGap(
+                .rowsChangedSilently, root.description,
+                "\(what) \(isSure ? "was" : "may have been") UNLOGGED for a while: \(changes)",
+                hint: GapHint.deletedRows + GapHint.reload(root, catalogue, of: part))
+        case .emptied:
+            return DeclaredGap(
+                .rowsChangedSilently, root.description,
+                "\(what) was emptied, as by TRUNCATE: the server sends nothing of that for a single "
+                    + "partition, and targets keep its rows",
+                hint: "Remove the rows within its bounds from the targets. "
+                    + GapHint.reload(root, catalogue, of: part))
+        }
+    }
+
     /// Its name, and whether it was made as a partition.
     fileprivate static func partitionQuery(_ oid: UInt32) -> String {
         "SELECT n.nspname, c.relname, (SELECT t.xmin::pg_catalog.text = h.xmin::pg_catalog.text "

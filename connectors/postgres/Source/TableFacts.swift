@@ -14,6 +14,9 @@ struct TableFacts: Sendable, Equatable {
         let replicaIdentity: String
         /// Changes when the table's rows are written anew.
         let file: String
+        /// Changes when it, or a partition it belongs to, is attached anew; empty for a table that
+        /// is no partition.
+        let attached: String
         /// An index that the server takes for an identity (CORRECTNESS 72).
         let hasIdentityIndex: Bool
         /// 18 refuses generated columns in an identity of the whole row.
@@ -63,15 +66,15 @@ struct TableFacts: Sendable, Equatable {
         return "WITH RECURSIVE c AS (SELECT c.*, n.nspname FROM pg_catalog.pg_class c "
             + "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
             + "WHERE \(CatalogueSQL.isNamed(tables))), "
-            + "tree(root, oid) AS (SELECT c.oid, c.oid FROM c UNION ALL "
-            + "SELECT tree.root, h.inhrelid FROM tree "
+            + "tree(root, oid, attached) AS (SELECT c.oid, c.oid, '' FROM c UNION ALL "
+            + "SELECT tree.root, h.inhrelid, tree.attached || '.' || h.xmin FROM tree "
             + "JOIN pg_catalog.pg_class p ON p.oid = tree.oid AND p.relkind = 'p' "
             + "JOIN pg_catalog.pg_inherits h ON h.inhparent = tree.oid) "
             + "SELECT c.oid, c.nspname, c.relname, c.relkind, c.relpersistence, l.oid AS part, "
             + "ln.nspname AS part_schema, l.relname AS part_name, l.relkind AS part_kind, "
             + "l.relpersistence AS part_persistence, l.relreplident, l.relfilenode, "
             + "\(identityIndex) AS has_index, \(isGenerated) AS is_generated, "
-            + "\(primaryKey) AS is_deferrable, c.relnatts, c.relhassubclass "
+            + "\(primaryKey) AS is_deferrable, c.relnatts, c.relhassubclass, tree.attached "
             + "FROM c LEFT JOIN (tree "
             + "JOIN pg_catalog.pg_class l ON l.oid = tree.oid AND l.relkind <> 'p' "
             + "JOIN pg_catalog.pg_namespace ln ON ln.oid = l.relnamespace) ON tree.root = c.oid"
@@ -90,7 +93,7 @@ struct TableFacts: Sendable, Equatable {
     static func tables(_ rows: [TextRow], children: [TextRow]) -> [TableFacts] {
         var tables: [UInt32: TableFacts] = [:]
         for row in rows {
-            guard row.count == 17, let oid = row[0].flatMap({ UInt32($0) }) else { continue }
+            guard row.count == 18, let oid = row[0].flatMap({ UInt32($0) }) else { continue }
             let part = Part(row: row)
             tables[
                 oid,
@@ -120,6 +123,7 @@ extension TableFacts.Part {
         isUnlogged = row[9] != "p"
         replicaIdentity = row[10] ?? ""
         file = row[11] ?? ""
+        attached = row[17] ?? ""
         hasIdentityIndex = row[12] == "t"
         isGenerated = row[13] == "t"
         hasPrimaryKey = row[14] != nil

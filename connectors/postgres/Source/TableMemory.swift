@@ -53,6 +53,9 @@ struct TableMemory: Sendable, Equatable {
         var gone: [Gone] = []
         /// The names of its partitions, by their number; empty where it has none.
         var partitions: [UInt32: TableName] = [:]
+        /// By the number of a partition, what tells that it was attached anew; what a note of an
+        /// earlier version lacks is not known.
+        var attached: [UInt32: String] = [:]
         /// A note of an earlier version has none of them.
         var arePartitionsKnown = true
         /// The labels of its columns' enums, by their number; nil where nothing is remembered.
@@ -108,6 +111,9 @@ struct TableMemory: Sendable, Equatable {
             if table.kind == "p" {
                 new.partitions = Dictionary(
                     table.parts.filter(\.isSent).map { ($0.oid, $0.name) }
+                ) { first, _ in first }
+                new.attached = Dictionary(
+                    table.parts.filter(\.isSent).map { ($0.oid, $0.attached) }
                 ) { first, _ in first }
             }
             new.labels = [:]
@@ -257,7 +263,10 @@ struct TableMemory: Sendable, Equatable {
         let kind: Kind
     }
 
-    func silentChanges(since before: TableMemory) -> [SilentChange] {
+    /// - Parameter writings: how files came to be that changed since.
+    func silentChanges(
+        since before: TableMemory, _ writings: [UInt32: Writing] = [:]
+    ) -> [SilentChange] {
         tables.flatMap { table -> [SilentChange] in
             guard let known = before.table(numbered: table.oid),
                 !known.columns.isEmpty
@@ -265,6 +274,7 @@ struct TableMemory: Sendable, Equatable {
             let isRewritten = table.files.contains { part, file in
                 known.files[part].map { $0 != file } ?? false
             }
+            let isByAlter = table.files.keys.contains { writings[$0] == .byAlter }
             // Only its partitions know which value old rows have.
             let isPartitioned = table.files.keys.contains { $0 != table.oid }
             let numbers = Set(table.columns.map(\.number))
@@ -290,7 +300,9 @@ struct TableMemory: Sendable, Equatable {
                         !numbers.contains(old.number)
                     {
                         kind = .remade
-                    } else if isRewritten, let was, let isSure = column.isRewritten(since: was) {
+                    } else if isRewritten, let was,
+                        let isSure = column.isRewritten(since: was, isByAlter: isByAlter)
+                    {
                         kind = .rewritten(isSure: isSure)
                     } else {
                         return nil
@@ -308,29 +320,6 @@ struct TableMemory: Sendable, Equatable {
                 SilentChange(table: table.name, column: $0, kind: .relabelled(from: old, to: new))
             }
         }
-    }
-
-    /// A partition that came or went with its rows, of which the server sends nothing.
-    struct Move: Sendable, Equatable {
-        let root: TableName
-        let partition: UInt32
-        /// Of one that went, the name it had.
-        let name: TableName
-        let isAttached: Bool
-    }
-
-    /// Partitions that came or went since `before`, with rows or without.
-    func moves(since before: TableMemory) -> [Move] {
-        tables.flatMap { table -> [Move] in
-            guard let known = before.table(numbered: table.oid), known.arePartitionsKnown else {
-                return []
-            }
-            let came = table.partitions.filter { known.partitions[$0.key] == nil }
-            // One that is still there sends no more, which is a finding.
-            let went = known.partitions.filter { table.files[$0.key] == nil }
-            return came.map { Move(root: table.name, partition: $0, name: $1, isAttached: true) }
-                + went.map { Move(root: table.name, partition: $0, name: $1, isAttached: false) }
-        }.sorted { $0.partition < $1.partition }
     }
 
     // MARK: Text
@@ -366,6 +355,9 @@ struct TableMemory: Sendable, Equatable {
                 "names=" + Self.list(former), "unsent=" + Self.list(unsent),
                 "types=" + Self.list(types),
                 "gone=" + Self.list(gone), "partitions=" + Self.list(partitions),
+                "attached="
+                    + Self.list(
+                        table.attached.sorted { $0.key < $1.key }.map { "\($0):\($1)" }),
             ]
             if let labels = table.labels {
                 let labels = labels.sorted { $0.key < $1.key }.map { "\($0):\($1.escapedWord)" }
@@ -423,6 +415,9 @@ struct TableMemory: Sendable, Equatable {
                 table.partitions[oid] = TableName(
                     schema: parts[1].unescapedWord, name: parts[2].unescapedWord)
             }
+            for parts in more["attached"] ?? [] where parts.count == 2 {
+                if let oid = UInt32(parts[0]) { table.attached[oid] = parts[1] }
+            }
             table.arePartitionsKnown = more["partitions"] != nil
             if let labels = more["labels"] {
                 table.labels = [:]
@@ -456,12 +451,14 @@ struct TableMemory: Sendable, Equatable {
 extension TableMemory.Column {
     /// Whether its values were written anew, in a table whose rows were: false where they may have
     /// been, nil where something else explains that its definition was written.
-    fileprivate func isRewritten(since before: TableMemory.Column) -> Bool? {
+    fileprivate func isRewritten(
+        since before: TableMemory.Column, isByAlter: Bool
+    ) -> Bool? {
         guard changedBy != before.changedBy, name == before.name else { return nil }
         guard type == before.type, !properties.isEmpty, !before.properties.isEmpty,
             properties != before.properties
         else { return true }
-        return isChangedWithTable ? false : nil
+        return isChangedWithTable || isByAlter ? false : nil
     }
 }
 
