@@ -198,9 +198,9 @@ extension PostgresSourceTests {
 
         @Test(
             "CORRECTNESS 87: partitions that are detached, unlogged or emptied between two looks are gaps",
-            arguments: [true, false])
-        func betweenLooks(isRunning: Bool) async throws {
-            let database = try await TestDatabase(Self.partitioned)
+            arguments: [(PostgresVersion.debian15, true), (.wheel16, false), (.wheel18, true)])
+        func betweenLooks(version: PostgresVersion, isRunning: Bool) async throws {
+            let database = try await TestDatabase(Self.partitioned, version: version)
             let source = try await SourceHarness.open(database, tables: ["t"])
             func after(_ sql: String) async throws -> [DeclaredGap] {
                 let known = source.reports.gaps.count
@@ -287,15 +287,44 @@ extension PostgresSourceTests {
             #expect(source.gaps == ["postgres.rows_changed_silently"])
         }
 
+        @Test("CORRECTNESS 87: DETACH CONCURRENTLY that is not finished is a detached partition")
+        func detachedHalf() async throws {
+            let database = try await TestDatabase(Self.partitioned)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            let reader = try database.connect()
+            _ = try reader.query("BEGIN; SELECT FROM public.t")
+            try database.run("ALTER DATABASE \(database.name) SET statement_timeout = '100ms'")
+            try await eventually("the first half is done") {
+                _ = try? database.run("ALTER TABLE t DETACH PARTITION t1 CONCURRENTLY")
+                return try database.run("SELECT count(*) FROM pg_inherits WHERE inhdetachpending")
+                    == "1"
+            }
+            try database.run("ALTER DATABASE \(database.name) RESET statement_timeout")
+            _ = try reader.query("COMMIT")
+            // The server sends it no more.
+            try database.run("INSERT INTO t1 VALUES (2, 'x')")
+            try await source.probe()
+            #expect(source.gaps == ["postgres.partition_moved"])
+            let words = "partition \"public.t1\" of \"public.t\" was detached: "
+            #expect(source.reports.gaps.first?.message.hasPrefix(words) == true)
+            #expect(try await source.drain().isEmpty)
+            try database.run("ALTER TABLE t DETACH PARTITION t1 FINALIZE")
+            try await source.probe()
+            #expect(source.gaps.count == 1)
+            try database.run("ALTER TABLE t ATTACH PARTITION t1 FOR VALUES FROM (0) TO (10)")
+            try await source.probe()
+            #expect(source.reports.gaps.last?.message.contains("was attached to") == true)
+        }
+
         @Test(
-            "CORRECTNESS 79: a rewrite is a gap whatever else is done to the column between two looks"
-        )
-        func rewrittenAndChanged() async throws {
+            "CORRECTNESS 79: a rewrite is a gap whatever else is done to the column between two looks",
+            arguments: PostgresVersion.allCases)
+        func rewrittenAndChanged(version: PostgresVersion) async throws {
             let database = try await TestDatabase(
                 """
                 CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 5);
                 CREATE TABLE u (id int PRIMARY KEY, v text); INSERT INTO u VALUES (1, 'x')
-                """)
+                """, version: version)
             let source = try await SourceHarness.open(database, tables: ["t", "u"])
             for (count, change) in ["SET NOT NULL", "SET DEFAULT 7", "SET STATISTICS 9"]
                 .enumerated()

@@ -281,8 +281,9 @@ enum CatalogueSQL {
     /// of them.
     static let leaves =
         "WITH RECURSIVE tree(oid) AS (SELECT h.inhrelid FROM pg_catalog.pg_inherits h "
-        + "WHERE h.inhparent = c.oid UNION ALL SELECT h.inhrelid FROM tree "
-        + "JOIN pg_catalog.pg_inherits h ON h.inhparent = tree.oid) "
+        + "WHERE h.inhparent = c.oid AND NOT h.inhdetachpending UNION ALL SELECT h.inhrelid FROM tree "
+        + "JOIN pg_catalog.pg_inherits h ON h.inhparent = tree.oid "
+        + "AND NOT h.inhdetachpending) "
         + "SELECT x.oid FROM tree JOIN pg_catalog.pg_class x ON x.oid = tree.oid "
         + "WHERE x.relkind <> 'p'"
 

@@ -69,7 +69,9 @@ struct TableFacts: Sendable, Equatable {
             + "tree(root, oid, attached) AS (SELECT c.oid, c.oid, '' FROM c UNION ALL "
             + "SELECT tree.root, h.inhrelid, tree.attached || '.' || h.xmin FROM tree "
             + "JOIN pg_catalog.pg_class p ON p.oid = tree.oid AND p.relkind = 'p' "
-            + "JOIN pg_catalog.pg_inherits h ON h.inhparent = tree.oid) "
+            + "JOIN pg_catalog.pg_inherits h ON h.inhparent = tree.oid "
+            // Such a partition is none any more to the server, which sends nothing of it.
+            + "AND NOT h.inhdetachpending) "
             + "SELECT c.oid, c.nspname, c.relname, c.relkind, c.relpersistence, l.oid AS part, "
             + "ln.nspname AS part_schema, l.relname AS part_name, l.relkind AS part_kind, "
             + "l.relpersistence AS part_persistence, l.relreplident, l.relfilenode, "
