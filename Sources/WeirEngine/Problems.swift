@@ -30,7 +30,10 @@ struct Problems {
             }
             if let bound = lane.spillLimit, neighbours > 0 {
                 problems.append(full(sink, lane, bound))
-            } else if lane.statistics.failure == nil, !lane.isStuck, neighbours > 0 {
+            } else if lane.statistics.failure == nil, !lane.isStuck, neighbours > 0,
+                // One that has caught up is slow no more, whatever its last seconds were.
+                lane.fullMicros != nil || lane.waitingEvents + lane.inFlightEvents > 0
+            {
                 let share = lane.statistics.waitedShare(atSeconds: nowMicros / 1_000_000)
                 if share >= Self.slowShare { problems.append(slow(sink, lane, share)) }
             }

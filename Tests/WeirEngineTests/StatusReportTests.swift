@@ -231,17 +231,19 @@ import WeirTesting
     }
 
     @Test func aSinkThatTheReaderWaitsForMostOfTheTimeIsSlow() {
-        func problems(waited seconds: Double) -> [ProblemReport] {
+        func problems(waited seconds: Double, inFlight: Int = 1) -> [ProblemReport] {
             var statistics = LaneStatistics()
             statistics.waited(.seconds(seconds))
             // The histories of a lane run on the clock of the machine.
             return PipelineReport(
                 Self.plan, Self.facts(),
-                lanes: ["a": Self.lane(statistics: statistics), "b": Self.lane()], failures: [],
-                gaps: [], nowMicros: WallClock.micros()
+                lanes: [
+                    "a": Self.lane(inFlight: inFlight, statistics: statistics), "b": Self.lane(),
+                ], failures: [], gaps: [], nowMicros: WallClock.micros()
             ).problems
         }
         #expect(problems(waited: 4).isEmpty)
+        #expect(problems(waited: 9, inFlight: 0).isEmpty, "it has caught up")
         let slow = problems(waited: 9)
         #expect(slow.map(\.code) == ["engine.sink_slow"])
         #expect(
