@@ -441,6 +441,11 @@ import WeirCore
 
     func lastFailure() -> PostgresFailure {
         let text = unsafe PQerrorMessage(connection).map { unsafe Self.text($0) } ?? ""
+        // After a command that took too long; it is said once more for each that is refused then.
+        if text.contains("another command is already in progress") {
+            return PostgresFailure(
+                .connection, "the server has not answered an earlier command, which was given up")
+        }
         return PostgresFailure(libpqMessage: text)
     }
 }
