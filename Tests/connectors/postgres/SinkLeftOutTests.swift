@@ -57,6 +57,50 @@ struct SinkLeftOutTests {
         #expect(harness.reports.gaps.first?.subject == "public.items")
     }
 
+    /// While the sink runs, and where the sink made it.
+    @Test(arguments: ["table", "search"])
+    func whatIsMadeAgainUnderARunningSinkIsAGap(kind: String) async throws {
+        let database = try await TestDatabase()
+        let harness = SinkHarness(database)
+        let sink = try harness.sink(
+            write: kind,
+            kind == "search"
+                ? [
+                    "table": .string("public.items"),
+                    "text": .object(
+                        ConfigValues(["A": .list([.string("v"), .string("c")])])),
+                ] : [:],
+            lookInterval: .zero)
+        _ = try await sink.open(at: nil)
+        #expect(try await sink.check([Self.wide]).isEmpty)
+        func write(_ id: Int, at commit: UInt64) async throws {
+            try await sink.write(
+                [.insert([Field("\(id)"), "v", "c", "{}"])], of: Self.wide, commit: commit)
+        }
+        try await write(1, at: 16)
+        try await write(2, at: 32)
+        #expect(harness.reports.gaps.isEmpty)
+        let definition = "(LIKE items INCLUDING ALL)"
+        try database.run(
+            "CREATE TABLE n \(definition); DROP TABLE items; ALTER TABLE n RENAME TO items")
+        try await write(3, at: 48)
+        #expect(harness.reports.gaps.map(\.code) == [.targetRemade])
+        #expect(harness.reports.gaps[0].to == "0/28")
+        #expect(try database.run("SELECT id FROM items") == "3")
+        // A column of it, and only once.
+        try database.run(
+            "ALTER TABLE items DROP c CASCADE; ALTER TABLE items ADD c text DEFAULT NULL")
+        try await write(4, at: 64)
+        try await write(5, at: 80)
+        let gap = try #require(harness.reports.gaps.last)
+        #expect(harness.reports.gaps.map(\.code) == [.targetRemade, .targetRemade])
+        #expect(gap.message.contains("\"c\" of \"public.items\" was dropped"), "\(gap.message)")
+        #expect(gap.hint.contains(#"SET "c" = "c" || ''"#), "\(gap.hint)")
+        #expect(
+            try database.run("SELECT string_agg(id || c, ',' ORDER BY id) FROM items") == "4c,5c")
+        await sink.close()
+    }
+
     @Test func aColumnThatWasLeftOutIsAGapOnceItIsWritten() async throws {
         let database = try await TestDatabase("CREATE TABLE items (id int PRIMARY KEY, v text)")
         let harness = SinkHarness(database)

@@ -5,6 +5,9 @@ import WeirPostgresClient
 struct WrittenShape: Sendable {
     let source: TableName
     let target: TableName
+    let oid: UInt32
+    /// By the columns in `written`.
+    let numbers: [String: Int]
     let isCollection: Bool
     /// By the target's columns, as far as the source has them as columns of their own.
     let columns: [String: Column]
@@ -23,6 +26,7 @@ struct WrittenShape: Sendable {
         func takes(_ operation: Operation) -> Bool { taken[Int(operation.rawValue)] }
         source = TableName(schema: schema.schema, name: schema.name)
         target = table.name
+        oid = table.oid
         isCollection = schema.isCollection
         columns = Dictionary(
             wanted.all.compactMap { wanted in wanted.column.map { (wanted.output, $0) } }
@@ -30,6 +34,9 @@ struct WrittenShape: Sendable {
         let outputs = wanted.all.map(\.output).filter { $0 != search }
         let isWritten = { (name: String) in table.column(name)?.isGenerated == false }
         written = Set(outputs.filter(isWritten))
+        numbers = Dictionary(
+            table.columns.map { ($0.name, $0.number) }, uniquingKeysWith: { $1 }
+        ).filter { [written] in written.contains($0.key) }
         let writes = takes(.insert) || takes(.update) || takes(.read)
         leftOut = writes ? Set(outputs.filter { !isWritten($0) }) : []
         key = schema.isCollection ? nil : schema.key.first.map { schema.columns[$0].name }
@@ -119,7 +126,7 @@ struct LeftOut: Sendable, Equatable {
 
 extension String {
     /// One word in which no blank, comma or line end is left.
-    fileprivate var noteWord: String {
+    var noteWord: String {
         utf8.reduce(into: "") { text, byte in
             if byte > 0x20, byte < 0x7F, byte != UInt8(ascii: "%"), byte != UInt8(ascii: ",") {
                 text.unicodeScalars.append(Unicode.Scalar(byte))
@@ -129,7 +136,7 @@ extension String {
         }
     }
 
-    fileprivate var fromNoteWord: String {
+    var fromNoteWord: String {
         var bytes: [UInt8] = []
         var rest = Array(utf8)[...]
         while let byte = rest.popFirst() {
@@ -163,7 +170,7 @@ extension WrittenShape {
     }
 
     /// An UPDATE that sends these columns of all rows that have a value there.
-    private func refill(_ names: [String]) -> String? {
+    func refill(_ names: [String]) -> String? {
         let columns = names.compactMap { self.columns[$0] }
         guard !isCollection, columns.count == names.count else { return nil }
         let set = columns.map { "\(PostgresConnection.identifier($0.name)) = \(Self.anew($0))" }
@@ -212,7 +219,7 @@ extension WrittenShape {
 // MARK: Keeping it
 
 extension PostgresSink {
-    private var memoryNote: String { "postgres left out \(context.name)" }
+    var memoryNote: String { "postgres left out \(context.name)" }
 
     func recall() async throws(WeirError) -> LeftOut {
         if let memory { return memory }

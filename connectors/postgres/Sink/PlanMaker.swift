@@ -46,6 +46,7 @@ struct PlanMaker {
             try addSearch(text, complete)
             complete = try find(route.target)
         }
+        session.plan(complete)
         let findings = try check(schema, wanted, complete, route.takes).findings
         try refuse(findings)
         for finding in findings { reports.raise(finding) }

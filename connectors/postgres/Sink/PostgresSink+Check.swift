@@ -16,7 +16,7 @@ extension PostgresSink: SinkCheck {
             }
         }
         inspection.findings += loops(inspection.targets, session)
-        try await declareRemade(inspection.targets, session)
+        try await declareRemade(inspection.shapes, session)
         let isBlocked = inspection.findings.contains { $0.severity == .blocking }
         if isBlocked { return inspection.findings }
         if inspection.grants.isEmpty {

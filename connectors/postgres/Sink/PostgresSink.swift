@@ -54,15 +54,21 @@ package actor PostgresSink: SinkConnector {
 
     /// How long the target may be silent in a wait before a look shows whether it still works.
     let silenceLimit: Duration
+    /// How often a look shows whether the targets are still those that were planned for.
+    let lookInterval: Duration
 
     package init(_ config: PostgresSinkConfig, _ context: ConnectorContext) {
         self.init(config, context, silenceLimit: .seconds(20))
     }
 
-    init(_ config: PostgresSinkConfig, _ context: ConnectorContext, silenceLimit: Duration) {
+    init(
+        _ config: PostgresSinkConfig, _ context: ConnectorContext, silenceLimit: Duration,
+        lookInterval: Duration = .seconds(1)
+    ) {
         self.config = config
         self.context = context
         self.silenceLimit = silenceLimit
+        self.lookInterval = lookInterval
         executor = context.executor
     }
 
@@ -219,9 +225,13 @@ package actor PostgresSink: SinkConnector {
 
     private func connected() async throws(WeirError) -> TargetSession {
         if isLost { throw lost("the pipeline has not gone back yet") }
-        if let session, session.isUsable { return session }
-        // Said before anything else may fail: nobody else remembers it.
-        if isInside { throw lost("the connection ended inside a long transaction") }
+        if let session, session.isUsable {
+            if isInside { return session }
+            if try fits(session) { return session }
+        } else if isInside {
+            // Said before anything else may fail: nobody else remembers it.
+            throw lost("the connection ended inside a long transaction")
+        }
         abandon()
         guard let expected = committed else {
             throw WeirError(.bug, .bug, "the sink is written to before it was opened")
@@ -239,6 +249,14 @@ package actor PostgresSink: SinkConnector {
         committed = found
         self.session = session
         return session
+    }
+
+    /// Whether the targets are still those that the statements were made for. The server would run
+    /// them on any table of the name.
+    private func fits(_ session: TargetSession) throws(WeirError) -> Bool {
+        do { return try session.stillFits(lookingEvery: lookInterval) } catch {
+            throw failed(error, doing: "look at the target")
+        }
     }
 
     /// `flush` fails too from now on, so that no checkpoint counts on what is gone.
@@ -377,6 +395,7 @@ package actor PostgresSink: SinkConnector {
         }
         let compiled = try compile(batches, session)
         if !newShapes.isEmpty {
+            try await declareRemade(newShapes, session)
             try await note(newShapes, remembers: true)
             newShapes = []
         }

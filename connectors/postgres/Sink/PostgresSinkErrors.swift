@@ -17,9 +17,9 @@ extension ErrorCode {
             + "--yes goes on with what is there.")
     static let targetRemade = ErrorCode(
         "postgres.target_remade",
-        meaning: "A target table was dropped and made again, swapped by a rename, or restored "
-            + "alone from a dump since the last start. What had been written to the one before "
-            + "may be missing in it.",
+        meaning: "A target table, or a column of it, was dropped and made again, or a table was "
+            + "swapped by a rename or restored alone from a dump. What had been written to the "
+            + "one before may be missing in it.",
         remedy: "Compare it with the source, send the rows again with an UPDATE there that changes "
             + "nothing, then: weir gap resolve ID")
     static let targetForgotten = ErrorCode(

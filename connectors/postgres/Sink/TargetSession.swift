@@ -22,6 +22,11 @@ final class TargetSession {
     private(set) var isSourceKnown = false
     /// The tables that were written in this epoch.
     private(set) var targets: Set<String> = []
+    /// Those of them that were written before this session, or planned by it.
+    private var written: Set<String> = []
+    /// The tables as the statements of this session take them to be.
+    private var planned: [TableName: TargetTable] = [:]
+    private var lookedAt = ContinuousClock.now
     /// The source's table of each target, where the configuration does not list them.
     private var claims: [TableName: TableName] = [:]
 
@@ -85,6 +90,7 @@ final class TargetSession {
             let epoch = row[0].flatMap({ UInt32($0) }), let token = row[1]
         else { return nil }
         targets = Set(try connection.query(sql.readTargets).compactMap { $0[0] })
+        written = targets
         return (
             SinkPosition(epoch: epoch, position: token.isEmpty ? nil : Position(token: token)),
             row[2] ?? ""
@@ -111,6 +117,46 @@ final class TargetSession {
         _ = try connection.query(sql.addTarget(target))
     }
 
+    /// Goes on for another sink: what that one wrote to counts as written by this one.
+    func inherit(_ former: Set<String>) throws(PostgresFailure) {
+        for target in former.sorted() {
+            guard let name = TableName(parsing: target) else { continue }
+            try add(target: name)
+            written.insert(target)
+        }
+    }
+
+    /// Whether rows may have been written to it before it was looked at now.
+    func wasWritten(_ target: TableName) -> Bool {
+        guard targets.contains(target.description) else { return false }
+        return !written.insert(target.description).inserted
+    }
+
+    func plan(_ target: TargetTable) { planned[target.name] = target }
+
+    /// Looks now and then, and less often at many tables, so that it costs nothing that can be
+    /// measured.
+    ///
+    /// - Returns: false once a table was made again, swapped, renamed or given a column.
+    func stillFits(lookingEvery interval: Duration) throws(PostgresFailure) -> Bool {
+        let now = ContinuousClock.now
+        guard !planned.isEmpty, now - lookedAt >= interval * (1 + planned.count / 100)
+        else { return true }
+        lookedAt = now
+        let rows = planned.values.map {
+            "(\($0.oid)::pg_catalog.oid, \(PostgresConnection.literal($0.name.schema)), "
+                + "\(PostgresConnection.literal($0.name.name)), \($0.width))"
+        }
+        let count = try connection.queryRow(
+            """
+            SELECT pg_catalog.count(*) FROM (VALUES \(rows.joined(separator: ", "))) \
+            v(oid, schema, name, width) JOIN pg_catalog.pg_class c \
+            ON c.oid = v.oid AND c.relname = v.name AND c.relnatts = v.width \
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = v.schema
+            """)[0]
+        return count == "\(planned.count)"
+    }
+
     /// Returns the other table that is written to the target already; nil when there is none.
     func claim(_ target: TableName, for source: TableName) -> TableName? {
         if let other = claims[target], other != source { return other }
@@ -121,6 +167,7 @@ final class TargetSession {
     func forgetTargets() throws(PostgresFailure) {
         _ = try connection.query(sql.forgetTargets)
         targets = []
+        written = []
     }
 
     // MARK: Transactions

@@ -4,6 +4,8 @@ import WeirPostgresClient
 /// A column of the target.
 struct TargetColumn: Sendable, Equatable {
     let name: String
+    /// `attnum`: one that was dropped and added again has another.
+    var number = 0
     /// The type's name without schema and modifiers, such as `int4`.
     let type: String
     /// The type as SQL, with schema and modifiers.
@@ -92,6 +94,8 @@ struct KnownType: Sendable, Equatable {
 struct TargetTable: Sendable, Equatable {
     let name: TableName
     let oid: UInt32
+    /// `relnatts`: grows with each column that is added.
+    var width = 0
     let columns: [TargetColumn]
     /// The column names of each index that can say which row is meant: unique, complete, and
     /// checked at once.
@@ -168,7 +172,7 @@ struct TargetTable: Sendable, Equatable {
             JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
             WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
             AND d.refclassid = d.classid AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')), \
-            pg_catalog.pg_has_role(c.relowner, 'USAGE'), n.nspname, c.relname \
+            pg_catalog.pg_has_role(c.relowner, 'USAGE'), n.nspname, c.relname, c.relnatts \
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
             ON n.oid = c.relnamespace WHERE (n.nspname, c.relname) IN (\(list))
             """
@@ -180,7 +184,7 @@ struct TargetTable: Sendable, Equatable {
         a.attgenerated, a.attidentity, pg_catalog.col_description(a.attrelid, a.attnum), \
         a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attnotnull, \
         EXISTS (SELECT FROM pg_catalog.pg_collation o WHERE o.oid = a.attcollation \
-        AND NOT o.collisdeterministic), t.typname, \(KnownType.selected) \
+        AND NOT o.collisdeterministic), a.attnum, t.typname, \(KnownType.selected) \
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
         \(KnownType.joined(to: "t.oid", modifier: "a.atttypmod")) \
         WHERE a.attrelid = \(oid) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
@@ -301,14 +305,15 @@ struct TargetTable: Sendable, Equatable {
 
 extension TargetColumn {
     init?(_ row: TextRow) {
-        guard row.count == 15, let name = row[0], let type = row[1], let sqlType = row[2] else {
+        guard row.count == 16, let name = row[0], let type = row[1], let sqlType = row[2] else {
             return nil
         }
         self.init(
-            name: name, type: type, sqlType: sqlType, isGenerated: row[3]?.isEmpty == false,
+            name: name, number: row[9].flatMap { Int($0) } ?? 0, type: type, sqlType: sqlType,
+            isGenerated: row[3]?.isEmpty == false,
             isAlwaysIdentity: row[4] == "a", comment: row[5], isDemanded: row[6] == "t",
             isVirtual: row[3] == "v", isNotNull: row[7] == "t", isLoose: row[8] == "t",
-            facts: KnownType(row, from: 9))
+            facts: KnownType(row, from: 10))
     }
 
     /// A column as it will be made.
@@ -380,7 +385,8 @@ struct TargetCatalogue {
         let lacksIdentity = try rows(
             { TargetTable.lacksIdentityQuery($0, knowsSchemas: knowsSchemas) }, oid)
         return TargetTable(
-            name: name, oid: oid, columns: columns, uniqueKeys: keys.map(\.names),
+            name: name, oid: oid, width: row[7].flatMap { Int($0) } ?? 0, columns: columns,
+            uniqueKeys: keys.map(\.names),
             parents: parents, isWatched: uses[0] == "t", isCascading: uses[1] == "t",
             isDeferring: uses[2] == "t", partitionKey: partitionKey, isPartition: row[2] == "t",
             primaryKey: constraints.first(where: \.isPrimary),

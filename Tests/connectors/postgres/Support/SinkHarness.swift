@@ -58,7 +58,7 @@ final class SinkHarness: Sendable {
         tables: [String]? = ["public.items"], user: String = "postgres", url: String? = nil,
         notes: MemoryNotes? = nil,
         source: SourceIdentity = SourceIdentity([("system", "1"), ("database", "shop")]),
-        silenceLimit: Duration = .seconds(20)
+        silenceLimit: Duration = .seconds(20), lookInterval: Duration = .seconds(1)
     ) throws -> PostgresSink {
         let url = url ?? database.server.url(database: database.name, user: user)
         return PostgresSink(
@@ -67,7 +67,7 @@ final class SinkHarness: Sendable {
                 "copy", notes: notes ?? self.notes, reports: reports, epoch: { [self] in epoch },
                 source: { source },
                 rows: reader, log: log),
-            silenceLimit: silenceLimit)
+            silenceLimit: silenceLimit, lookInterval: lookInterval)
     }
 
     /// Ends the sink's sessions, as a network may, and waits until they are gone.
