@@ -217,13 +217,31 @@ public enum Durability: Sendable {
 public struct SinkMark: Sendable, Equatable {
     public let text: String
     public init(_ text: String) { self.text = text }
+
+    private static let renamedPrefix = "renamed "
+
+    /// For a sink that goes on in the place of one that is gone: what that one left, and under
+    /// which name it wrote its own notes and rows there. The sink judges by it whether all that was
+    /// delivered is still there.
+    public init(of sink: String, _ mark: SinkMark) {
+        text = mark.renamed == nil ? "\(Self.renamedPrefix)\(sink) \(mark.text)" : mark.text
+    }
+
+    /// The sink that left the mark, where that was another one.
+    public var renamed: (sink: String, mark: SinkMark)? {
+        guard text.hasPrefix(Self.renamedPrefix) else { return nil }
+        let words = text.dropFirst(Self.renamedPrefix.count)
+            .split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
+        return words.count == 2 ? (String(words[0]), SinkMark(String(words[1]))) : nil
+    }
 }
 
 /// Takes batches to one place. The engine makes one call at a time.
 public protocol SinkConnector: Connector {
     /// - Parameter mark: what `write` returned for the checkpoint this start goes back to; nil
-    ///   before the first. The sink forgets everything it took after that mark, so that the
-    ///   events which now come again are there once.
+    ///   before the first. Of a renamed sink it is its predecessor's: `renamed`. The sink forgets
+    ///   everything it took after that mark, so that the events which now come again are there
+    ///   once.
     /// - Returns: the mark where the sink stands now; the engine stores it before the first write.
     func open(at mark: SinkMark?) async throws(WeirError) -> SinkMark?
 

@@ -21,6 +21,14 @@ struct SinkRoster {
     /// nothing is lost when they begin where the slowest of all stood. The source kept that much.
     let beginning: Position
 
+    /// What the successors of sinks that are gone are to go by.
+    var marks: [String: SinkMark] {
+        gone.reduce(into: [:]) { marks, gone in
+            guard let successor = gone.successor, let mark = gone.row.mark else { return }
+            marks[successor] = SinkMark(of: gone.row.sink, mark)
+        }
+    }
+
     /// - Parameters:
     ///   - rows: at least one.
     ///   - settings: how sinks are configured now; those that are not compared are left out.
@@ -219,7 +227,8 @@ extension ErrorCode {
             "A sink that was behind is no longer configured, so what it had not taken yet will "
             + "not reach its target. A new sink of the same type that writes to the same place is "
             + "taken for the same one under another name: it begins where the slowest sink of the "
-            + "pipeline stood and lacks nothing but what waited for the old one on disk.",
+            + "pipeline stood and lacks nothing but what waited for the old one on disk. It looks "
+            + "whether the target still has what was delivered under the old name.",
         remedy: "Bring its target in step with the source, or give it up; then: weir gap resolve "
             + "ID.")
     static let configurationChanged = ErrorCode(

@@ -29,7 +29,7 @@ extension Pipeline {
             return try await firstStart(source)
         }
         let all = try await withoutForeignMarks(
-            makeRows(roster.kept, from: roster.beginning), remembered)
+            makeRows(roster.kept, from: roster.beginning, roster.marks), remembered)
         if !roster.gone.isEmpty || !roster.added.isEmpty {
             let gaps = try await store.follow(
                 roster, new: all.filter { roster.added.contains($0.sink) }, of: plan.name)
@@ -81,11 +81,15 @@ extension Pipeline {
         return start
     }
 
-    private func makeRows(_ kept: [CheckpointRow], from position: Position) -> [CheckpointRow] {
+    /// - Parameter marks: what new sinks that stand in for others are to go by.
+    private func makeRows(
+        _ kept: [CheckpointRow], from position: Position, _ marks: [String: SinkMark] = [:]
+    ) -> [CheckpointRow] {
         plan.sinks.map { sink in
             kept.first { $0.sink == sink.name }
                 ?? CheckpointRow(
-                    pipeline: plan.name, sink: sink.name, position: position, mark: nil,
+                    pipeline: plan.name, sink: sink.name, position: position,
+                    mark: marks[sink.name],
                     updatedMicros: WallClock.micros())
         }
     }

@@ -154,6 +154,8 @@ package actor FaultySink: SinkConnector {
         }
         try await suffer(fault)
         let count = disk.kept.count
+        // One of another name wrote elsewhere.
+        let mark = mark?.renamed == nil ? mark : nil
         let kept = mark.map { Int($0.text) ?? .max } ?? count
         guard kept <= count else {
             throw .fault("holds \(count) events, its mark counts on \(kept)", .positionLost)

@@ -97,6 +97,24 @@ import WeirTesting
         #expect(SinkRoster(sinks: ["a"], rows: []) == nil)
     }
 
+    @Test func aRenamedSinkIsToldWhatTheOneBeforeLeft() throws {
+        let claims = settings(claims: ["file a"])
+        var rows = [Self.row("fast", 90), Self.row("slow", 16).with(mark: SinkMark("5 x y"))]
+        for name in ["renamed", "again"] {
+            let roster = try #require(
+                SinkRoster(
+                    sinks: ["fast", name], rows: rows, settings: [name: claims],
+                    before: [rows[1].sink: claims]))
+            // Its place was not looked at under the name between the two.
+            let mark = try #require(roster.marks[name])
+            #expect(mark.renamed?.sink == "slow" && mark.renamed?.mark == SinkMark("5 x y"))
+            rows[1] = Self.row(name, 16).with(mark: mark)
+        }
+        #expect(SinkMark("5 x y").renamed == nil)
+        #expect(
+            try #require(SinkRoster(sinks: ["fast", "new"], rows: rows)).marks.isEmpty)
+    }
+
     private func settings(
         _ entries: [String: String] = [:], place: String = "h:1", tables: [String] = [],
         type: String = "faulty", claims: [String] = []

@@ -51,6 +51,22 @@ import WeirTesting
         #expect(try bench.ids() == ["24/0", "32/0"])
     }
 
+    @Test func aSinkOfAnotherNameKnowsItsFile() async throws {
+        let sink = try await opened()
+        let first = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        let mark = try #require(first.mark)
+        _ = try await sink.write([SampleBatch.transaction(24, count: 1)])
+        await sink.close()
+        // What is behind the checkpoint comes again.
+        let renamed = try await opened(at: SinkMark(of: "former", mark))
+        await renamed.close()
+        #expect(try bench.ids() == ["16/0"])
+        try bench.folder.write("", to: "changes.jsonl")
+        await #expect(throws: WeirError.self) {
+            _ = try await opened(at: SinkMark(of: "former", mark))
+        }
+    }
+
     @Test func aTransactionIsNotSplitOverTwoFiles() async throws {
         let sink = try await opened()
         _ = try await sink.write([SampleBatch.part(of: 16, 0..<2, isLast: false)])

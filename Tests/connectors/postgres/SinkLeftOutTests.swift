@@ -215,6 +215,47 @@ struct SinkLeftOutTests {
         #expect(LeftOut(text: "") == LeftOut())
     }
 
+    // MARK: Another name
+
+    @Test func aRenamedSinkNoticesWhatItsTargetLacks() async throws {
+        let table = "CREATE TABLE items (id int PRIMARY KEY, v text)"
+        let database = try await TestDatabase(table)
+        let harness = SinkHarness(database)
+        var sink = try await start(harness, nil, Self.narrow)
+        let mark = try #require(
+            try await sink.write([.insert([1, "v"])], of: Self.narrow, commit: 16).mark)
+        await sink.close()
+        try database.run("UPDATE weir_position SET sink = 'former'")
+        let renamed = SinkMark(of: "former", mark)
+        try await harness.notes.set("postgres target numbers former", "1 public.items")
+        // Told by that one's notes, the table is another.
+        sink = try harness.sink()
+        #expect(try await sink.open(at: renamed)?.renamed == nil)
+        _ = try await sink.check([Self.narrow])
+        await sink.close()
+        #expect(harness.reports.gaps.map(\.code) == [.targetRemade])
+        #expect(
+            try database.run("SELECT targets FROM weir_position WHERE sink = 'copy'")
+                == "{public.items}")
+
+        for state in ["UPDATE weir_position SET position = ''", "DELETE FROM weir_position"] {
+            try database.run("DELETE FROM weir_position WHERE sink = 'copy'; \(state)")
+            sink = try harness.sink()
+            let error = await #expect(throws: WeirError.self) {
+                _ = try await sink.open(at: renamed)
+            }
+            #expect(error?.code == .targetRestored && error?.disposition == .positionLost)
+            await sink.close()
+        }
+        // An operator was told, and goes on with what is there.
+        harness.epoch += 1
+        sink = try harness.sink()
+        _ = try await sink.open(at: renamed)
+        await sink.close()
+        #expect(harness.reports.gaps.map(\.code) == [.targetRemade, .targetRestored])
+        #expect(harness.reports.gaps.last?.to == "0/18")
+    }
+
     // MARK: Others at the same target
 
     @Test func anotherWriterOfTheTargetIsNamed() async throws {

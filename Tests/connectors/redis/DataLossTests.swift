@@ -30,6 +30,11 @@ struct DataLossTests {
         #expect(error?.disposition == disposition)
     }
 
+    private func markers() throws -> [String] {
+        guard case .array(let keys) = try server.command("KEYS", "weir:*") else { return [] }
+        return keys.compactMap(\.text).sorted()
+    }
+
     private func note(_ id: String) throws -> String? {
         try harness.get("item:\(id)").map { text in
             String(text.split(separator: "\"")[7])
@@ -53,6 +58,32 @@ struct DataLossTests {
         _ = try await write(sink, "1", commit: 64)
         #expect(try note("1") == "n64")
         await sink.close()
+    }
+
+    /// What it is called in the configuration says nothing of what the server has.
+    @Test func aLossIsNoticedByARenamedSink() async throws {
+        let sink = try harness.sink()
+        _ = try await sink.open(at: nil)
+        let mark = try #require(try await write(sink, "1", commit: 16))
+        await sink.close()
+        let keys = try markers()
+        #expect(keys.count == 2)
+        let pipeline = try #require(keys[0].split(separator: "/").first)
+        let former = ["\(pipeline)/former}", "\(pipeline)/former}:copy"]
+        for (key, name) in zip(keys, former) { _ = try server.command("RENAME", key, name) }
+        let renamed = try harness.sink()
+        let stored = try #require(try await renamed.open(at: SinkMark(of: "former", mark)))
+        #expect(stored.renamed == nil)
+        #expect(try markers() == (keys + former).sorted())
+        await renamed.close()
+
+        _ = try server.command("FLUSHALL")
+        await harness.rows.set(.init("1", "n16"))
+        let other = try harness.sink()
+        await expectLoss { _ = try await other.open(at: SinkMark(of: "former", mark)) }
+        _ = try await other.open(at: SinkMark(of: "former", mark))
+        #expect(try note("1") == "n16")
+        await other.close()
     }
 
     @Test func anIdleSinkNoticesToo() async throws {

@@ -89,7 +89,10 @@ package actor FileSink: SinkConnector {
     package func open(at mark: SinkMark?) async throws(WeirError) -> SinkMark? {
         file.withLock { $0 = nil }
         let opened = try openOutput()
-        let kept = try await keptLength(of: opened, mark.map { FileMark(parsing: $0.text) })
+        let renamed = mark?.renamed
+        let kept = try await keptLength(
+            of: opened, (renamed?.mark ?? mark).map { FileMark(parsing: $0.text) },
+            by: renamed?.sink ?? context.name)
         do throws(FileFailure) {
             try opened.descriptor.truncate(to: kept)
             try FileDescriptor.syncDirectory(of: path)
@@ -149,7 +152,7 @@ package actor FileSink: SinkConnector {
     ///
     /// - Throws: `file.lost` where lines of the checkpoint are gone, or the file is none of ours.
     private func keptLength(
-        of file: OutputFile, _ mark: FileMark?
+        of file: OutputFile, _ mark: FileMark?, by sink: String
     ) async throws(WeirError) -> Int {
         // No mark, or one of the file that was configured before: the engine says that the path was
         // changed.
@@ -169,7 +172,7 @@ package actor FileSink: SinkConnector {
             guard isOurs else { throw rewritten(mark.length) }
             return mark.length
         }
-        let note = try await context.notes.get(noteKey)
+        let note = try await context.notes.get(Self.noteKey(sink))
         // Begun by us after the one that the checkpoint tells of was moved away.
         if !file.isNew, note == Self.follows(file.inode, mark.inode) { return 0 }
         // A copy of it, as on a new disk; or both are empty.
@@ -392,7 +395,9 @@ package actor FileSink: SinkConnector {
 
     private var title: String { "sink \"\(context.name)\" of pipeline \"\(context.pipeline)\"" }
 
-    private var noteKey: String { "file \(context.name)" }
+    private var noteKey: String { Self.noteKey(context.name) }
+
+    private static func noteKey(_ sink: String) -> String { "file \(sink)" }
 
     private static func follows(_ inode: UInt64, _ former: UInt64?) -> String {
         "\(inode) follows \(former ?? 0)"

@@ -89,17 +89,26 @@ package actor PostgresSink: SinkConnector {
         skipping = []
         committed = nil
         var known: SinkPosition?
-        if let mark {
+        let renamed = mark?.renamed
+        if let mark = renamed?.mark ?? mark {
             guard let parsed = SinkPosition(mark) else {
                 throw WeirError(.bug, .bug, "the stored mark \"\(mark.text)\" is no position")
             }
             known = parsed
         }
-        durable = known
         let session = try await connect()
         do throws(WeirError) {
             self.session = session
+            var former: Set<String> = []
+            if let renamed, let left = known {
+                former = try await takeOver(from: renamed.sink, left, session)
+                known = nil
+            }
+            durable = known
             try await begin(session, mark: known)
+            do { try session.inherit(former) } catch {
+                throw failed(error, doing: "write the position")
+            }
             try makeDurable(session)
         } catch {
             abandon()
@@ -139,12 +148,16 @@ package actor PostgresSink: SinkConnector {
         switch verdict {
         case .goOn: committed = found?.position
         case .new:
+            if let mark, mark.position != nil { try await declareRestored(nil, mark) }
             let position = SinkPosition(epoch: epoch, position: nil)
             try run(session.sql.insert(position, source: source), session, "write the position")
             committed = position
         case .newEpoch:
             let position = SinkPosition(epoch: epoch, position: nil)
             if let found {
+                if let mark, mark.isAhead(of: found.position) {
+                    try await declareRestored(found.position, mark)
+                }
                 let move = PositionMove(from: found.position, to: position, source: source)
                 try run(session.sql.move(move), session, "write the position")
             }
@@ -177,7 +190,7 @@ package actor PostgresSink: SinkConnector {
         if noted != epoch { try await context.notes.set(note, "\(epoch)") }
     }
 
-    private func readPosition(
+    func readPosition(
         _ session: TargetSession
     ) throws(WeirError) -> (position: SinkPosition, source: String)? {
         do { return try session.readPosition() } catch {
@@ -199,7 +212,7 @@ package actor PostgresSink: SinkConnector {
         return error
     }
 
-    private func restored(_ found: SinkPosition?, _ mark: SinkPosition?) -> WeirError {
+    func restored(_ found: SinkPosition?, _ mark: SinkPosition?) -> WeirError {
         WeirError(
             .targetRestored, .positionLost,
             "\(place) stands at \(found?.position?.shown ?? "no position") and had stood at "

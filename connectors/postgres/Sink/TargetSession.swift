@@ -5,7 +5,8 @@ import WeirPostgresClient
 /// out, prepared statements, temporary tables, the open transaction. Blocks its thread.
 final class TargetSession {
     let connection: PostgresConnection
-    let sql: PositionSQL
+    /// Of this sink, but for a while of the one it goes on for.
+    private(set) var sql: PositionSQL
     /// Names of what was prepared.
     private var prepared: Set<String> = []
     /// Numbers of the plans whose temporary tables exist, and names of those that hold rows.
@@ -95,6 +96,21 @@ final class TargetSession {
             SinkPosition(epoch: epoch, position: token.isEmpty ? nil : Position(token: token)),
             row[2] ?? ""
         )
+    }
+
+    /// The position row that another sink of the pipeline left, and the targets it wrote to.
+    func readPosition(
+        of sink: String
+    ) throws(PostgresFailure) -> (position: SinkPosition?, targets: Set<String>) {
+        let own = sql
+        sql = PositionSQL(table: own.table, pipeline: own.pipeline, sink: sink)
+        defer {
+            sql = own
+            targets = []
+            written = []
+        }
+        let position = try readPosition()?.position
+        return (position, position == nil ? [] : targets)
     }
 
     func hasPosition() throws(PostgresFailure) -> Bool {

@@ -77,7 +77,7 @@ extension RedisSink {
 
     /// What is gone stays gone: the configuration, or the operator, said to go on.
     private func declareLoss(_ reason: String) async throws(WeirError) {
-        let keys = [markerKey, copyKey].map(\.shellWord).joined(separator: " ")
+        let keys = markerKeys.map(\.shellWord).joined(separator: " ")
         let again =
             config.tables.isEmpty
             ? "Write the keys anew that readers need"
@@ -127,15 +127,20 @@ extension RedisSink {
 
     // MARK: The two keys
 
-    private var markerKey: String { "weir:{\(context.pipeline)/\(context.name)}" }
-    /// In the same slot of a cluster.
-    private var copyKey: String { markerKey + ":copy" }
-    private var markerKeys: [String] { [markerKey, copyKey] }
+    private var markerKeys: [String] { markerKeys(of: context.name) }
+
+    /// Both in one slot of a cluster.
+    private func markerKeys(of sink: String) -> [String] {
+        let key = "weir:{\(context.pipeline)/\(sink)}"
+        return [key, key + ":copy"]
+    }
 
     func read(markerOf link: RedisLink) async throws(WeirError) -> FoundMarker {
         var values: [RESPValue] = []
         do {
-            for key in markerKeys { values.append(try await link.command(["GET", key])) }
+            for key in markerKeys(of: predecessor ?? context.name) {
+                values.append(try await link.command(["GET", key]))
+            }
         } catch {
             throw markerFailed(error)
         }

@@ -27,6 +27,8 @@ package actor RedisSink: SinkConnector {
     var delivered: CacheVersion
     /// The newest up to a boundary: what the checkpoint keeps.
     var boundary: CacheVersion
+    /// The sink of another name this one goes on for, until that one's marker was looked at.
+    var predecessor: String?
     /// The marker as the server has confirmed it; nil before the first checkpoint of a pipeline.
     var marker: CacheMarker?
     /// Why rows must be read again before anything else is written, and whether that was said.
@@ -63,7 +65,8 @@ package actor RedisSink: SinkConnector {
     // MARK: Life
 
     package func open(at mark: SinkMark?) async throws(WeirError) -> SinkMark? {
-        if let mark {
+        predecessor = mark?.renamed?.sink
+        if let mark = mark?.renamed?.mark ?? mark {
             guard let stored = CacheMarker(parsing: mark.text) else {
                 throw WeirError(.bug, .bug, "the stored mark \"\(mark.text)\" is no version")
             }
@@ -73,6 +76,10 @@ package actor RedisSink: SinkConnector {
         }
         do throws(WeirError) {
             let link = try await ready()
+            if predecessor != nil {
+                try await set(CacheMarker(delivered, run: link.run), link)
+                predecessor = nil
+            }
             return SinkMark(CacheMarker(boundary, run: link.run).text)
         } catch {
             _ = isolation.shouldBegin(after: error.code, wasOpen: self.link != nil)
