@@ -78,6 +78,8 @@ struct SettingsChange {
     let passing: Set<String>
     /// What the sink has written stays as it is.
     var isAppendOnly = false
+    /// What the other sinks of the pipeline write to now: the sink by its claim.
+    var others: [String: String] = [:]
 
     private struct Change {
         let key: String
@@ -182,14 +184,16 @@ struct SettingsChange {
                 hint: "Bring the targets in step with the source where that matters; then: "
                     + "weir gap resolve ID")
         }
+        let operations = operationsLeftOut(before: place)
         let left = before.claims.filter { !now.claims.contains($0) }
-        if isAppendOnly { return ended(lasting, left, at: place) }
+        if isAppendOnly { return ended(lasting, left, operations, at: place) }
         let behind = left.isEmpty ? "" : "; left behind: \(Self.shown(left))"
         return DeclaredGap(
             .configurationChanged, lasting.map(\.key).joined(separator: ", "), to: place,
             "sink \"\(component)\" was changed (\(list)): what it wrote before \(place) keeps its "
                 + "old form until its row changes again, and what has another place now is no "
-                + "longer updated or removed where it was\(behind)",
+                + "longer updated or removed where it was\(behind)"
+                + operations.map { "; \($0)" }.joined(),
             hint: "Write the old rows anew and remove what is left behind; then: "
                 + "weir gap resolve ID")
     }
@@ -198,25 +202,56 @@ struct SettingsChange {
 extension SettingsChange {
     /// Of a sink that only adds to its target: nothing there is out of step.
     private func ended(
-        _ lasting: [Change], _ left: [String], at place: String
+        _ lasting: [Change], _ left: [String], _ operations: [String], at place: String
     ) -> DeclaredGap {
         let list = lasting.map(\.words).joined(separator: "; ")
         let begun = now.claims.filter { !before.claims.contains($0) }
-        let what: String
+        var what = ""
         let hint: String
         if left.isEmpty {
-            what = "what it wrote before \(place) keeps its old form"
-            hint = "Where its readers know both forms: weir gap resolve ID"
+            let isForm = lasting.contains { $0.key != "operations" } || operations.isEmpty
+            if isForm { what = "what it wrote before \(place) keeps its old form" }
+            hint =
+                isForm
+                ? "Where its readers know both forms: weir gap resolve ID"
+                : "Where its readers can do with that: weir gap resolve ID"
         } else {
-            let next = begun.isEmpty ? "" : "; \(Self.shown(begun)) begins there"
-            what =
-                "\(Self.shown(left)) is complete up to \(place), stays as it is and gets nothing "
-                + "more\(next)"
+            let next =
+                begun.isEmpty ? "" : "; from there on its lines are in \(Self.shown(begun))"
+            let heirs = Set(left.compactMap { others[$0] }).sorted()
+            let end =
+                heirs.isEmpty
+                ? "stays as it is and gets nothing more"
+                : "goes on with the lines of sink \(Self.shown(heirs))"
+            what = "\(Self.shown(left)) is complete up to \(place), \(end)\(next)"
             hint = "When its readers have gone on to the new one: weir gap resolve ID"
         }
         return DeclaredGap(
             .configurationChanged, lasting.map(\.key).joined(separator: ", "), to: place,
-            "sink \"\(component)\" was changed (\(list)): \(what)", hint: hint)
+            "sink \"\(component)\" was changed (\(list)): "
+                + ((what.isEmpty ? [] : [what]) + operations).joined(separator: "; "), hint: hint)
+    }
+
+    /// Which kinds of changes one of the two sides lacks, where "operations" was changed.
+    private func operationsLeftOut(before place: String) -> [String] {
+        func names(_ settings: ConnectorSettings) -> Set<String> {
+            guard let json = settings.entries.first(where: { $0.key == "operations" })?.json else {
+                return Set(Operation.allCases.map { "\($0.name)" })
+            }
+            // A list of plain words.
+            let words = json.split(separator: "\"").filter { $0.allSatisfy(\.isLetter) }
+            return Set(words.map(String.init))
+        }
+        let (old, new) = (names(before), names(now))
+        let (added, removed) = (new.subtracting(old), old.subtracting(new))
+        return [
+            added.isEmpty
+                ? nil
+                : "it lacks each \(Self.shown(added.sorted())) from before \(place), which it did "
+                    + "not take then",
+            removed.isEmpty
+                ? nil : "each \(Self.shown(removed.sorted())) is left out from \(place) on",
+        ].compactMap(\.self)
     }
 }
 

@@ -182,6 +182,13 @@ extension Pipeline {
         }
     }
 
+    /// The other sinks, by what they write to now.
+    private func claims(besides component: String) -> [String: String] {
+        plan.sinks.filter { $0.name != component }.reduce(into: [:]) { claims, sink in
+            for claim in sink.settings?.settings.claims ?? [] { claims[claim] = sink.name }
+        }
+    }
+
     /// Takes up the configuration of a component that works with it: what was changed is said, and
     /// what that leaves behind is declared.
     func adopt(_ component: String) async throws(WeirError) {
@@ -192,7 +199,8 @@ extension Pipeline {
         if let before, !before.type.isEmpty {
             let change = SettingsChange(
                 component: component, before: before, now: planned.settings,
-                passing: planned.passingKeys, isAppendOnly: planned.isAppendOnly)
+                passing: planned.passingKeys, isAppendOnly: planned.isAppendOnly,
+                others: claims(besides: component))
             let rows = try await store.checkpoints(of: plan.name)
             let place =
                 component == "source"

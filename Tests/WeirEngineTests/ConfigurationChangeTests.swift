@@ -210,10 +210,27 @@ import WeirTesting
         #expect(moved.code.name == "engine.config_changed" && moved.to == "0/10")
         #expect(
             moved.message == #"sink "f" was changed (path was "a", is "b"): "file a" is complete "#
-                + #"up to 0/10, stays as it is and gets nothing more; "file b" begins there"#)
+                + #"up to 0/10, stays as it is and gets nothing more; from there on its lines are in "file b""#
+        )
         let formed = try change(
             old, settings(["path": #""a""#, "format": #""row""#], claims: ["file a"]))
         #expect(formed.message.hasSuffix("what it wrote before 0/10 keeps its old form"))
+        // Two that exchange their files.
+        var exchange = SettingsChange(
+            component: "f", before: old, now: settings(["path": #""b""#], claims: ["file b"]),
+            passing: [], isAppendOnly: true)
+        exchange.others = ["file a": "g"]
+        #expect(
+            exchange.gaps(at: "0/10").first?.message.hasSuffix(
+                #""file a" is complete up to 0/10, goes on with the lines of sink "g"; "#
+                    + #"from there on its lines are in "file b""#) == true)
+        let taken = try change(
+            settings(["operations": #"["insert","update"]"#], claims: ["file a"]),
+            settings(["operations": #"["insert","delete"]"#], claims: ["file a"]))
+        #expect(
+            taken.message.hasSuffix(
+                #"): it lacks each "delete" from before 0/10, which it did not take then; "#
+                    + #"each "update" is left out from 0/10 on"#), "\(taken.message)")
     }
 
     @Test func whatLeavesNothingBehindIsOnlyLogged() {
