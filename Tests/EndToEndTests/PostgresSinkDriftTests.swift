@@ -279,11 +279,10 @@ extension EndToEnd {
             #expect(try await daemon.wait() == .exited(0))
             // The hint, and what it says of the rows that are there.
             let hint = try #require(problem.hint)
-            #expect(hint.contains("DROP CONSTRAINT") && hint.contains("Fill \"part\""))
-            for statement in hint.matches(of: #/(ALTER|CREATE) [^;]*;/#) {
-                try copy.target.sql(String(statement.output.0))
-            }
+            #expect(hint.contains("Fill \"part\"") && !hint.contains("DROP CONSTRAINT"))
+            try runHint(hint, copy)
             try copy.target.sql("UPDATE t SET part = 0")
+            try runHint(try await copy.expectStopped("postgres.row_refused").hint, copy)
             try copy.home.once()
             try copy.expectEqual("t")
             // Moved to another column, with rows that the old key would not take.
@@ -295,11 +294,47 @@ extension EndToEnd {
                 ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (v);
                 INSERT INTO t VALUES (1, 'third', 1);
                 """)
-            let moved = try #require(
-                try await copy.expectStopped("postgres.no_unique_index").hint)
-            for statement in moved.matches(of: #/(ALTER|CREATE) [^;]*;/#) {
-                try copy.target.sql(String(statement.output.0))
-            }
+            try runHint(try await copy.expectStopped("postgres.no_unique_index").hint, copy)
+            try runHint(try await copy.expectStopped("postgres.row_refused").hint, copy)
+            try copy.home.once()
+            try copy.expectEqual("t")
+        }
+
+        private func runHint(_ hint: String?, _ copy: PostgresCopy) throws {
+            let statements = try #require(hint).matches(of: #/(ALTER|CREATE|DROP) [^;]*;/#)
+            #expect(statements.count >= 1, "\(hint ?? "")")
+            for statement in statements { try copy.target.sql(String(statement.output.0)) }
+        }
+
+        /// What was written before the change needs the old key, what came after it the new one:
+        /// the hint leads to a target that has both, until one is in the way.
+        @Test(arguments: [false, true])
+        func aNewPrimaryKeyInTheBacklogNeedsBothKeys(atTargetToo: Bool) async throws {
+            let copy = try await start("")
+            try copy.deliver("UPDATE t SET v = v || id")
+            let change = "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (v)"
+            try copy.source.sql(
+                """
+                UPDATE t SET v = 'before' WHERE id = 1;
+                INSERT INTO t VALUES (6, 'six');
+                DELETE FROM t WHERE id = 2;
+                """)
+            try copy.source.sql(change)
+            try copy.source.sql("UPDATE t SET id = 30 WHERE v = 'old3'")
+            if atTargetToo { try copy.target.sql(change) }
+            try runHint(try await copy.expectStopped("postgres.no_unique_index").hint, copy)
+            try copy.home.once()
+            try copy.expectEqual("t")
+            // Rows that only the new key tells apart.
+            try copy.source.sql("INSERT INTO t VALUES (6, 'again')")
+            let problem = try await copy.expectStopped("postgres.row_refused")
+            #expect(
+                problem.hint?.hasSuffix(
+                    atTargetToo
+                        ? "DROP INDEX \"public\".\"t_id_idx\";"
+                        : "ALTER TABLE \"public\".\"t\" DROP CONSTRAINT \"t_pkey\";") == true,
+                "\(problem.hint ?? "")")
+            try runHint(problem.hint, copy)
             try copy.home.once()
             try copy.expectEqual("t")
         }

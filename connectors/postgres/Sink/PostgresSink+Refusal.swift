@@ -63,7 +63,8 @@ extension PostgresSink {
     private func reason(
         of refusal: RowWriter.Refusal, in chunk: WriteChunk, _ session: TargetSession
     ) -> TargetRefusal? {
-        guard let target = chunk.plan(refusal.place)?.target else { return nil }
+        guard let plan = chunk.plan(refusal.place) else { return nil }
+        let target = plan.target
         if chunk.event(refusal.place).operation == .truncate {
             let commit = chunk.event(refusal.place).commit
             var tables: [TargetTable] = []
@@ -76,6 +77,9 @@ extension PostgresSink {
         }
         return TargetRefusal.inFunction(refusal.failure, writing: target, session.connection)
             ?? TargetRefusal.ofLongKey(refusal.failure)
+            ?? TargetRefusal.ofOtherKey(
+                refusal.failure, plan.key.map { plan.outputs[$0].name }, of: target,
+                session.connection)
     }
 
     /// The key for people, as `a=1, b=2`.

@@ -147,15 +147,18 @@ struct TargetCheck {
             + "TO \(PostgresConnection.identifier(new));"
     }
 
-    /// The source's key was moved, or has more columns now: rows that it tells apart may be the
-    /// same by the target's, which would refuse them.
-    private var dropOldKey: String? {
-        // One that the sink does not write is the target's own, and harms no row.
+    /// The source's key was changed: changes from before need the key that is there, those from
+    /// after this one. Which is the older is not known here, and none may be dropped before its
+    /// changes are through: `TargetRefusal.ofOtherKey` says when one refuses a row.
+    private var besideOldKey: String {
         guard let old = table.primaryKey, !old.isDeferrable,
             old.columns.allSatisfy({ name in wanted.all.contains { $0.output == name } }),
             !Set(key).isSubset(of: old.columns)
-        else { return nil }
-        return "DROP CONSTRAINT \(PostgresConnection.identifier(old.constraint))"
+        else { return "" }
+        let list = old.columns.map(PostgresConnection.identifier).joined(separator: ", ")
+        return " Leave the primary key (\(list)) beside it: while the source's key changes, what "
+            + "was written before and after needs both. Should one of them refuse a row later, "
+            + "the error has the SQL that drops it."
     }
 
     private var uniqueIndexHint: String {
@@ -172,16 +175,12 @@ struct TargetCheck {
         let missing = key.filter { table.column($0) == nil }
         if !missing.isEmpty {
             // In rows that are there it is null, which a primary key refuses.
-            let drop = dropOldKey.map { "ALTER TABLE \(table.name.sql) \($0); " } ?? ""
             return "Fill \(Self.list(missing)) in the rows that are there, as the source has it, "
                 + "after: \(missing.map(adding).joined(separator: " ")) "
-                + "\(drop)CREATE UNIQUE INDEX ON \(table.name.sql) (\(list));"
-        }
-        if let dropOldKey {
-            return "ALTER TABLE \(table.name.sql) \(dropOldKey), ADD PRIMARY KEY (\(list));"
+                + "CREATE UNIQUE INDEX ON \(table.name.sql) (\(list));\(besideOldKey)"
         }
         return table.hasPrimaryKey
-            ? "CREATE UNIQUE INDEX ON \(table.name.sql) (\(list));"
+            ? "CREATE UNIQUE INDEX ON \(table.name.sql) (\(list));\(besideOldKey)"
             : "ALTER TABLE \(table.name.sql) ADD PRIMARY KEY (\(list));"
     }
 

@@ -24,6 +24,44 @@ struct TargetRefusal {
                 + "\"tables\", then weir stop and weir start.")
     }
 
+    // MARK: Other keys
+
+    /// A unique index beside the key by which rows are told apart, such as one on the key that the
+    /// source had before.
+    static func ofOtherKey(
+        _ failure: PostgresFailure, _ key: [String], of table: TargetTable,
+        _ connection: PostgresConnection
+    ) -> TargetRefusal? {
+        guard failure.sqlState == "23505",
+            let rows = try? connection.query(uniqueIndexesQuery(table.oid)),
+            let row = rows.first(where: { failure.message.contains("\"\($0[1] ?? "")\"") }),
+            let schema = row[0], let index = row[1], row[3] != key.sorted().joined(separator: "\n")
+        else { return nil }
+        let name = PostgresConnection.identifier(index)
+        let list = key.map(PostgresConnection.identifier).joined(separator: ", ")
+        let drop =
+            row[2] == "t"
+            ? "ALTER TABLE \(table.name.sql) DROP CONSTRAINT \(name);"
+            : "DROP INDEX \(PostgresConnection.identifier(schema)).\(name);"
+        return TargetRefusal(
+            detail: "\(name) is not on the key (\(list)), by which rows are told apart now.",
+            hint: "Where the source allows both rows, as after its key was changed: \(drop)")
+    }
+
+    /// Schema, name, whether it is a constraint, and columns by name.
+    private static func uniqueIndexesQuery(_ oid: UInt32) -> String {
+        """
+        SELECT n.nspname, x.relname, EXISTS (SELECT FROM pg_catalog.pg_constraint c \
+        WHERE c.conindid = x.oid AND c.contype IN ('p', 'u')), \
+        (SELECT pg_catalog.string_agg(a.attname::text, E'\\n' ORDER BY a.attname COLLATE "C") \
+        FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.oid \
+        AND a.attnum <= i.indnkeyatts) \
+        FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
+        JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace \
+        WHERE i.indrelid = \(oid) AND i.indisunique
+        """
+    }
+
     // MARK: Functions
 
     /// A function that writing to a table may call, and what calls it.
