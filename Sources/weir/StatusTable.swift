@@ -187,8 +187,8 @@ struct StatusTable {
         guard let window = retention.windowSeconds else {
             return "oplog unknown: the user may not read local.oplog.rs"
         }
-        let left = retention.headroomSeconds.map { ", \(seconds(max(0, $0))) left" } ?? ""
-        return "oplog \(seconds(window))\(left) (\(retention.status))"
+        let left = retention.headroomSeconds.map { seconds(max(0, $0)) } ?? "?"
+        return "oplog \(seconds(window)), \(left) left (\(retention.status))"
     }
 
     private func sinkRows(_ pipeline: PipelineReport) -> [String] {

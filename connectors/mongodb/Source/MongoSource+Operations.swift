@@ -27,7 +27,7 @@ extension MongoSource: SourceProbe {
         let connection = if let open = self.connection { open } else { try connect() }
         let name = config.scope.database ?? "deployment"
         let confirmed = held?.clusterTime.map(ClusterTime.text) ?? ""
-        let window: (first: UInt64, last: UInt64)
+        let window: (first: UInt64, last: UInt64, isUnlimited: Bool)
         do throws(MongoFailure) {
             guard let first = try connection.oplogEnd(isFirst: true),
                 let last = try connection.oplogEnd(isFirst: false)
@@ -36,7 +36,7 @@ extension MongoSource: SourceProbe {
                     .oplog, name: name, active: isOpen, status: "unknown", head: "",
                     confirmed: confirmed)
             }
-            window = (first, last)
+            window = (first.time, last.time, first.isBeginning)
         } catch {
             // Behind routers there is no oplog to see, and reading it is a right of its own.
             guard error.kind == .command else {
@@ -54,9 +54,10 @@ extension MongoSource: SourceProbe {
         if let time = held?.clusterTime {
             // What is idle is not behind: its position moves with the log's end.
             let left = time.clusterSeconds - window.first.clusterSeconds
-            retention.headroomSeconds = Double(max(0, left))
+            // Where nothing was removed from the log yet, its age does not limit it.
+            if !window.isUnlimited { retention.headroomSeconds = Double(max(0, left)) }
             // A log that is a few seconds old is half over at once.
-            let isBehind = 2 * left < length && length - left > 60
+            let isBehind = !window.isUnlimited && 2 * left < length && length - left > 60
             // Seconds are too coarse to tell whether the oplog still has the position.
             let isLost = time < window.first
             retention.status = isLost ? "lost" : isBehind ? "at risk" : "safe"
@@ -143,17 +144,35 @@ extension MongoSource: SourceRows {
 
 extension MongoConnection {
     /// The cluster time of the first or last entry of the oplog; nil when it is empty.
-    fileprivate func oplogEnd(isFirst: Bool) throws(MongoFailure) -> UInt64? {
+    ///
+    /// - Returns: its time, and whether it is what the replica set began with: then the log was
+    ///   never full.
+    fileprivate func oplogEnd(
+        isFirst: Bool
+    ) throws(MongoFailure) -> (time: UInt64, isBeginning: Bool)? {
         var command = BSONWriter()
         command.append("find", "oplog.rs")
         command.appendDocument("sort") { $0.append("$natural", int32: isFirst ? 1 : -1) }
         command.append("limit", int32: 1)
-        command.appendDocument("projection") { $0.append("ts", int32: 1) }
+        command.appendDocument("projection") {
+            $0.append("ts", int32: 1)
+            $0.append("o.msg", int32: 1)
+        }
         var time: UInt64?
+        var isBeginning = false
         unsafe try visit(command.bytes, database: "local") { document in
             guard var cursor = unsafe BSONCursor(document) else { return }
-            while cursor.next() { if cursor.isNamed("ts") { time = cursor.timestamp } }
+            while cursor.next() {
+                if cursor.isNamed("ts") { time = cursor.timestamp }
+                // The first entry of every replica set: { msg: "initiating set" }.
+                if cursor.isNamed("o"), cursor.type == .document,
+                    var entry = unsafe BSONCursor(cursor.value), entry.next()
+                {
+                    let value = unsafe entry.value.dropFirst(4).dropLast()
+                    isBeginning = unsafe value.elementsEqual("initiating set".utf8)
+                }
+            }
         }
-        return time
+        return time.map { ($0, isBeginning) }
     }
 }
