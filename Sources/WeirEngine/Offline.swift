@@ -26,6 +26,25 @@ extension PipelinePlan {
     }
 }
 
+extension PipelinePlan {
+    /// Of a pipeline whose configuration cannot be read: its parts by name, and none can be made.
+    package init(
+        remembered name: String, _ components: [String: ConfiguredComponent], _ sinks: [String],
+        because error: WeirError
+    ) {
+        let source = components["source"]?.settings
+        self.init(
+            name: name, sourceType: source?.type ?? "?",
+            connection: source?.connection ?? source?.type ?? "?",
+            sinks: sinks.map { sink in
+                SinkPlan(
+                    name: sink, type: components[sink]?.settings.type ?? "?",
+                    make: { (_) throws(WeirError) in throw error })
+            },
+            makeSource: { (_) throws(WeirError) in throw error })
+    }
+}
+
 /// For a command, which prints what it has to say.
 private struct NoReports: OperatorReports {
     func raise(_ finding: Finding) {}
@@ -135,6 +154,16 @@ extension ErrorCode {
             + "replication slot is gone or was given up, or the oplog no longer reaches back to the "
             + "stored position. Changes are missing.",
         remedy: "weir position set PIPELINE now --yes goes on at the present and declares the gap.")
+}
+
+extension ErrorCode {
+    package static let configurationUnread = ErrorCode(
+        "engine.configuration_unread",
+        meaning: "While no daemon runs, the configuration does not load: it is missing, has an "
+            + "error, or a secret it names is not there. Sources cannot be asked, and status shows "
+            + "what was known of them last.",
+        remedy: "weir validate shows every error of the file; secrets must be given to the command "
+            + "as they are given to the daemon.")
 }
 
 extension ErrorCode {

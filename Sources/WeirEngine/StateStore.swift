@@ -304,6 +304,7 @@ extension ErrorCode {
         .onceUnsupported, .controlFailed, .controlForbidden, .positionSet, .sinkRemoved,
         .configurationChanged,
         .tablesAdded, .tablesRemoved, .pipelineReplaced, .sourceLost, .dropIncomplete,
+        .configurationUnread,
         .streamStuck, .sourceSilent, .sinkSilent, .spillFull, .sinkSlow,
     ]
 }

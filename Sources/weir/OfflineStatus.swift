@@ -4,11 +4,10 @@ import WeirEngine
 
 /// The facts of `status` while no daemon runs: the state store, and what the sources keep for us.
 struct OfflineStatus {
-    let configuration: Configuration
     let directory: StateDirectory
     let restore: OrphanWatch.Restore
 
-    func report() async throws -> StatusReport {
+    func report(_ configuration: Configuration) async throws -> StatusReport {
         let thread = ThreadExecutor(name: "state")
         defer { thread.stop() }
         guard directory.hasStore else {
@@ -35,6 +34,31 @@ struct OfflineStatus {
                 version: weirVersion, isRunning: false, pid: nil, startedMicros: nil,
                 lastSeenMicros: try await store.lastSeen(), pipelines: reports,
                 orphans: orphans.now)
+        } catch {
+            throw Failure(error)
+        }
+    }
+
+    /// What the state alone knows, while the configuration does not load: no source can be asked.
+    func remembered(unread path: String) async throws -> StatusReport {
+        let thread = ThreadExecutor(name: "state")
+        defer { thread.stop() }
+        do throws(WeirError) {
+            let store = try StateStore(directory: directory, executor: thread, isReadOnly: true)
+            let error = WeirError(
+                .configurationUnread, .blocked,
+                "the configuration \(absolute(path)) does not load: shown is what was known last",
+                hint: "weir validate -c \(absolute(path).shellWord)")
+            var reports: [PipelineReport] = []
+            for name in try await store.pipelineNames() {
+                let plan = PipelinePlan(
+                    remembered: name, try await store.configured(of: name),
+                    try await store.checkpoints(of: name).map(\.sink), because: error)
+                reports.append(try await Self.report(plan, store, thread))
+            }
+            return StatusReport(
+                version: weirVersion, isRunning: false, pid: nil, startedMicros: nil,
+                lastSeenMicros: try await store.lastSeen(), pipelines: reports)
         } catch {
             throw Failure(error)
         }

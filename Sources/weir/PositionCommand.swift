@@ -18,19 +18,31 @@ struct PositionCommand: AsyncParsableCommand {
         @OptionGroup var state: StateOptions
 
         func run() async throws {
-            let plan = try config.load(outcome: nil).pipeline(pipeline).plan
+            var misfit: Failure?
+            do {
+                _ = try config.load(outcome: nil).pipeline(pipeline)
+            } catch let failure as Failure where failure.exitCode == .configuration {
+                // The state knows the position all the same.
+                guard state.directory.hasStore else { throw failure }
+                misfit = failure
+            }
+            try await show(isConfigured: misfit == nil)
+            if let misfit { throw misfit }
+        }
+
+        private func show(isConfigured: Bool) async throws {
             let directory = state.directory
             guard directory.hasStore else {
-                print("\(plan.name) has not been started yet")
+                print("\(pipeline) has not been started yet")
                 return
             }
             try await withStore(directory, .reading) { store, _ in
-                let rows = try await store.checkpoints(of: plan.name)
-                guard let known = try await store.pipeline(plan.name), !rows.isEmpty else {
-                    print("\(plan.name) has not been started yet")
+                let rows = try await store.checkpoints(of: pipeline)
+                guard let known = try await store.pipeline(pipeline), !rows.isEmpty else {
+                    if isConfigured { print("\(pipeline) has not been started yet") }
                     return
                 }
-                print("\(plan.name)  \(known.identity)  epoch \(known.epoch)")
+                print("\(pipeline)  \(known.identity)  epoch \(known.epoch)")
                 for row in rows {
                     let mark = row.mark.map { "  mark \($0.text)" } ?? ""
                     print(

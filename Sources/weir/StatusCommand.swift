@@ -24,9 +24,10 @@ struct StatusCommand: AsyncParsableCommand {
             Works with the daemon down too: positions then come from the state directory and what \
             the sources keep from the sources themselves.
 
-            Exit code: 0 all pipelines run; 75 at least one is failing and none is stopped; 69 at \
-            least one is stopped, or the daemon is down or does not answer; 77 the daemon is \
-            another user's.
+            Exit code: 0 all pipelines run; 75 at least one is failing or still starting and none \
+            is stopped; 69 at least one is stopped, or the daemon is down or does not answer; 77 \
+            the daemon is another user's; 78 the daemon is down and the configuration does not \
+            load.
             """)
 
     @Argument(help: "One pipeline in detail.") var pipeline: String?
@@ -38,7 +39,7 @@ struct StatusCommand: AsyncParsableCommand {
 
     func run() async throws {
         while true {
-            let report = try await report()
+            let (report, misfit) = try await report()
             let names = report.pipelines.map(\.name) + report.orphans.map(\.name)
             if let pipeline, !names.contains(pipeline) {
                 let near =
@@ -49,6 +50,7 @@ struct StatusCommand: AsyncParsableCommand {
             if watch && isatty(STDOUT_FILENO) == 1 { printData("\u{1B}[H\u{1B}[2J") }
             printData(try text(report))
             guard watch else {
+                if let misfit { throw misfit }
                 let code = Self.exitCode(report, of: pipeline)
                 if code != .ok { Glibc.exit(code.rawValue) }
                 return
@@ -62,7 +64,8 @@ struct StatusCommand: AsyncParsableCommand {
         guard report.isRunning else { return .unavailable }
         let states = report.pipelines.filter { $0.name == pipeline ?? $0.name }.map(\.state)
         if states.contains(.stopped) { return .unavailable }
-        return states.contains(.failing) ? .temporary : .ok
+        // One that is starting cannot know yet whether all is well.
+        return states.contains(.failing) || states.contains(.starting) ? .temporary : .ok
     }
 
     private func text(_ report: StatusReport) throws -> String {
@@ -85,16 +88,21 @@ struct StatusCommand: AsyncParsableCommand {
         return table.overview(report)
     }
 
-    private func report() async throws -> StatusReport {
+    /// With why the configuration does not load, where it was needed: what the state knows is shown
+    /// all the same.
+    private func report() async throws -> (StatusReport, Failure?) {
         let directory = state.directory
         do throws(WeirError) {
-            if let report = try await ControlClient.running(in: directory) { return report }
+            if let report = try await ControlClient.running(in: directory) { return (report, nil) }
         } catch {
             throw Failure(error)
         }
-        return try await OfflineStatus(
-            configuration: config.load(outcome: nil), directory: directory, restore: config.restore
-        )
-        .report()
+        let status = OfflineStatus(directory: directory, restore: config.restore)
+        do {
+            return (try await status.report(config.load(outcome: nil)), nil)
+        } catch let failure as Failure where failure.exitCode == .configuration {
+            guard directory.hasStore else { throw failure }
+            return (try await status.remembered(unread: config.path), failure)
+        }
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 import WeirTesting
 
@@ -189,6 +190,107 @@ extension EndToEnd {
             #expect(hint.contains("weir position set shop now --yes"))
             #expect(try home.weir("position", "set", "shop", "now", "--yes").code == 0)
             #expect(try home.status().pipelines.first?.problems.map(\.code) == [])
+        }
+
+        /// At the worst moment, an edit of the file must not hide what is known.
+        @Test func aConfigurationThatDoesNotLoadHidesNothingThatIsKnown() async throws {
+            let database = try await TestDatabase.make()
+            try database.sql(Self.table)
+            let home = try WeirHome { home in
+                """
+                {
+                  "connections": {
+                    "db": { "type": "postgres", "url": { "env": "SHOP_URL" } }
+                  },
+                  "pipelines": {
+                    "shop": {
+                      "source": { "connection": "db", "tables": ["public.t"] },
+                      "sinks": { "out": { "type": "file", "path": "\(home.output)" } }
+                    }
+                  }
+                }
+                """
+            }
+            // Without the secret, and never started: only the configuration's error is known.
+            #expect(try home.weir("status").code == 78)
+            let whole = try String(contentsOfFile: home.configuration, encoding: .utf8)
+            try home.configure(
+                whole.replacing(#"{ "env": "SHOP_URL" }"#, with: "\"\(database.url)\""))
+            let daemon = try home.run()
+            try await home.untilStreaming()
+            // The secret is missing, there is a key too much, or a brace too little.
+            let broken = [
+                whole, whole.replacing(#""source""#, with: #""sourse": 1, "source""#),
+                String(whole.dropLast(2)),
+            ]
+            for text in broken {
+                try home.configure(text)
+                let running = try home.weir("status")
+                #expect(running.code == 0 && running.out.contains("1 pipeline: 1 ok"))
+                let position = try home.weir("position", "show", "shop")
+                #expect(position.code == 78 && position.err.contains("error config."))
+                #expect(position.out.contains(#/shop  .*\n  out  [0-9A-F]+/[0-9A-F]+ /#))
+            }
+            daemon.signal(SIGTERM)
+            #expect(try await daemon.wait() == .exited(0))
+            for text in broken {
+                try home.configure(text)
+                let down = try home.weir("status")
+                #expect(down.code == 78)
+                #expect(down.out.contains("daemon not running (last seen "), "\(down.out)")
+                #expect(down.out.contains("(engine.configuration_unread)"), "\(down.out)")
+                #expect(down.out.contains("weir validate -c "))
+                #expect(down.err.contains("error config."))
+                let document = try home.weir("status", "--json")
+                #expect(document.code == 78)
+                let pipeline = try #require(Status(document.out).pipeline("shop"))
+                #expect(pipeline.problems.map(\.code) == ["engine.configuration_unread"])
+                #expect(pipeline.sinks.map(\.name) == ["out"])
+                #expect(try home.weir("status", "shop").out.contains(#/\nout +unknown +[0-9A-F]+/#))
+            }
+        }
+
+        /// Whether all is well is not known before the first answer of the source.
+        @Test func whatIsStartingIsNotWell() async throws {
+            // Takes connections and never answers.
+            let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            defer { close(listener) }
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+            var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let port = unsafe withUnsafeMutablePointer(to: &address) { pointer in
+                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    #expect(unsafe bind(listener, $0, size) == 0 && listen(listener, 16) == 0)
+                    _ = unsafe getsockname(listener, $0, &size)
+                }
+                return unsafe UInt16(bigEndian: pointer.pointee.sin_port)
+            }
+            let home = try WeirHome { home in
+                """
+                {
+                  "connections": {
+                    "db": { "type": "postgres", "url": "postgres://u@127.0.0.1:\(port)/d?sslmode=disable" }
+                  },
+                  "pipelines": {
+                    "shop": {
+                      "source": { "connection": "db", "tables": ["public.t"] },
+                      "sinks": { "out": { "type": "blackhole" } }
+                    }
+                  }
+                }
+                """
+            }
+            let daemon = try home.run()
+            var status = try home.weir("status")
+            try await eventually("it answers") {
+                status = try home.weir("status")
+                return !status.out.contains("not running")
+            }
+            #expect(status.out.contains(#/\nshop +starting /#), "\(status.out)")
+            #expect(status.code == 75)
+            daemon.signal(SIGKILL)
+            _ = try await daemon.wait()
         }
 
         /// A spill file that may not grow stands for a full disk (EFBIG for ENOSPC).
