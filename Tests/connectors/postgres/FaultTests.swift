@@ -124,9 +124,13 @@ extension PostgresSourceTests {
             #expect(error.code.name == "postgres.slot_active")
             #expect(error.disposition == .transient)
             #expect(try await source.source.probe(held: nil).active)
-            await source.source.close()
+            // The commands of the hint: who that is, and its end.
+            let commands = try #require(error.hint).matches(of: #/SELECT [^;]*;/#)
+            #expect(commands.count == 2)
+            for command in commands { try database.run(String(command.output)) }
             try await second.open(atStored: source.stored)
             #expect(try await second.drain().isEmpty)
+            await source.source.close()
         }
 
         @Test(

@@ -228,7 +228,15 @@ struct FailureMap {
             return make(.publicationMissing, .positionLost, failure, work, hint: restartHint)
         case "42704" where failure.message.hasPrefix("replication slot"):
             return make(.slotMissing, .positionLost, failure, work, hint: restartHint)
-        case "55006": return make(.slotActive, .transient, failure, work)
+        case "55006":
+            // Slots have names of small letters, digits and underscores only.
+            let slots = "FROM pg_replication_slots WHERE slot_name = '\(slot)';"
+            return make(
+                .slotActive, .transient, failure, work,
+                hint: "Weir retries by itself. Who holds it: SELECT pid, usename, client_addr, "
+                    + "application_name FROM pg_stat_activity WHERE pid = (SELECT active_pid "
+                    + "\(slots.dropLast())); Where that is an earlier session of this pipeline, "
+                    + "frozen or cut off: SELECT pg_terminate_backend(active_pid) \(slots)")
         case "55000" where isInvalidation(failure.message):
             return make(.slotInvalidated, .positionLost, failure, work, hint: restartHint)
         case "42501":
