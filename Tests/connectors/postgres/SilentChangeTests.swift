@@ -230,8 +230,10 @@ extension PostgresSourceTests {
             let again = try await after(
                 "ALTER TABLE t DETACH PARTITION t1\nUPDATE t1 SET v = 'new'\n\(attach)")
             #expect(again.map(\.code.name) == ["postgres.partition_moved"])
-            #expect(again[0].message.contains("\"public.t1\" of \"public.t\" was detached and att"))
-            try database.run(statements(again[0].hint))
+            #expect(
+                again.first?.message.contains("\"public.t1\" of \"public.t\" was detached and att")
+                    == true)
+            try database.run(statements(again.first?.hint))
             #expect(try await source.drain().map { $0.after?["v"] } == ["new", "new"])
             let unlogged = try await after(
                 """
@@ -242,8 +244,10 @@ extension PostgresSourceTests {
                 VACUUM FREEZE t1
                 """)
             #expect(unlogged.map(\.code.name) == ["postgres.rows_changed_silently"])
-            #expect(unlogged[0].message.contains("\"public.t1\" of \"public.t\" may have been UNL"))
-            try database.run(statements(unlogged[0].hint))
+            #expect(
+                unlogged.first?.message.contains("\"public.t1\" of \"public.t\" may have been UNL")
+                    == true)
+            try database.run(statements(unlogged.first?.hint))
             #expect(try await source.drain().map { $0.after?["id"] } == [1, 2, 3])
             for sql in [
                 "TRUNCATE t1", "BEGIN; TRUNCATE t1; INSERT INTO t VALUES (4, 'd'); COMMIT",
@@ -366,8 +370,9 @@ extension PostgresSourceTests {
             ] { try database.run(sql) }
             try await source.probe()
             #expect(source.gaps == ["postgres.rows_changed_silently"])
-            #expect(source.reports.gaps[0].message.hasPrefix("\"public.t\" may have been UNLOGGED"))
-            try database.run(statements(source.reports.gaps[0].hint))
+            let gap = try #require(source.reports.gaps.first)
+            #expect(gap.message.hasPrefix("\"public.t\" may have been UNLOGGED"))
+            try database.run(statements(gap.hint))
             #expect(try await source.drain().last?.after?["n"] == 2)
         }
 
