@@ -165,8 +165,7 @@ extension EndToEnd {
                 """
             }
             let daemon = try home.run()
-            try await home.untilStreaming()
-            try source.sql("INSERT INTO items VALUES (1, 'once')")
+            // Found at the start, without a change.
             let problem = try await home.untilProblem("postgres.target_unfit")
             #expect(problem.message.contains("the very table it follows"))
             daemon.signal(SIGTERM)
