@@ -186,7 +186,7 @@ public struct SourceRetention: Sendable, Codable, Equatable {
         self.confirmed = confirmed.isEmpty ? nil : confirmed
     }
 
-    /// With null for a position that is not known; numbers that mean nothing here are left out.
+    /// With null for what is not known; numbers that mean nothing for its kind are left out.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(kind, forKey: .kind)
@@ -199,8 +199,9 @@ public struct SourceRetention: Sendable, Codable, Equatable {
         try container.encodeIfPresent(safeBytes, forKey: .safeBytes)
         try container.encodeIfPresent(limitBytes, forKey: .limitBytes)
         try container.encodeIfPresent(lagBytes, forKey: .lagBytes)
-        try container.encodeIfPresent(windowSeconds, forKey: .windowSeconds)
-        try container.encodeIfPresent(headroomSeconds, forKey: .headroomSeconds)
+        guard kind == .oplog else { return }
+        try container.encode(windowSeconds, forKey: .windowSeconds)
+        try container.encode(headroomSeconds, forKey: .headroomSeconds)
     }
 }
 

@@ -28,6 +28,8 @@ extension EndToEnd {
                 let window = try #require(retention.windowSeconds)
                 // Nothing was removed from this oplog yet, so that its age limits nothing.
                 #expect(window >= 0 && retention.headroomSeconds == nil)
+                let document = try home.weir("status", "--json").out
+                #expect(document.contains("\"headroom_seconds\" : null"), "\(document)")
                 #expect(retention.head?.contains(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/) == true)
                 let confirmed = retention.confirmed
                 #expect(confirmed?.contains(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/) == true)
