@@ -13,7 +13,7 @@ package struct GapRow: Sendable, Equatable {
     package let from: String
     package let to: String
     package let message: String
-    package let hint: String
+    package var hint: String
     package let declaredMicros: Int64
 
     /// For the log: with the command that closes it, as it can be typed.

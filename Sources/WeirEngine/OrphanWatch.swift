@@ -139,6 +139,6 @@ package struct OrphanReport: Codable, Sendable, Equatable {
 
     /// What to do about it.
     package var hint: String {
-        "weir drop \(name) removes what it keeps; or name it in the configuration again."
+        "weir drop \(name) --yes removes what it keeps; or name it in the configuration again."
     }
 }

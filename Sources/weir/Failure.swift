@@ -25,7 +25,7 @@ struct Failure: Error {
     }
 
     init(_ error: WeirError) {
-        text = "error " + VisibleText.ofLines(error.description)
+        text = "error " + VisibleText.ofLines(Hints.completed(error.description))
         exitCode = WeirExit(error)
     }
 

@@ -30,6 +30,8 @@ struct GapCommand: AsyncParsableCommand {
                     gaps = try await store.openGaps(of: pipeline)
                 }
             }
+            let isRunning = state.directory.runningPID() != nil
+            gaps = gaps.map { $0.completed(by: Hints.commands(), besideDaemon: isRunning) }
             if json {
                 try printData(VisibleText.json(GapList(gaps).text))
             } else if gaps.isEmpty {

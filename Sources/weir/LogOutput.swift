@@ -54,7 +54,7 @@ struct LogOutput: LogHandler {
     func log(event: LogEvent) {
         let fields = metadata.merging(event.metadata ?? [:]) { $1 }
             .map { ($0.key, "\($0.value)") }.sorted { $0.0 < $1.0 }
-        let message = "\(event.message)"
+        let message = Hints.completed("\(event.message)", besideDaemon: true)
         switch form {
         case .text(let isColored): printError(text(event.level, message, fields, isColored))
         case .logfmt: printError(logfmt(event.level, message, fields))

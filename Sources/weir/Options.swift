@@ -18,14 +18,21 @@ struct StateOptions: ParsableArguments {
         StateDirectory(absolute(chosen))
     }
 
+    func validate() { Hints.use(stateDirectory: directory.path) }
+
     private var chosen: String {
         if let stateDir { return stateDir }
         // systemd may name several, separated by colons; the first is ours.
         if let given = environment("STATE_DIRECTORY")?.split(separator: ":").first {
             return String(given)
         }
+        return Self.defaultPath
+    }
+
+    /// Where an operator's command looks that was told nothing.
+    static var defaultPath: String {
         if let base = environment("XDG_STATE_HOME") { return base + "/weir" }
-        if let home = environment("HOME") ?? Self.homeOfUser() {
+        if let home = environment("HOME") ?? homeOfUser() {
             return home + "/.local/state/weir"
         }
         // Never below a folder that others write to, as /tmp is.
@@ -54,8 +61,13 @@ struct ConfigOptions: ParsableArguments {
     var path: String {
         if let config { return config }
         if let given = environment("WEIR_CONFIG") { return given }
-        return unsafe access("weir.json", F_OK) == 0 ? "weir.json" : "/etc/weir/weir.json"
+        return unsafe access("weir.json", F_OK) == 0 ? "weir.json" : Self.systemPath
     }
+
+    /// What a command finds in any folder, unless that has a file of its own.
+    static let systemPath = "/etc/weir/weir.json"
+
+    func validate() { Hints.use(configuration: path) }
 
     /// The checked file; warnings go to stderr.
     ///

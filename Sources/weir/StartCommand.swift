@@ -66,7 +66,7 @@ struct StartCommand: AsyncParsableCommand {
             .unavailable,
             """
             error: weir is already running (pid \(pid)) with \(what)
-              To run it as it is now: weir stop, then weir start.
+              \(Hints.completed("To run it as it is now: weir stop, then weir start."))
             """)
     }
 
@@ -79,10 +79,13 @@ struct StartCommand: AsyncParsableCommand {
             try await Task.sleep(for: .milliseconds(5))
             report = try client.status() ?? report
         }
+        report = report.completed(by: Hints.commands())
         print("weir \(report.version) started (pid \(pid))")
         for pipeline in report.pipelines { say(pipeline, since: report.started ?? "") }
         for orphan in report.orphans {
-            printError(VisibleText.ofLines("warning: \(orphan.message)\n  \(orphan.hint)"))
+            printError(
+                VisibleText.ofLines("warning: \(orphan.message)\n  \(Hints.completed(orphan.hint))")
+            )
         }
         try refuseStopped(report, "when that is put right: weir stop, then weir start")
     }
@@ -95,7 +98,7 @@ struct StartCommand: AsyncParsableCommand {
             .unavailable,
             """
             error: the daemon runs (pid \(report.pid ?? 0)), but stopped: \(stopped.joined(separator: ", "))
-              weir status shows why; \(way).
+              \(Hints.completed("weir status shows why; \(way)."))
             """)
     }
 

@@ -39,7 +39,8 @@ struct StatusCommand: AsyncParsableCommand {
 
     func run() async throws {
         while true {
-            let (report, misfit) = try await report()
+            let (known, misfit) = try await report()
+            let report = known.completed(by: Hints.commands(of: known.configuration?.path))
             let names = report.pipelines.map(\.name) + report.orphans.map(\.name)
             if let pipeline, !names.contains(pipeline) {
                 let near =

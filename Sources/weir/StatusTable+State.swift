@@ -42,7 +42,7 @@ extension StatusTable {
         if orphan.spilledBytes > 0 {
             lines.append("    \(Self.bytes(orphan.spilledBytes)) wait on disk (spill).")
         }
-        lines.append("    \(orphan.hint)")
+        lines.append("    \(Hints.completed(orphan.hint))")
         for gap in orphan.gaps { lines += self.gap(gap, of: orphan.name) }
         return lines
     }

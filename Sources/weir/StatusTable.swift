@@ -90,7 +90,9 @@ struct StatusTable {
             lines += Self.indented([finding.detail, finding.hint])
         }
         for gap in pipeline.gaps { lines += self.gap(gap, of: pipeline.name) }
-        if !pipeline.problems.isEmpty { lines.append("  Next: weir status \(pipeline.name)") }
+        if !pipeline.problems.isEmpty {
+            lines.append(Hints.completed("  Next: weir status \(pipeline.name)"))
+        }
         return lines
     }
 

@@ -469,7 +469,7 @@ extension EndToEnd {
             let edited = try home.weir("start")
             #expect(edited.code == 69)
             #expect(edited.err.contains("as it was before it was changed"))
-            #expect(edited.err.contains("weir stop, then weir start"))
+            #expect(edited.err.contains(", then weir start -c "))
             #expect(try home.weir("stop").code == 0)
             let changed = try home.weir("start")
             #expect(changed.code == 0, "a gap is no failure: \(changed.err)")
@@ -481,7 +481,7 @@ extension EndToEnd {
             #expect(stopped.err.contains("error postgres.slot_missing"))
             #expect(stopped.err.contains("stopped: shop"))
             let again = try home.weir("start")
-            #expect(again.code == 69 && again.err.contains("weir stop, then weir start"))
+            #expect(again.code == 69 && again.err.contains(", then weir start -c "))
         }
     }
 }

@@ -162,6 +162,28 @@ extension EndToEnd {
             #expect(try ids() == [4])
         }
 
+        @Test func commandsOfHintsWorkAsPastedWhereverADaemonHasItsPlaces() async throws {
+            try once()
+            try database.dropSlots()
+            let daemon = try home.run()
+            try await eventually("stopped") {
+                try home.status().pipelines.first?.state == "stopped"
+            }
+            let hint = try #require(try home.status().pipelines.first?.problems.first?.hint)
+            let move = try #require(hint.firstMatch(of: /weir stop .*/)).output
+            let moved = try home.shell(String(move), knowsPlaces: false)
+            #expect(moved.code == 0, "\(move): \(moved)")
+            #expect(try await daemon.wait() == .exited(0))
+            try await home.untilStreaming()
+            // Beside the new daemon.
+            let list = try home.weir("gap", "list").out
+            let close = try #require(list.firstMatch(of: /weir gap resolve .*/)).output
+            let closed = try home.shell(String(close), knowsPlaces: false)
+            #expect(closed.out == "resolved gap 1\n", "\(close): \(closed)")
+            #expect(try home.weir("gap", "list").out == "no gaps\n")
+            #expect(try home.weir("stop").code == 0)
+        }
+
         @Test func aSlotDroppedWhileDownStopsUntilTheGapIsDeclared() async throws {
             try once()
             try insert(1...5)

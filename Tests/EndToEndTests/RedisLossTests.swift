@@ -271,7 +271,7 @@ extension EndToEnd {
             // What the gap says, as it stands, brings them back.
             let hint = try #require(
                 gaps.split(separator: "\n").last { $0.contains("on_data_loss") })
-            let commands = try #require(hint.firstMatch(of: /then: (weir stop; .*)\. Then: (.*)/))
+            let commands = try #require(hint.firstMatch(of: /then: (weir stop .*)\. Then: (.*)/))
             let text = try String(contentsOfFile: home.configuration, encoding: .utf8)
             try home.configure(text.replacing(#""continue""#, with: #""reread""#))
             let done = try home.shell(String(commands.output.1))

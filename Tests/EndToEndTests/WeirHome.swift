@@ -62,12 +62,17 @@ final class WeirHome: Sendable {
     }
 
     /// What an operator pastes: commands of a hint, as they stand.
-    func shell(_ commands: String) throws -> Answer {
+    ///
+    /// - Parameter knowsPlaces: a plain command finds the configuration and the state.
+    func shell(_ commands: String, knowsPlaces: Bool = true) throws -> Answer {
         let folder = URL(fileURLWithPath: weirBinary).deletingLastPathComponent().path
-        let places = [
-            "PATH": folder + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? ""),
-            "WEIR_CONFIG": configuration, "STATE_DIRECTORY": stateDirectory,
+        var places = [
+            "PATH": folder + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
         ]
+        if knowsPlaces {
+            places["WEIR_CONFIG"] = configuration
+            places["STATE_DIRECTORY"] = stateDirectory
+        }
         return try Answer(
             runProcess(
                 "sh", ["-c", "set -e; " + commands],

@@ -1,0 +1,42 @@
+import Glibc
+import Synchronization
+import WeirCore
+
+/// Commands in hints, with the file and the state directory that this command was given.
+enum Hints {
+    private struct Places {
+        /// Nil where a plain command finds the same.
+        var configuration: String?
+        var stateDirectory: String?
+    }
+
+    private static let places = Mutex(Places())
+
+    static func use(configuration path: String) {
+        let place = elsewhere(path, than: ConfigOptions.systemPath)
+        places.withLock { $0.configuration = place }
+    }
+
+    static func use(stateDirectory path: String) {
+        let place = elsewhere(path, than: StateOptions.defaultPath)
+        places.withLock { $0.stateDirectory = place }
+    }
+
+    /// A file of the current folder is named: who pastes a hint may be in another one.
+    ///
+    /// - Parameter configuration: what a daemon runs, where that is known.
+    static func commands(of configuration: String? = nil) -> OperatorCommands {
+        let places = places.withLock { $0 }
+        let file = configuration.map { elsewhere($0, than: ConfigOptions.systemPath) }
+        return OperatorCommands(
+            configuration: file ?? places.configuration, stateDirectory: places.stateDirectory)
+    }
+
+    static func completed(_ text: String, besideDaemon: Bool = false) -> String {
+        commands().completed(text, besideDaemon: besideDaemon)
+    }
+
+    private static func elsewhere(_ path: String, than plain: String) -> String? {
+        resolved(path) == resolved(plain) ? nil : absolute(path)
+    }
+}
