@@ -357,6 +357,32 @@ struct SinkCheckTests {
         try database.run("DROP OWNED BY \(role); DROP ROLE \(role)")
     }
 
+    /// The error of the write itself has the command, not only that of the next start.
+    @Test func aRightWithdrawnWhileRunningIsNamedAtOnce() async throws {
+        let database = try await TestDatabase()
+        let role = "clerk_\(database.name)"
+        try database.run(
+            "CREATE ROLE \(role) LOGIN; GRANT CREATE, USAGE ON SCHEMA public TO \(role); "
+                + "CREATE TABLE items (id int PRIMARY KEY, v text); GRANT ALL ON items TO \(role)")
+        let sink = try SinkHarness(database).sink(user: role)
+        _ = try await sink.open(at: nil)
+        #expect(try await sink.check([Self.plain]) == [])
+        try await sink.write([.insert([1, "a"])], of: Self.plain, commit: 16)
+        try database.run("REVOKE INSERT ON items FROM \(role)")
+        let error = await #expect(throws: WeirError.self) {
+            try await sink.write([.insert([2, "b"])], of: Self.plain, commit: 32)
+        }
+        #expect(error?.code == .permission && error?.disposition == .transient)
+        #expect(
+            statements(in: error?.hint)
+                == "GRANT INSERT ON \"public\".\"items\" TO \"\(role)\";", "\(error as Any)")
+        try database.run(statements(in: error?.hint))
+        try await sink.write([.insert([2, "b"])], of: Self.plain, commit: 32)
+        #expect(try database.run("SELECT count(*) FROM items") == "2")
+        await sink.close()
+        try database.run("DROP OWNED BY \(role); DROP ROLE \(role)")
+    }
+
     @Test func theRightsOfThePositionTableAreNamedOneStepAtATime() async throws {
         let database = try await TestDatabase("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         let role = "clerk_\(database.name)"

@@ -6,6 +6,7 @@ extension PostgresSink: SinkCheck {
         await turn.take()
         defer { turn.give() }
         let session = try await ready()
+        checked = tables
         var inspection: PlanMaker.Inspection
         do throws(TargetFailure) {
             inspection = try planMaker(session).inspect(tables)
@@ -34,6 +35,16 @@ extension PostgresSink: SinkCheck {
 }
 
 extension PostgresSink {
+    /// What a role must be granted that was refused something; nil where it lacks nothing, as when
+    /// a trigger's function is what was refused. The session ends with the failure anyway.
+    func missingGrants(_ session: TargetSession) -> String? {
+        try? session.rollBack()
+        guard let grants = try? planMaker(session).inspect(checked).grants, !grants.isEmpty else {
+            return nil
+        }
+        return grants.joined(separator: " ")
+    }
+
     /// What comes back by way of other pipelines of this process, whatever tables and connections
     /// are called: `weir validate` compares names only.
     private func loops(

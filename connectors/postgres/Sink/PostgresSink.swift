@@ -23,6 +23,8 @@ package actor PostgresSink: SinkConnector {
     private var newShapes: [WrittenShape] = []
     /// Nil before it was read.
     var memory: LeftOut?
+    /// The source's tables as they were looked at last: what they need is what the role lacks.
+    var checked: [TableSchema] = []
     /// Targets that leave out rows, as far as that was said.
     var skipping: Set<TableName> = []
     var sets = SetWriter()
@@ -314,7 +316,11 @@ package actor PostgresSink: SinkConnector {
         {
             lookedAgain = committed
         }
-        return ended(failures.error(failure, doing: work, isRepeated: isRepeated))
+        var error = failures.error(failure, doing: work, isRepeated: isRepeated)
+        if failure.sqlState == "42501", let grants = session.flatMap(missingGrants) {
+            error.hint = grants
+        }
+        return ended(error)
     }
 
     /// What a failed statement asks for. A target that has been looked at anew and does not fit
