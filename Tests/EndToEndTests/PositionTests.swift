@@ -166,10 +166,11 @@ extension EndToEnd {
             try once()
             try database.dropSlots()
             let daemon = try home.run()
-            try await eventually("stopped") {
-                try home.status().pipelines.first?.state == "stopped"
+            var hint = ""
+            try await eventually("it has stopped and says what to do beside a daemon") {
+                hint = try home.status().pipelines.first?.problems.first?.hint ?? ""
+                return hint.contains("weir stop ")
             }
-            let hint = try #require(try home.status().pipelines.first?.problems.first?.hint)
             let move = try #require(hint.firstMatch(of: /weir stop .*/)).output
             let moved = try home.shell(String(move), knowsPlaces: false)
             #expect(moved.code == 0, "\(move): \(moved)")
