@@ -274,6 +274,15 @@ struct SinkLeftOutTests {
         #expect(found[0].message.contains("sink \"other\" of pipeline \"it's\""))
         try database.run(statements(in: found[0].hint))
         #expect(try await sink.check([Self.narrow]) == [])
+        // It keeps its position, and what else it writes.
+        #expect(try database.run("SELECT targets FROM weir_position WHERE sink = 'other'") == "{}")
+        // Sinks of one pipeline exchanged their targets, and keep what they wrote before.
+        try database.run(
+            """
+            UPDATE weir_position SET pipeline = mine.pipeline, targets = mine.targets
+            FROM weir_position mine WHERE weir_position.sink = 'other' AND mine.sink = 'copy'
+            """)
+        #expect(try await sink.check([Self.narrow]) == [])
         await sink.close()
     }
 }

@@ -112,15 +112,17 @@ extension PlanMaker {
     private func shared(_ targets: [TableName]) throws(TargetFailure) -> [Finding] {
         if targets.isEmpty { return [] }
         return try catalogue.query(session.sql.others(writing: targets)).compactMap { row in
-            guard let pipeline = row[0], let sink = row[1], let target = row[2] else { return nil }
+            guard let pipeline = row[0], let sink = row[1], let target = row[2],
+                let name = targets.first(where: { $0.description == target })
+            else { return nil }
             let other = PositionSQL(table: config.positionTable, pipeline: pipeline, sink: sink)
             return Finding(
                 .targetShared, .warning, target,
                 "\"\(target)\" is also written by sink \"\(sink)\" of pipeline \"\(pipeline)\", "
                     + "last at \(row[3] ?? "an unknown time")",
                 detail: "Each undoes what the other writes.",
-                hint: "Give one of them another \"table\". If that one is gone, weir drop "
-                    + "\(pipeline), or at the target: \(other.remove);")
+                hint: "Give one of them another \"table\". If that one does not write it any more: "
+                    + "\(other.removeTarget(name));")
         }
     }
 

@@ -158,16 +158,22 @@ struct PositionSQL: Sendable {
         "SELECT pg_catalog.unnest(targets) FROM \(name) WHERE \(key)"
     }
 
-    /// Other pipelines and sinks that have written to some of these: name, target, when last.
+    /// Sinks of other pipelines that have written to some of these: names, target, when last. Those
+    /// of the pipeline itself are compared by the configuration; one may have had another's target.
     func others(writing targets: [TableName]) -> String {
         let list = targets.map { Self.literal($0.description) }.joined(separator: ", ")
         return "SELECT pipeline, sink, t, pg_catalog.to_char(updated AT TIME ZONE 'UTC', "
             + "'YYYY-MM-DD HH24:MI \"UTC\"') FROM \(name), pg_catalog.unnest(targets) t "
-            + "WHERE NOT (\(key)) AND t IN (\(list)) ORDER BY 3, 1, 2"
+            + "WHERE pipeline <> \(Self.literal(pipeline)) AND t IN (\(list)) ORDER BY 3, 1, 2"
     }
 
     func addTarget(_ target: TableName) -> String {
         "UPDATE \(name) SET targets = pg_catalog.array_append(targets, "
+            + "\(Self.literal(target.description))) WHERE \(key)"
+    }
+
+    func removeTarget(_ target: TableName) -> String {
+        "UPDATE \(name) SET targets = pg_catalog.array_remove(targets, "
             + "\(Self.literal(target.description))) WHERE \(key)"
     }
 

@@ -167,7 +167,9 @@ extension PostgresSource: SourceSeek {
         let sql = try connect(.sql)
         let server = try serverFacts(connect(.replication))
         let slot = try checkedSlot(sql, server)
-        let own = stored?.position.commitAndOrdinal.map { LSN($0.commit).description } ?? "nowhere"
+        let own =
+            stored?.position.commitAndOrdinal.map { LSN($0.commit).description }
+            ?? "an unknown position"
         switch target {
         case "now":
             let drop = slot == nil ? "" : "Drop replication slot \"\(config.slot)\", then create"

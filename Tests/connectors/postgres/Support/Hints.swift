@@ -2,7 +2,7 @@
 /// the last one. Words may follow.
 func statements(in hint: String?) -> String {
     guard let hint else { return "" }
-    let starts = ["ALTER ", "CREATE ", "GRANT ", "DELETE ", "DROP "].compactMap {
+    let starts = ["ALTER ", "CREATE ", "GRANT ", "DELETE ", "DROP ", "UPDATE "].compactMap {
         hint.range(of: $0)?.lowerBound
     }
     guard let start = starts.min() else { return "" }
