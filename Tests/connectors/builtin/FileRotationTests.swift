@@ -316,6 +316,34 @@ import WeirTesting
         #expect(try bench.ids() == ["16/0"])
     }
 
+    /// As by a pipeline that was renamed, went on in the file, and got its name back.
+    @Test func whatIsAddedWhileWeirIsStoppedStays() async throws {
+        let sink = try await opened()
+        let stored = try await sink.write([SampleBatch.transaction(16, count: 1)])
+        await sink.close()
+        let others = Data(#"{"key":{"id":"other"}}"#.utf8 + [0x0A])
+        func add() throws {
+            let file = try #require(FileHandle(forWritingAtPath: bench.path))
+            try file.seekToEnd()
+            try file.write(contentsOf: others)
+            try file.close()
+        }
+        try add()
+        let second = try await {
+            let next = try await opened(at: stored.mark)
+            return try await next.write([SampleBatch.transaction(24, count: 1)])
+        }()
+        let finding = try #require(bench.reports.findings.first)
+        #expect(finding.code.name == "file.shared" && bench.reports.findings.count == 1)
+        #expect(finding.message.contains("added \(others.count) bytes"))
+        #expect(try bench.ids() == ["16/0", "other", "24/0"])
+        // It was not closed: what lies behind the mark may be its own, and comes again.
+        try add()
+        let last = try await opened(at: second.mark)
+        #expect(try bench.ids() == ["16/0", "other", "24/0"])
+        await last.close()
+    }
+
     /// A mark tells which path it is of: another one in the configuration is no loss.
     @Test(arguments: [nil, "", "old line\n"])
     func anotherPathBeginsWithoutALoss(content: String?) async throws {

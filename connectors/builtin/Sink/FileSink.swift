@@ -90,9 +90,12 @@ package actor FileSink: SinkConnector {
         file.withLock { $0 = nil }
         let opened = try openOutput()
         let renamed = mark?.renamed
-        let kept = try await keptLength(
-            of: opened, (renamed?.mark ?? mark).map { FileMark(parsing: $0.text) },
-            by: renamed?.sink ?? context.name)
+        let sink = renamed?.sink ?? context.name
+        let kept = try await lengthWithForeignLines(
+            of: opened,
+            keptLength(
+                of: opened, (renamed?.mark ?? mark).map { FileMark(parsing: $0.text) }, by: sink),
+            closedBy: sink)
         do throws(FileFailure) {
             try opened.descriptor.truncate(to: kept)
             try FileDescriptor.syncDirectory(of: path)
@@ -184,6 +187,27 @@ package actor FileSink: SinkConnector {
             try await declareGap("was moved or removed while Weir was stopped")
         }
         return 0
+    }
+
+    /// Lines that were added while Weir was stopped, as by a pipeline of another name, come again
+    /// from nowhere: they stay. What a crash left behind the mark cannot be told from them.
+    private func lengthWithForeignLines(
+        of file: OutputFile, _ kept: Int, closedBy sink: String
+    ) async throws(WeirError) -> Int {
+        let closed = try await context.notes.get(Self.closedKey(sink)) ?? ""
+        if closed.isEmpty { return kept }
+        // From here on a crash may leave lines of ours.
+        try await context.notes.set(Self.closedKey(sink), "")
+        do throws(FileFailure) {
+            let size = try file.descriptor.size()
+            guard !file.isNew, size > kept, closed == Self.closed(file.inode, kept) else {
+                return kept
+            }
+            context.reports.raise(foreignLines(size - kept))
+            return try Self.wholeLines(of: file, size)
+        } catch {
+            throw failed(error)
+        }
     }
 
     /// Whether what stands before the mark's length is what Weir wrote there last.
@@ -324,6 +348,10 @@ package actor FileSink: SinkConnector {
             {
                 try? open.descriptor.truncate(to: boundary)
             }
+            if (try? open.descriptor.size()) == boundary {
+                try? await context.notes.set(
+                    Self.closedKey(context.name), Self.closed(open.inode, boundary))
+            }
         } else if open.wasMoved {
             // Else the next start could not tell it from one that was removed.
             try? await context.notes.set(noteKey, Self.moved(open.inode))
@@ -399,6 +427,10 @@ package actor FileSink: SinkConnector {
 
     private static func noteKey(_ sink: String) -> String { "file \(sink)" }
 
+    private static func closedKey(_ sink: String) -> String { "file closed \(sink)" }
+
+    private static func closed(_ inode: UInt64, _ length: Int) -> String { "\(inode) \(length)" }
+
     private static func follows(_ inode: UInt64, _ former: UInt64?) -> String {
         "\(inode) follows \(former ?? 0)"
     }
@@ -456,6 +488,15 @@ package actor FileSink: SinkConnector {
             detail: "All lines of Weir are there. The file is Weir's alone: it writes at the end "
                 + "that it knows.",
             hint: "Find the program: fuser -v \(path.shellWord)")
+    }
+
+    private nonisolated func foreignLines(_ count: Int) -> Finding {
+        Finding(
+            .outputShared, .warning, path,
+            "another program added \(count) bytes to \"\(path)\" while Weir was stopped; they stay",
+            detail: "Weir goes on behind them. It may have been a pipeline of another name.",
+            hint: "If they do not belong there, take them out while Weir is stopped, and move the "
+                + "file away: " + moveAway)
     }
 
     private nonisolated func another(_ size: Int, than kept: Int) -> WeirError {
