@@ -73,7 +73,7 @@ extension MongoSource: SourceSeek {
         let facts = try checkedFacts(connect())
         let own =
             stored.flatMap { ResumeToken($0.position) }.map { ClusterTime.text($0.clusterTime) }
-            ?? "nowhere"
+            ?? "an unknown position"
         if target == "now" {
             return SeekPlan(
                 target: target,

@@ -23,7 +23,8 @@ enum LinkFailure: Error {
         case .foreignKeys(let count):
             WeirError(
                 .redisOtherWriter, .blocked,
-                "\(count) keys at \(map.place) have versions of a later epoch than this sink's",
+                "\(count == 1 ? "1 key" : "\(count) keys") at \(map.place) of a later epoch "
+                    + "than this sink's",
                 detail: "Another pipeline or another Weir wrote them; they were left as they are.",
                 hint: ErrorCode.redisOtherWriter.remedy)
         }
