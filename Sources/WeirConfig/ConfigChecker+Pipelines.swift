@@ -11,6 +11,7 @@ private struct CheckedSource {
 /// What sinks are held against.
 private struct SourceFacts {
     let type: String
+    let role: SourceRole
     /// Nil when the source does not list them.
     let tables: [TableName]?
 }
@@ -78,7 +79,8 @@ extension ConfigChecker {
         // The key can be read also where the connector finds fault with another.
         let hasKey = role.fields.contains { $0.name == "tables" }
         if hasKey, !checked.failed.contains("tables") {
-            outcome.facts = SourceFacts(type: type, tables: values.tables("tables") ?? [])
+            outcome.facts = SourceFacts(
+                type: type, role: role, tables: values.tables("tables") ?? [])
         }
         guard isNamed, isUsable(resolved) else { return outcome }
         let configScope = ConfigScope(
@@ -87,7 +89,7 @@ extension ConfigChecker {
         let made = self.checked(
             scope, resolved, configScope, failed: checked.failed, by: role.check)
         guard let config = made else { return outcome }
-        if !hasKey { outcome.facts = SourceFacts(type: type, tables: config.tables) }
+        if !hasKey { outcome.facts = SourceFacts(type: type, role: role, tables: config.tables) }
         note(config.reach, of: pipeline, outcome.facts?.tables ?? [], scope)
         outcome.configuration = SourceConfiguration(
             role: role, type: type, connectionName: resolved.connectionName, config: config,
@@ -136,7 +138,8 @@ extension ConfigChecker {
         let configScope = ConfigScope(
             pipeline: pipeline, name: member.key, values: ConfigValues(checked.values),
             connection: resolved.connection?.values, connectionName: resolved.connectionName,
-            sourceType: source.type, sourceTables: source.tables)
+            sourceType: source.type, sendsDocuments: source.role.sendsDocuments,
+            sourceTables: source.tables)
         let laneValues = ConfigValues(lane.values)
         let made = self.checked(
             scope, resolved, configScope, failed: checked.failed, by: role.check)

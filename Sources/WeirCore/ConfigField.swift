@@ -170,6 +170,8 @@ public struct ConfigScope: Sendable {
     public let connectionName: String?
     /// For a sink: the connector type of its pipeline's source, such as "postgres"; else empty.
     public let sourceType: String
+    /// For a sink: see `SourceConnector.sendsDocuments`.
+    public let sendsDocuments: Bool
     /// For a sink: the tables its pipeline's source reads; nil when it does not list them, so that
     /// any may come.
     public let sourceTables: [TableName]?
@@ -181,6 +183,7 @@ public struct ConfigScope: Sendable {
         connection: ConfigValues? = nil,
         connectionName: String? = nil,
         sourceType: String = "",
+        sendsDocuments: Bool = false,
         sourceTables: [TableName]? = nil
     ) {
         self.pipeline = pipeline
@@ -189,6 +192,7 @@ public struct ConfigScope: Sendable {
         self.connection = connection
         self.connectionName = connectionName
         self.sourceType = sourceType
+        self.sendsDocuments = sendsDocuments
         self.sourceTables = sourceTables
     }
 

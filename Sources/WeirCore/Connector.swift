@@ -13,6 +13,13 @@ public protocol Connector: Actor {
 /// Order of calls: `open`, then `read` and `acknowledge` in any order, then `close`. After a
 /// throwing call the engine closes, waits, and opens again at the last batch's `end`.
 public protocol SourceConnector: Connector {
+    /// How its positions are written.
+    static var notation: SourceNotation { get }
+    /// Each row is one document, a value of form `bson`, without columns of its own.
+    static var sendsDocuments: Bool { get }
+    /// Others may read beside a pipeline that reads, and leave nothing at the source.
+    static var hasManyReaders: Bool { get }
+
     /// Connects and starts streaming.
     ///
     /// - Parameter stored: where to go on; nil at the very first start, when the source creates
@@ -29,6 +36,11 @@ public protocol SourceConnector: Connector {
     /// Tells the source that everything before `durable` is safe everywhere; nil says only that
     /// we are alive. The engine calls it at least once a second while it does not read.
     func acknowledge(_ durable: Position?) async throws(WeirError)
+}
+
+extension SourceConnector {
+    public static var sendsDocuments: Bool { false }
+    public static var hasManyReaders: Bool { false }
 }
 
 /// A position and whose it is; neither means anything alone.
@@ -324,6 +336,8 @@ public struct ConnectorContext: Sendable {
     public let pipeline: String
     /// The sink's name in its pipeline, or "source".
     public let name: String
+    /// How the pipeline's source writes positions.
+    public let notation: SourceNotation
     /// The connector's own thread: blocking there stalls nobody else. Pin the actor to it.
     public let executor: any SerialExecutor
     /// A small durable memory of this connector's own.
@@ -349,6 +363,7 @@ public struct ConnectorContext: Sendable {
     public init(
         pipeline: String,
         name: String,
+        notation: SourceNotation,
         executor: any SerialExecutor,
         notes: any ConnectorNotes,
         reports: any OperatorReports,
@@ -360,6 +375,7 @@ public struct ConnectorContext: Sendable {
     ) {
         self.pipeline = pipeline
         self.name = name
+        self.notation = notation
         self.executor = executor
         self.notes = notes
         self.reports = reports

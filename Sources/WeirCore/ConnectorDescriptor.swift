@@ -31,6 +31,10 @@ public struct SourceRole: Sendable {
     public let fields: [ConfigField]
     /// See `ConnectorConfig.passingKeys`.
     public let passingKeys: Set<String>
+    public let notation: SourceNotation
+    /// See `SourceConnector`.
+    public let sendsDocuments: Bool
+    public let hasManyReaders: Bool
     public let check: @Sendable (ConfigScope) throws(ConfigIssue) -> any ConnectorConfig
     public let make:
         @Sendable (any ConnectorConfig, ConnectorContext) throws(WeirError) -> any SourceConnector
@@ -41,6 +45,9 @@ public struct SourceRole: Sendable {
     public init<S: SourceConnector>(_ type: S.Type) {
         fields = S.Config.fields
         passingKeys = S.Config.passingKeys
+        notation = S.notation
+        sendsDocuments = S.sendsDocuments
+        hasManyReaders = S.hasManyReaders
         check = { (scope) throws(ConfigIssue) -> any ConnectorConfig in try S.Config(scope) }
         make = { (config, context) throws(WeirError) -> any SourceConnector in
             guard let config = config as? S.Config else {

@@ -72,11 +72,12 @@ public struct Event: Sendable, BitwiseCopyable {
     public let flags: UInt8
     /// Index into `EventBatch.tables`.
     public let table: UInt32
-    /// Where the transaction committed in the source's log. PostgreSQL: commit LSN; MongoDB:
-    /// cluster time, seconds in the upper half and increment in the lower.
+    /// Where the transaction committed in the source's log: the high number of the event's
+    /// position. PostgreSQL: commit LSN; MongoDB: cluster time, seconds in the upper half and
+    /// increment in the lower.
     public let commit: UInt64
-    /// The number of the change inside its transaction, from 0; always 0 where `details` hold a
-    /// token.
+    /// The number of the change inside its transaction, from 0: the low number of its position;
+    /// always 0 where `details` hold a tail.
     public let ordinal: UInt32
     /// The source's transaction id, 0 when there is none.
     public let transaction: UInt32
@@ -114,9 +115,11 @@ public struct Event: Sendable, BitwiseCopyable {
 
     /// The places of the values in `details`.
     public enum Detail: Int, Sendable, CaseIterable {
-        /// The change's own place in the source's log, as text: its position is this and no number.
-        case token
-        /// Which fields an update changed: MongoDB's `updateDescription`, or null.
+        /// The tail of the change's position: hexadecimal digits, in capitals, and no tail begins
+        /// that of another change of the same commit.
+        case tail
+        /// What an update changed, as MongoDB's `updateDescription`, or null. Which fields those
+        /// may be is read by `SourceNotation.mayTouch`.
         case changes
         /// The transaction, as text `<session>:<number>`, or null.
         case transaction

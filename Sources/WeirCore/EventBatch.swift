@@ -31,10 +31,12 @@ public struct EventBatch: Sendable {
 
     /// The position just before `event`.
     public func position(of event: Event) -> Position {
-        guard let token = detail(.token, of: event) else {
-            return Position(commit: event.commit, ordinal: event.ordinal)
+        guard let tail = detail(.tail, of: event) else {
+            return Position(high: event.commit, low: event.ordinal)
         }
-        return Position(token: String(decoding: arena[token.bytes.range], as: UTF8.self))
+        return Position(
+            high: event.commit, low: event.ordinal,
+            tail: String(decoding: arena[tail.bytes.range], as: UTF8.self))
     }
 
     /// Nil where the source has no such detail, or none for this event.

@@ -1,78 +1,102 @@
 /// A place in one source's log. Everything before it has been handed over.
 ///
-/// Positions of one source are ordered by the bytes of their token, so the engine compares them
-/// without knowing the source; positions of different sources are never compared.
-/// PostgreSQL: 16 hex digits of an LSN, ":", 8 hex digits of an ordinal. MongoDB: for an event its
-/// resume token's `_data`; for a place to resume at the same and "+", because a token means what is
-/// behind it, or the cluster time alone (`ResumeToken` of the source has the rules).
+/// Two numbers and a tail, compared in that order. Only the source that made a position knows what
+/// they mean (`SourceNotation` is how it writes them); everybody else compares and stores it.
+/// Positions of different sources are never compared.
+///
+/// PostgreSQL: commit LSN, ordinal of the change in its transaction, no tail. MongoDB: cluster
+/// time, 0, and the part of the resume token that stands behind the cluster time.
 public struct Position: Sendable, Hashable, Comparable, CustomStringConvertible {
-    public let token: String
+    public let high: UInt64
+    public let low: UInt32
+    /// Compared byte for byte. Printable ASCII without spaces, since it is kept in text columns.
+    public let tail: String
 
-    public init(token: String) {
-        self.token = token
-    }
-
-    /// The position just before the change `ordinal` of the transaction that committed at `commit`.
-    ///
-    /// A change is covered by a position P exactly when its own position is less than P.
-    public init(commit: UInt64, ordinal: UInt32 = 0) {
-        token = Self.hex(commit, digits: 16) + ":" + Self.hex(UInt64(ordinal), digits: 8)
-    }
-
-    /// The two numbers `init(commit:ordinal:)` was made from; nil for other kinds of token.
-    public var commitAndOrdinal: (commit: UInt64, ordinal: UInt32)? {
-        let parts = token.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts.allSatisfy({ $0.utf8.allSatisfy(Self.isHexDigit) }),
-            parts[0].utf8.count == 16, parts[1].utf8.count == 8,
-            let commit = UInt64(parts[0], radix: 16), let ordinal = UInt32(parts[1], radix: 16)
-        else { return nil }
-        return (commit, ordinal)
-    }
-
-    /// The cluster time a token of MongoDB begins with, seconds in the upper half; nil for other
-    /// kinds of token.
-    public var clusterTime: UInt64? {
-        let digits = token.utf8.prefix(18)
-        guard digits.count == 18, digits.allSatisfy(Self.isHexDigit), token.hasPrefix("82") else {
-            return nil
-        }
-        return UInt64(token.dropFirst(2).prefix(16), radix: 16)
+    /// The position just before a change. A change is covered by a position P exactly when its own
+    /// position is less than P.
+    public init(high: UInt64, low: UInt32 = 0, tail: String = "") {
+        self.high = high
+        self.low = low
+        self.tail = tail
     }
 
     public static func < (left: Position, right: Position) -> Bool {
-        left.token.utf8.lexicographicallyPrecedes(right.token.utf8)
+        if left.high != right.high { return left.high < right.high }
+        if left.low != right.low { return left.low < right.low }
+        return left.tail.utf8.lexicographicallyPrecedes(right.tail.utf8)
+    }
+}
+
+// The text, in which states and targets keep positions:
+//
+//     00000000016B37A0:00000000           high, low
+//     6B01850A00000014:00000000:2B042C…   and the tail
+//
+// Until 2026-12-01 a change stream's position was its resume token, which begins with `82` and the
+// cluster time: `826B01850A000000142B042C…`.
+
+extension Position {
+    /// Nil when the text is no position.
+    public init?(text: some StringProtocol) {
+        let bytes = text.utf8
+        guard let colon = bytes.index(bytes.startIndex, offsetBy: 16, limitedBy: bytes.endIndex),
+            colon < bytes.endIndex, bytes[colon] == UInt8(ascii: ":")
+        else {
+            self.init(formerText: text)
+            return
+        }
+        let start = bytes.index(after: colon)
+        guard let end = bytes.index(start, offsetBy: 8, limitedBy: bytes.endIndex),
+            let high = Self.number(text[..<colon]), let low = Self.number(text[start..<end])
+        else { return nil }
+        var tail = ""
+        if end < bytes.endIndex {
+            guard bytes[end] == UInt8(ascii: ":") else { return nil }
+            tail = String(text[bytes.index(after: end)...])
+            guard Self.isTail(tail), !tail.isEmpty else { return nil }
+        }
+        self.init(high: high, low: UInt32(truncatingIfNeeded: low), tail: tail)
     }
 
-    public var description: String { token }
+    private init?(formerText text: some StringProtocol) {
+        guard text.hasPrefix("82"), text.utf8.count >= 18 else { return nil }
+        let time = text.index(text.startIndex, offsetBy: 2)
+        let end = text.index(time, offsetBy: 16)
+        let tail = String(text[end...])
+        guard let high = Self.number(text[time..<end]), Self.isTail(tail) else { return nil }
+        self.init(high: high, tail: tail)
+    }
 
-    /// The token for messages: one of MongoDB holds the whole `_id`, which may have thousands of
-    /// bytes.
-    public var shown: String {
-        token.utf8.count <= Self.shownMax ? token : token.prefix(Self.shownMax) + "…"
+    public var text: String {
+        let numbers = "\(Self.hex(high, digits: 16)):\(Self.hex(UInt64(low), digits: 8))"
+        return tail.isEmpty ? numbers : "\(numbers):\(tail)"
+    }
+
+    /// The text for messages: a tail may hold the whole key of a row, thousands of bytes.
+    public var description: String {
+        let text = text
+        return text.utf8.count <= Self.shownMax ? text : text.prefix(Self.shownMax) + "…"
     }
 
     private static let shownMax = 160
 
-    /// As the source's own tools write it, where that is known.
-    public var display: String {
-        if let time = clusterTime {
-            // MongoDB's, as its shell's Timestamp(seconds, increment).
-            return "\(time >> 32).\(time & 0xFFFF_FFFF)"
-        }
-        guard let (commit, ordinal) = commitAndOrdinal else { return token }
-        let high = String(commit >> 32, radix: 16, uppercase: true)
-        let low = String(commit & 0xFFFF_FFFF, radix: 16, uppercase: true)
-        return ordinal == 0 ? "\(high)/\(low)" : "\(high)/\(low)+\(ordinal)"
+    private static func isTail(_ text: String) -> Bool {
+        text.utf8.allSatisfy { $0 > UInt8(ascii: " ") && $0 < 0x7F }
+    }
+
+    private static func number(_ digits: some StringProtocol) -> UInt64? {
+        // Radix parsing alone would take a sign.
+        digits.utf8.allSatisfy(isHexDigit) ? UInt64(digits, radix: 16) : nil
     }
 
     private static func isHexDigit(_ byte: UInt8) -> Bool {
-        // Radix parsing alone would take a sign.
         (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
             || (UInt8(ascii: "A")...UInt8(ascii: "F")).contains(byte)
             || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte)
     }
 
-    private static func hex(_ number: UInt64, digits: Int) -> String {
+    /// Capital digits, filled up with zeros.
+    public static func hex(_ number: UInt64, digits: Int) -> String {
         let text = String(number, radix: 16, uppercase: true)
         return String(repeating: "0", count: max(0, digits - text.utf8.count)) + text
     }

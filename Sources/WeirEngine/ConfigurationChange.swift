@@ -34,8 +34,8 @@ struct SinkRoster {
     ///   - settings: how sinks are configured now; those that are not compared are left out.
     ///   - before: how they were configured when they last ran.
     init?(
-        sinks: [String], rows: [CheckpointRow], settings: [String: ConnectorSettings] = [:],
-        before: [String: ConnectorSettings] = [:]
+        sinks: [String], rows: [CheckpointRow], _ notation: SourceNotation,
+        settings: [String: ConnectorSettings] = [:], before: [String: ConnectorSettings] = [:]
     ) {
         guard let slowest = rows.map(\.covered).min(), let fastest = rows.map(\.covered).max()
         else { return nil }
@@ -54,16 +54,19 @@ struct SinkRoster {
             let end = successor == nil ? fastest : slowest
             return Gone(
                 row: row, successor: successor,
-                gap: row.position < end ? Self.gap(of: row, to: end) : nil)
+                gap: row.position < end ? Self.gap(of: row, to: end, notation) : nil)
         }
     }
 
-    private static func gap(of row: CheckpointRow, to end: Position) -> DeclaredGap {
+    private static func gap(
+        of row: CheckpointRow, to end: Position, _ notation: SourceNotation
+    ) -> DeclaredGap {
+        let (from, to) = (notation.display(row.position), notation.display(end))
         let spilled = row.spill.map { " (\($0.length) bytes of them waited on disk)" } ?? ""
         return DeclaredGap(
-            .sinkRemoved, from: row.position.display, to: end.display,
+            .sinkRemoved, from: from, to: to,
             "sink \"\(row.sink)\" is no longer configured and had not taken the changes from "
-                + "\(row.position.display) to \(end.display)\(spilled)",
+                + "\(from) to \(to)\(spilled)",
             hint: "Bring what it wrote to in step with the source, or give it up; then: "
                 + "weir gap resolve ID")
     }

@@ -7,13 +7,14 @@ package import WeirCore
 package struct ConfiguredComponent: Sendable, Equatable {
     package let component: String
     package var settings: ConnectorSettings
-    /// Where a sink began, in the source's notation, and when.
+    /// Where a sink began, and when.
     package var began: Beginning?
     /// Of which type the sink's mark is: that of its settings, until those of a sink of another
     /// type are taken up.
     private(set) var markType: String
 
     package struct Beginning: Sendable, Equatable {
+        /// Its text; until 2026-12-01 as the source shows it.
         package let position: String
         package let micros: Int64
     }

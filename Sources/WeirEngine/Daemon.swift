@@ -26,7 +26,7 @@ package final class Daemon: Sendable {
     package init(
         _ plans: [PipelinePlan], directory: StateDirectory, version: String, logger: Logger,
         configuration: ConfigurationReport? = nil,
-        restore: @escaping OrphanWatch.Restore
+        restore: OrphanWatch.Restore
     ) throws(WeirError) {
         let storeThread = ThreadExecutor(name: "state")
         let store = try StateStore(directory: directory, executor: storeThread)

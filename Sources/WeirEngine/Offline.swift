@@ -7,7 +7,7 @@ extension PipelinePlan {
     ) throws(WeirError) -> any SourceConnector {
         try makeSource(
             ConnectorContext(
-                pipeline: name, name: "source", executor: thread,
+                pipeline: name, name: "source", notation: notation, executor: thread,
                 notes: StoredNotes(store: store, pipeline: name), reports: NoReports(),
                 log: { _, _ in }))
     }
@@ -20,7 +20,7 @@ extension PipelinePlan {
     ) throws(WeirError) -> any SinkConnector {
         try sink.make(
             ConnectorContext(
-                pipeline: name, name: sink.name, executor: thread,
+                pipeline: name, name: sink.name, notation: notation, executor: thread,
                 notes: StoredNotes(store: store, pipeline: name), reports: NoReports(),
                 log: { _, _ in }))
     }
@@ -30,11 +30,12 @@ extension PipelinePlan {
     /// Of a pipeline whose configuration cannot be read: its parts by name, and none can be made.
     package init(
         remembered name: String, _ components: [String: ConfiguredComponent], _ sinks: [String],
-        because error: WeirError
+        _ restore: OrphanWatch.Restore, because error: WeirError
     ) {
         let source = components["source"]?.settings
         self.init(
             name: name, sourceType: source?.type ?? "?",
+            notation: source.flatMap { restore.notation($0.type) } ?? .unknown,
             connection: source?.connection ?? source?.type ?? "?",
             sinks: sinks.map { sink in
                 SinkPlan(
@@ -71,7 +72,7 @@ extension PipelineReport {
             kept = facts
             asked = WallClock.micros()
             // What it stopped by may have said so, with the same way on.
-            let lost = rows.isEmpty ? [] : ProblemReport.lost(facts, of: plan.name)
+            let lost = rows.isEmpty ? [] : ProblemReport.lost(facts, of: plan)
             problems += lost.filter { _ in
                 !problems.contains { $0.hint?.contains(Self.wayOn(plan.name)) == true }
             }
@@ -93,8 +94,8 @@ extension PipelineReport {
                 lastRead: nil, retention: kept,
                 retentionAsOf: asked.map(ISOTime.text)),
             sinks: plan.sinks.map { sink in
-                SinkReport(offline: sink, rows.first { $0.sink == sink.name })
-                    .began(configured[sink.name]?.began)
+                SinkReport(offline: sink, rows.first { $0.sink == sink.name }, plan.notation)
+                    .began(configured[sink.name]?.began, plan.notation)
             },
             lagSeconds: nil, queuedEvents: nil, receivedPerSecond: nil, deliveredPerSecond: nil,
             deliveredLastMinutes: [], errorsLastHour: nil,
@@ -120,27 +121,30 @@ extension ProblemReport {
     }
 
     /// What the source no longer has for us: the next start will stop there.
-    fileprivate static func lost(_ retention: SourceRetention, of pipeline: String) -> [Self] {
+    fileprivate static func lost(_ retention: SourceRetention, of plan: PipelinePlan) -> [Self] {
         guard retention.isLost else { return [] }
-        let what = retention.kind == .slot ? "replication slot" : "change stream"
+        let holder = plan.notation.retention.holderInFull
         return [
             ProblemReport(
                 WeirError(
                     .sourceLost, .positionLost,
-                    "\(what) \"\(retention.name)\" is \(retention.status): the source no longer has "
-                        + "what comes after the stored position",
+                    "\(holder) \"\(retention.name)\" is \(retention.status): the source no longer "
+                        + "has what comes after the stored position",
                     hint: "Go on at the present and declare the gap: "
-                        + PipelineReport.wayOn(pipeline)),
+                        + PipelineReport.wayOn(plan.name)),
                 component: "source")
         ]
     }
 }
 
 extension SinkReport {
-    fileprivate init(offline plan: SinkPlan, _ row: CheckpointRow?) {
+    fileprivate init(
+        offline plan: SinkPlan, _ row: CheckpointRow?, _ notation: SourceNotation
+    ) {
         self.init(
             name: plan.name, type: plan.type, state: .unknown,
-            position: row?.position.display ?? "", began: nil, beganAt: nil, lagSeconds: nil,
+            position: row.map { notation.display($0.position) } ?? "", began: nil, beganAt: nil,
+            lagSeconds: nil,
             queuedEvents: nil, queuedBytes: nil, inFlightEvents: nil,
             spilledBytes: row?.spill?.length ?? 0, delivered: nil, filtered: nil, late: nil,
             bytes: nil, retries: nil, p50Ms: nil, p99Ms: nil, errorsLastHour: nil)

@@ -4,20 +4,31 @@ package import WeirCore
 /// Looks after pipelines that the state holds and the configuration does not name: what they keep
 /// at their source stays there, above all a replication slot and the log it holds on to.
 package final class OrphanWatch: Sendable {
-    package typealias Restore =
-        @Sendable (_ pipeline: String, _ settings: [String: ConnectorSettings]) throws(WeirError)
-        -> PipelinePlan
+    /// What the configuration can still say of what the state remembers.
+    package struct Restore: Sendable {
+        package let notation: @Sendable (_ sourceType: String) -> SourceNotation
+        /// Makes a plan, or says why it cannot, as where the connection is not configured any more.
+        package let plan:
+            @Sendable (_ pipeline: String, _ settings: [String: ConnectorSettings])
+                throws(WeirError) -> PipelinePlan
+
+        package init(
+            notation: @escaping @Sendable (_ sourceType: String) -> SourceNotation,
+            plan:
+                @escaping @Sendable (_ pipeline: String, _ settings: [String: ConnectorSettings])
+                throws(WeirError) -> PipelinePlan
+        ) {
+            self.notation = notation
+            self.plan = plan
+        }
+    }
 
     private let store: StateStore
     private let configured: Set<String>
     private let restore: Restore
     private let seen = Mutex<[OrphanReport]>([])
 
-    /// - Parameter restore: makes a plan of what the state remembers, or says why it cannot, as
-    ///   where the connection is not configured any more.
-    package init(
-        store: StateStore, configured: Set<String>, restore: @escaping Restore
-    ) {
+    package init(store: StateStore, configured: Set<String>, restore: Restore) {
         self.store = store
         self.configured = configured
         self.restore = restore
@@ -40,8 +51,8 @@ package final class OrphanWatch: Sendable {
             } catch {
                 // What is damaged of one that is gone must not stop those that are configured.
                 report = OrphanReport(
-                    name: name, connection: nil, place: nil, holds: [], sinks: [], position: "",
-                    stored: nil, spilledBytes: 0, gaps: [])
+                    name: name, type: nil, connection: nil, place: nil, holds: [], sinks: [],
+                    position: "", stored: nil, spilledBytes: 0, gaps: [])
                 report.problem = error.message
             }
             report.retention = before?.retention
@@ -67,12 +78,12 @@ package final class OrphanWatch: Sendable {
 
     private func facts(_ name: String) async throws(WeirError) -> OrphanReport {
         let rows = try await store.checkpoints(of: name)
-        let components = try await store.configured(of: name)
-        let source = components["source"]?.settings
+        let source = try await store.configured(of: name)["source"]?.settings
+        let notation = source.flatMap { restore.notation($0.type) } ?? .unknown
         return OrphanReport(
-            name: name, connection: source?.connection, place: source?.place,
+            name: name, type: source?.type, connection: source?.connection, place: source?.place,
             holds: source?.claims ?? [], sinks: rows.map(\.sink),
-            position: rows.map(\.position).min()?.display ?? "",
+            position: rows.map(\.position).min().map(notation.display) ?? "",
             stored: rows.map(\.updatedMicros).max().map(ISOTime.text),
             spilledBytes: rows.reduce(0) { $0 + ($1.spill?.length ?? 0) },
             gaps: try await store.openGaps(of: name).map(GapReport.init))
@@ -84,7 +95,7 @@ package final class OrphanWatch: Sendable {
             guard !settings.isEmpty else {
                 return (nil, "it last ran under a Weir that did not remember its configuration")
             }
-            let plan = try restore(report.name, settings)
+            let plan = try restore.plan(report.name, settings)
             let thread = ThreadExecutor(name: "\(report.name)/src")
             defer { thread.stop() }
             let held = try await store.checkpoints(of: report.name).map(\.covered).min()
@@ -100,6 +111,8 @@ package final class OrphanWatch: Sendable {
 /// A pipeline that is in the state and not in the configuration.
 package struct OrphanReport: Codable, Sendable, Equatable {
     package var name: String
+    /// The type of its source.
+    @Nullable package var type: String?
     @Nullable package var connection: String?
     @Nullable package var place: String?
     /// What it keeps at the source, in words.
@@ -116,10 +129,11 @@ package struct OrphanReport: Codable, Sendable, Equatable {
     package var gaps: [GapReport]
 
     package init(
-        name: String, connection: String?, place: String?, holds: [String], sinks: [String],
-        position: String, stored: String?, spilledBytes: Int, gaps: [GapReport]
+        name: String, type: String?, connection: String?, place: String?, holds: [String],
+        sinks: [String], position: String, stored: String?, spilledBytes: Int, gaps: [GapReport]
     ) {
         self.name = name
+        self.type = type
         self.connection = connection
         self.place = place
         self.holds = holds

@@ -50,7 +50,7 @@ extension Pipeline {
             sink.settings.map { (sink.name, $0.settings) }
         }
         return SinkRoster(
-            sinks: plan.sinks.map(\.name), rows: rows,
+            sinks: plan.sinks.map(\.name), rows: rows, plan.notation,
             settings: Dictionary(now, uniquingKeysWith: { first, _ in first }), before: before)
     }
 
@@ -75,8 +75,9 @@ extension Pipeline {
         let declared = try await store.beginFirst(
             PipelineRow(name: plan.name, identity: opened.identity, epoch: start.epoch),
             checkpoints: start.rows, gaps: gaps)
+        let place = plan.notation.display(opened.position)
         logger.info(
-            "begins at \(opened.position.display): rows and changes from before are not delivered")
+            "begins at \(place): rows and changes from before are not delivered")
         for gap in declared { logger.error("\(gap.words)") }
         return start
     }
@@ -119,7 +120,7 @@ extension Pipeline {
         _ roster: SinkRoster, _ configured: [String: ConnectorSettings], _ gaps: [GapRow]
     ) {
         for sink in roster.added {
-            let beginning = roster.beginning.display
+            let beginning = plan.notation.display(roster.beginning)
             logger.warning(
                 "\(sink): new, begins at \(beginning): what came before is not delivered to it")
         }
@@ -127,11 +128,11 @@ extension Pipeline {
         for gone in roster.gone {
             let row = gone.row
             if let successor = gone.successor {
-                let place = roster.beginning.display
+                let place = plan.notation.display(roster.beginning)
                 logger.warning(
                     "\(row.sink): no longer configured; \(successor) writes there from \(place) on")
             } else if gone.gap == nil {
-                let position = row.position.display
+                let position = plan.notation.display(row.position)
                 logger.warning("\(row.sink): no longer configured; it had all before \(position)")
             }
             if let kept = configured[row.sink], !kept.removal.isEmpty {
@@ -157,11 +158,12 @@ extension Pipeline {
                     || !Set(before.tables).isDisjoint(with: now.tables),
                 let stood = try await whereStood(name)
             else { continue }
+            let (from, to) = (plan.notation.display(stood), plan.notation.display(position))
             gaps.append(
                 DeclaredGap(
-                    .pipelineReplaced, name, from: stood.display, to: position.display,
+                    .pipelineReplaced, name, from: from, to: to,
                     "pipeline \"\(name)\" read the same tables, is no longer configured and stood "
-                        + "at \(stood.display); \"\(plan.name)\" begins at \(position.display), "
+                        + "at \(from); \"\(plan.name)\" begins at \(to), "
                         + "and changes between the two are not delivered",
                     hint: "If it was renamed, nothing is lost yet: weir stop, name it \"\(name)\" "
                         + "again in the configuration, weir drop \(plan.name) --yes, weir start. "
@@ -205,7 +207,7 @@ extension Pipeline {
             let place =
                 component == "source"
                 ? rows.map(\.covered).min() : rows.first { $0.sink == component }?.covered
-            gaps = change.gaps(at: place?.display ?? "")
+            gaps = change.gaps(at: place.map(plan.notation.display) ?? "")
             if let words = change.words { logger.warning("\(component): \(words)") }
         }
         let new = try await store.adopt(

@@ -307,7 +307,7 @@ package final class Pipeline: Sendable {
         var logger = logger
         if name != "source" { logger[metadataKey: "sink"] = "\(name)" }
         return ConnectorContext(
-            pipeline: plan.name, name: name, executor: executor,
+            pipeline: plan.name, name: name, notation: plan.notation, executor: executor,
             notes: StoredNotes(store: store, pipeline: plan.name),
             reports: ComponentReports(
                 pipeline: plan.name, component: name, monitor: monitor, store: store,

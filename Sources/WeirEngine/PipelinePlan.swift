@@ -4,6 +4,7 @@ package import WeirCore
 package struct PipelinePlan: Sendable {
     package let name: String
     package let sourceType: String
+    package let notation: SourceNotation
     package let connection: String
     package let warnings: [String]
     package let makeSource: @Sendable (ConnectorContext) throws(WeirError) -> any SourceConnector
@@ -16,6 +17,7 @@ package struct PipelinePlan: Sendable {
     package init(
         name: String,
         sourceType: String,
+        notation: SourceNotation,
         connection: String,
         warnings: [String] = [],
         sinks: [SinkPlan],
@@ -25,6 +27,7 @@ package struct PipelinePlan: Sendable {
     ) {
         self.name = name
         self.sourceType = sourceType
+        self.notation = notation
         self.connection = connection
         self.warnings = warnings
         self.sinks = sinks

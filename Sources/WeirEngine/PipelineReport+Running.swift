@@ -13,9 +13,9 @@ extension PipelineReport {
         var rate = facts.rate
         let sinks = plan.sinks.map { sink in
             SinkReport(
-                sink, lanes[sink.name], facts, isHeldUp: Self.isHeldUp(sink, lanes),
-                nowMicros: nowMicros
-            ).began(configured[sink.name]?.began)
+                sink, lanes[sink.name], facts, plan.notation,
+                isHeldUp: Self.isHeldUp(sink, lanes), nowMicros: nowMicros
+            ).began(configured[sink.name]?.began, plan.notation)
         }
         let histories = lanes.values.map(\.statistics.rate)
         let minutes = histories.map { history in
@@ -81,14 +81,14 @@ extension SourceReport {
 extension SinkReport {
     /// - Parameter isHeldUp: the pipeline waits for another sink.
     fileprivate init(
-        _ plan: SinkPlan, _ lane: LaneSnapshot?, _ facts: PipelineMonitor.Facts, isHeldUp: Bool,
-        nowMicros: Int64
+        _ plan: SinkPlan, _ lane: LaneSnapshot?, _ facts: PipelineMonitor.Facts,
+        _ notation: SourceNotation, isHeldUp: Bool, nowMicros: Int64
     ) {
         let statistics = lane?.statistics
         self.init(
             name: plan.name, type: plan.type,
             state: Self.state(plan.name, lane, facts, isHeldUp: isHeldUp),
-            position: lane?.written.display ?? "", began: nil, beganAt: nil,
+            position: lane.map { notation.display($0.written) } ?? "", began: nil, beganAt: nil,
             lagSeconds: lane.flatMap {
                 facts.lagSeconds(
                     at: $0.written, oldestMicros: $0.oldestMicros,

@@ -118,8 +118,9 @@ final class Reader: Sendable {
         progress.isReading = false
         if let since = progress.patience.sinceMicros, progress.patience.isSpent {
             throw .streamStuck(
-                error, at: progress.stored.position, pipeline: pipeline.plan.name,
-                attempts: progress.patience.failuresHere, sinceMicros: since)
+                error, at: pipeline.plan.notation.display(progress.stored.position),
+                pipeline: pipeline.plan.name, attempts: progress.patience.failuresHere,
+                sinceMicros: since)
         }
         await pipeline.failed(
             error, attempt: progress.patience.attempts, since: progress.patience.sinceMicros,

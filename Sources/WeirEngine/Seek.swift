@@ -79,9 +79,11 @@ package struct Seek: Sendable {
     private func gaps(
         _ rows: [CheckpointRow], to moved: StoredPosition, isSame: Bool, _ seekPlan: SeekPlan
     ) -> [StateStore.ComponentGap] {
+        let notation = plan.notation
         func gap(from: Position?) -> DeclaredGap {
             DeclaredGap(
-                .positionSet, from: from?.display ?? "", to: moved.position.display,
+                .positionSet, from: from.map(notation.display) ?? "",
+                to: notation.display(moved.position),
                 "the position was set to \(seekPlan.target)", hint: ErrorCode.positionSet.remedy)
         }
         let behind = isSame ? rows.filter { $0.position < moved.position } : rows

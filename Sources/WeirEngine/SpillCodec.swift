@@ -11,15 +11,15 @@ import WeirCore
 /// Turns batches into bytes and back. Pure.
 enum SpillCodec {
     /// Raise it with every change of `Event`, `Value` or this layout.
-    static let version: UInt32 = 4
+    static let version: UInt32 = 5
     /// The oldest one whose records `decode` reads as well.
     static let oldestVersion: UInt32 = 2
     static let headerBytes = 12
 
     static func encode(_ batch: EventBatch) -> [UInt8] {
         var body = ByteSink()
-        body.append(optional: batch.resume?.token)
-        body.append(optional: batch.end?.token)
+        body.append(batch.resume)
+        body.append(batch.end)
         body.append(UInt32(batch.tables.count))
         for table in batch.tables { append(table, to: &body) }
         body.append(UInt32(batch.events.count))
@@ -38,21 +38,37 @@ enum SpillCodec {
     /// - Throws: when the bytes are not what `encode` made.
     static func decode(body: [UInt8]) throws(MalformedBytes) -> EventBatch {
         var source = ByteSource(bytes: body)
-        let resume = try source.optionalString().map(Position.init(token:))
-        let end = try source.optionalString().map(Position.init(token:))
+        let resume = try source.position()
+        let end = try source.position()
+        let isFormer = source.isFormer
         var tables: [TableSchema] = []
         for _ in 0..<(try source.count(minimumBytes: 16)) { tables.append(try table(&source)) }
         let events = try source.raw(
             Event.self, enumeration: MemoryLayout<Event>.offset(of: \.operation),
             below: Operation.allCases.count)
-        let values = try source.raw(
+        var values = try source.raw(
             Value.self, enumeration: MemoryLayout<Value>.offset(of: \.form),
             below: Int(Value.Form.bsonKey.rawValue) + 1)
         let arena = try source.raw(UInt8.self)
         guard source.isAtEnd else { throw MalformedBytes("bytes after the end", at: source.offset) }
         try check(events, values, tables: tables.count, arena: arena.count)
+        if isFormer { Self.cutTokens(of: events, &values) }
         return EventBatch(
             tables: tables, events: events, values: values, arena: arena, resume: resume, end: end)
+    }
+
+    /// Until version 4 an event's first detail was its whole token: `82`, the commit's 16 digits
+    /// and the tail.
+    private static func cutTokens(of events: [Event], _ values: inout [Value]) {
+        let head: UInt32 = 18
+        for event in events where !event.details.isEmpty {
+            let index = Int(event.details.start) + Event.Detail.tail.rawValue
+            let token = values[index]
+            guard token.form == .text, token.bytes.count >= head else { continue }
+            values[index] = Value(
+                form: .text,
+                bytes: Slice(start: token.bytes.start + head, count: token.bytes.count - head))
+        }
     }
 
     /// Nothing points outside of the batch: sinks rely on it without looking.
@@ -193,6 +209,14 @@ enum SpillCodec {
     private static let hasOtherNames: UInt32 = 1 << 11
 }
 
+/// What stands before a position, if there is one, and whether the record is of version 5.
+private enum PositionWord {
+    static let formerNone: UInt32 = 0
+    static let formerSome: UInt32 = 1
+    static let none: UInt32 = 2
+    static let some: UInt32 = 3
+}
+
 /// Appends little-endian integers, counted strings and raw memory.
 private struct ByteSink {
     var bytes: [UInt8] = []
@@ -211,9 +235,11 @@ private struct ByteSink {
         for string in strings { append(string) }
     }
 
-    mutating func append(optional text: String?) {
-        append(UInt32(text == nil ? 0 : 1))
-        if let text { append(text) }
+    /// The word before it says of which version the record is: in a file that was taken up, old
+    /// records lie before new ones.
+    mutating func append(_ position: Position?) {
+        append(position == nil ? PositionWord.none : PositionWord.some)
+        if let position { append(position.text) }
     }
 
     mutating func append<T: BitwiseCopyable>(raw items: [T]) {
@@ -225,6 +251,8 @@ private struct ByteSink {
 private struct ByteSource {
     let bytes: [UInt8]
     private(set) var offset = 0
+    /// The last position was written before version 5.
+    private(set) var isFormer = false
 
     init(bytes: [UInt8]) { self.bytes = bytes }
 
@@ -269,8 +297,14 @@ private struct ByteSource {
         return strings
     }
 
-    mutating func optionalString() throws(MalformedBytes) -> String? {
-        try integer(UInt32.self) == 0 ? nil : try string()
+    mutating func position() throws(MalformedBytes) -> Position? {
+        let word = try integer(UInt32.self)
+        isFormer = word == PositionWord.formerNone || word == PositionWord.formerSome
+        if word == PositionWord.none || word == PositionWord.formerNone { return nil }
+        guard word == PositionWord.some || word == PositionWord.formerSome,
+            let position = Position(text: try string())
+        else { throw MalformedBytes("no position", at: offset) }
+        return position
     }
 
     /// - Parameter enumeration: where each item has a byte that must be below `limit`: any other

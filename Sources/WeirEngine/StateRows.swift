@@ -33,7 +33,7 @@ package struct CheckpointRow: Sendable, Equatable {
 
     func save(_ database: Database) throws {
         let values: [String?] = [
-            pipeline, sink, position.token, mark?.text, spill?.end.token,
+            pipeline, sink, position.text, mark?.text, spill?.end.text,
             spill.map { "\($0.length)" }, "\(updatedMicros)",
         ]
         try database.execute(
@@ -50,7 +50,7 @@ package struct CheckpointRow: Sendable, Equatable {
         try save(database)
         try ConfiguredComponent.saveBeginning(
             database, pipeline, sink,
-            ConfiguredComponent.Beginning(position: position.display, micros: updatedMicros))
+            ConfiguredComponent.Beginning(position: position.text, micros: updatedMicros))
     }
 
     func with(mark: SinkMark?) -> CheckpointRow {
@@ -75,16 +75,29 @@ package struct CheckpointRow: Sendable, Equatable {
                 """, arguments: [pipeline])
         return try rows.map { row in
             let values: [String?] = try Checksum.verified(row, count: 7, of: "checkpoint")
-            let spillEnd = values[4].map(Position.init(token:))
+            let spillEnd = try values[4].map { try position($0, of: pipeline) }
             let spillLength = values[5].flatMap { Int($0) }
             return CheckpointRow(
                 pipeline: values[0] ?? "", sink: values[1] ?? "",
-                position: Position(token: values[2] ?? ""), mark: values[3].map(SinkMark.init(_:)),
+                position: try position(values[2] ?? "", of: pipeline),
+                mark: values[3].map(SinkMark.init(_:)),
                 spill: spillEnd.flatMap { end in
                     spillLength.map { Spill.Extent(end: end, length: $0) }
                 },
                 updatedMicros: values[6].flatMap { Int64($0) } ?? 0)
         }
+    }
+}
+
+extension CheckpointRow {
+    private static func position(_ text: String, of pipeline: String) throws -> Position {
+        guard let position = Position(text: text) else {
+            throw WeirError(
+                .stateDamaged, .blocked,
+                "\"\(text.prefix(80))\" in the state store is no position",
+                hint: ErrorCode.stateDamaged.remedy(for: pipeline))
+        }
+        return position
     }
 }
 

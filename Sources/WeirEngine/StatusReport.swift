@@ -217,9 +217,13 @@ package enum ISOTime {
 }
 
 extension SinkReport {
-    func began(_ began: ConfiguredComponent.Beginning?) -> SinkReport {
+    func began(
+        _ began: ConfiguredComponent.Beginning?, _ notation: SourceNotation
+    ) -> SinkReport {
         var report = self
-        report.began = began?.position
+        report.began = began.map { began in
+            Position(text: began.position).map(notation.display) ?? began.position
+        }
         report.beganAt = began.map { ISOTime.text($0.micros) }
         return report
     }

@@ -72,7 +72,7 @@ struct StreamPatience: Sendable {
 extension WeirError {
     /// What a pipeline stops with when its stream breaks at one place again and again.
     static func streamStuck(
-        _ error: WeirError, at position: Position, pipeline: String, attempts: Int,
+        _ error: WeirError, at place: String, pipeline: String, attempts: Int,
         sinceMicros: Int64
     ) -> WeirError {
         let since = ISOTime.text(sinceMicros).prefix(19).replacing("T", with: " ")
@@ -85,7 +85,7 @@ extension WeirError {
             + "committed up to now and declares the gap."
         return WeirError(
             .streamStuck, .blocked,
-            "the stream breaks at position \(position.display) at every attempt",
+            "the stream breaks at position \(place) at every attempt",
             detail: detail, hint: [error.hint, giveUp].compactMap { $0 }.joined(separator: " "))
     }
 }

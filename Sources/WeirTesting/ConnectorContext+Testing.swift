@@ -5,6 +5,7 @@ extension ConnectorContext {
     /// For a connector that is tested alone, by default on a thread of its own.
     package static func test(
         _ name: String = "sink", pipeline: String = "test",
+        notation: SourceNotation = .numbers,
         executor: any SerialExecutor = BlockingExecutor(), notes: MemoryNotes = MemoryNotes(),
         reports: CollectedReports = CollectedReports(),
         epoch: @escaping @Sendable () -> UInt32 = { 1 },
@@ -14,7 +15,7 @@ extension ConnectorContext {
         var makeRowReader: (@Sendable () throws(WeirError) -> any RowReader)?
         if let rows { makeRowReader = { () throws(WeirError) -> any RowReader in rows } }
         return ConnectorContext(
-            pipeline: pipeline, name: name, executor: executor, notes: notes,
+            pipeline: pipeline, name: name, notation: notation, executor: executor, notes: notes,
             reports: reports, epoch: epoch,
             source: source, makeRowReader: makeRowReader,
             log: { level, line in log.append("\(level.rawValue): \(line)") })

@@ -78,14 +78,14 @@ package struct SampleBatch: ~Copyable {
     ) -> EventBatch {
         var batch = SampleBatch()
         for ordinal in ordinals { batch.add(commit: commit, ordinal: UInt32(ordinal)) }
-        let after = Position(commit: commit + 8)
-        let inside = Position(commit: commit, ordinal: UInt32(ordinals.upperBound))
+        let after = Position(high: commit + 8)
+        let inside = Position(high: commit, low: UInt32(ordinals.upperBound))
         return batch.seal(resume: isLast ? after : nil, end: isLast ? after : inside)
     }
 
     /// Only a boundary, as an idle source gives.
     package static func boundary(_ position: UInt64) -> EventBatch {
-        SampleBatch().seal(resume: Position(commit: position), end: Position(commit: position))
+        SampleBatch().seal(resume: Position(high: position), end: Position(high: position))
     }
 }
 

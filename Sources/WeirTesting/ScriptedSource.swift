@@ -12,7 +12,7 @@ package final class ScriptedServer: Sendable {
 
     struct State {
         var log: [Transaction] = []
-        var confirmed = Position(commit: 8)
+        var confirmed = Position(high: 8)
         var acknowledged: [Position] = []
         var violations: [String] = []
         var generation = 0
@@ -92,7 +92,7 @@ package final class ScriptedServer: Sendable {
     package var keepalives: Int { state.withLock { $0.keepalives } }
     /// Behind everything.
     package var head: Position {
-        state.withLock { Position(commit: $0.log.last?.end ?? 8) }
+        state.withLock { Position(high: $0.log.last?.end ?? 8) }
     }
     /// The ids of all events, in order.
     package var ids: [String] {
@@ -116,6 +116,8 @@ package final class ScriptedServer: Sendable {
 
 /// Reads the log of a `ScriptedServer` the way a replication slot is read.
 package actor ScriptedSource: SourceMarker, SourceProbe {
+    package static let notation = SourceNotation.numbers
+
     package struct Config: ConnectorConfig {
         package static let fields: [ConfigField] = []
         let server: ScriptedServer
@@ -157,13 +159,9 @@ package actor ScriptedSource: SourceMarker, SourceProbe {
         }
         generation = now
         let log = server.log
-        let first = log.firstIndex { Position(commit: $0.end) > start } ?? log.count
+        let first = log.firstIndex { Position(high: $0.end) > start } ?? log.count
         var ordinal = 0
-        if let place = start.commitAndOrdinal, first < log.count,
-            place.commit == log[first].commit
-        {
-            ordinal = Int(place.ordinal)
-        }
+        if first < log.count, start.high == log[first].commit { ordinal = Int(start.low) }
         cursor = (first, ordinal)
         return SourceStart(
             identity: Self.identity, position: start, keepalive: .milliseconds(20),
@@ -210,10 +208,10 @@ package actor ScriptedSource: SourceMarker, SourceProbe {
         cursor = at
         if at.ordinal > 0 {
             let inside = Position(
-                commit: log[at.transaction].commit, ordinal: UInt32(at.ordinal))
+                high: log[at.transaction].commit, low: UInt32(at.ordinal))
             return sample.seal(resume: nil, end: inside)
         }
-        let boundary = Position(commit: at.transaction == 0 ? 8 : log[at.transaction - 1].end)
+        let boundary = Position(high: at.transaction == 0 ? 8 : log[at.transaction - 1].end)
         return sample.seal(resume: boundary, end: boundary)
     }
 

@@ -68,7 +68,7 @@ package enum SinkConformance {
         }
         batch.add(commit: 16, ordinal: 5, operation: .delete)
         batch.add(commit: 16, ordinal: 6, operation: .read)
-        let end = Position(commit: 24)
+        let end = Position(high: 24)
         try await expectCount(7, sink, [batch.seal(resume: end, end: end)])
         try await sink.flush()
         await sink.close()
@@ -81,7 +81,7 @@ package enum SinkConformance {
         batch.add(commit: 16, ordinal: 0, note: .text([]))
         batch.add(commit: 16, ordinal: 1, note: .text([UInt8](repeating: 0x61, count: 1 << 20)))
         batch.add(commit: 16, ordinal: 2, note: .binary([]))
-        let end = Position(commit: 24)
+        let end = Position(high: 24)
         try await expectCount(3, sink, [batch.seal(resume: end, end: end)])
         try await sink.flush()
         await sink.close()

@@ -22,6 +22,7 @@ package struct LineEncoder: ~Copyable {
     package let format: LineFormat
     let sourceKind: String
     let sourceName: String
+    let id: EventID
     private let routing: Routing
     private let columns: [ColumnChoice]?
     let options: ValueOptions
@@ -50,6 +51,7 @@ package struct LineEncoder: ~Copyable {
         format: LineFormat,
         sourceKind: String,
         sourceName: String,
+        notation: SourceNotation,
         routing: Routing,
         columns: [ColumnChoice]? = nil,
         options: ValueOptions = ValueOptions(),
@@ -61,6 +63,7 @@ package struct LineEncoder: ~Copyable {
         self.format = format
         self.sourceKind = sourceKind
         self.sourceName = sourceName
+        id = EventID(notation, source: sourceName)
         self.routing = routing
         self.columns = columns
         self.options = options
@@ -90,7 +93,7 @@ package struct LineEncoder: ~Copyable {
             throw WeirError(
                 .bug,
                 .bug,
-                "event \(batch.position(of: broken).shown) does not fit the table it names"
+                "event \(batch.position(of: broken)) does not fit the table it names"
             )
         }
         if format == .text { writer.escapeForTerminal(from: start) }

@@ -1,11 +1,11 @@
-import WeirCore
+package import WeirCore
 import WeirJSON
 
 /// MongoDB's `updateDescription`: what an update changed. Lends the batch's bytes.
 ///
 /// https://www.mongodb.com/docs/manual/reference/change-events/update/
 @safe
-struct UpdateDescription {
+package struct UpdateDescription {
     private let bytes: UnsafeRawBufferPointer
     /// A document: paths and their new values.
     private var updatedRange = 0..<0
@@ -127,6 +127,76 @@ struct UpdateDescription {
         }
         guard let name = unsafe name, let size else { return nil }
         return unsafe (name, size)
+    }
+}
+
+// MARK: Fields
+
+extension UpdateDescription {
+    /// Whether the update that these bytes describe may have touched one of the fields.
+    ///
+    /// True where it does not say, as for a kind of change that later servers may tell of.
+    package static func mayTouch(_ bytes: RawSpan, _ fields: FieldNames) -> Bool {
+        unsafe bytes.withUnsafeBytes { unsafe mayTouch($0, fields) }
+    }
+
+    private static func mayTouch(_ bytes: UnsafeRawBufferPointer, _ fields: FieldNames) -> Bool {
+        guard var changes = unsafe BSONCursor(bytes) else { return true }
+        while changes.next() {
+            let isTouched: Bool
+            switch changes.type {
+            case .document where changes.isNamed("updatedFields"):
+                isTouched = unsafe mayTouch(namesIn: changes.value, fields)
+            case .array where changes.isNamed("removedFields"):
+                isTouched = unsafe mayTouch(textsIn: changes.value, fields)
+            case .array where changes.isNamed("truncatedArrays"):
+                isTouched = unsafe mayTouch(arraysIn: changes.value, fields)
+            // It only says which parts of a name are an index, and which a name.
+            case _ where changes.isNamed("disambiguatedPaths"): isTouched = false
+            case .null: isTouched = false
+            default: isTouched = true
+            }
+            if isTouched { return true }
+        }
+        return changes.isMalformed
+    }
+
+    private static func mayTouch(
+        namesIn document: UnsafeRawBufferPointer, _ fields: FieldNames
+    ) -> Bool {
+        guard var names = unsafe BSONCursor(document) else { return true }
+        while names.next() {
+            if unsafe fields.meet(names.name) { return true }
+        }
+        return names.isMalformed
+    }
+
+    private static func mayTouch(
+        textsIn array: UnsafeRawBufferPointer, _ fields: FieldNames
+    ) -> Bool {
+        guard var names = unsafe BSONCursor(array) else { return true }
+        while names.next() {
+            guard names.type == .string else { return true }
+            if unsafe fields.meet(names.value.text) { return true }
+        }
+        return names.isMalformed
+    }
+
+    private static func mayTouch(
+        arraysIn array: UnsafeRawBufferPointer, _ fields: FieldNames
+    ) -> Bool {
+        guard var cuts = unsafe BSONCursor(array) else { return true }
+        while cuts.next() {
+            guard cuts.type == .document, var cut = unsafe BSONCursor(cuts.value) else {
+                return true
+            }
+            while cut.next() {
+                guard cut.isNamed("field") else { continue }
+                if unsafe cut.type != .string || fields.meet(cut.value.text) { return true }
+            }
+            if cut.isMalformed { return true }
+        }
+        return cuts.isMalformed
     }
 }
 

@@ -26,8 +26,8 @@ extension LineEncoder {
             clock.rewrite(for: event, first: { $0.append(timeOf: event) })
         }
         rows.begin(table.projection)
-        writer.append(contentsOf: table.constants.begin)
-        appendToken(of: event, batch, into: &writer)
+        writer.append(#"{"id":""#)
+        id.append(of: event, in: batch, to: &writer)
         writer.append(event.operation.weirMember)
         clock.appendFirst(to: &writer)
         writer.append(contentsOf: table.constants.source)
@@ -48,24 +48,12 @@ extension LineEncoder {
         writer.append(#","i":"#)
         writer.appendDecimal(event.commit & 0xFFFF_FFFF)
         writer.append(#"},"token":""#)
-        appendToken(of: event, batch, into: &writer)
+        id.appendPlace(of: event, in: batch, to: &writer)
         writer.append(UInt8(ascii: "\""))
         if let transaction = batch.detail(.transaction, of: event) {
             writer.append(#","txn":"#)
             unsafe writer.appendQuoted(batch.bytes(of: transaction))
         }
         writer.append(contentsOf: table.constants.end)
-    }
-
-    /// Appends what tells the event from all others of its source, and what `EventBatch.position`
-    /// gives: hexadecimal digits, and nothing that JSON would escape.
-    private func appendToken(of event: Event, _ batch: BatchView, into writer: inout JSONWriter) {
-        if let token = batch.detail(.token, of: event) {
-            unsafe writer.append(raw: batch.bytes(of: token))
-        } else {
-            writer.appendHex(event.commit, digits: 16, uppercase: true)
-            writer.append(UInt8(ascii: ":"))
-            writer.appendHex(UInt64(event.ordinal), digits: 8, uppercase: true)
-        }
     }
 }

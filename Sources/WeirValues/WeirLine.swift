@@ -18,8 +18,7 @@ import WeirCore
 import WeirJSON
 
 extension LineConstants {
-    /// `begin` of documents up to the token, `source` from the end of the time to the end of the
-    /// object, `end` from the end of `pos` on.
+    /// `source` from the end of the time to the end of the object, `end` from the end of `pos` on.
     static func weir(_ schema: TableSchema, kind: String, name: String) -> LineConstants {
         var constants = LineConstants()
         var writer = JSONWriter(capacity: 256)
@@ -30,7 +29,6 @@ extension LineConstants {
         writer.append(#","db":"#)
         writer.appendQuoted(string: schema.database)
         if schema.isCollection {
-            constants.begin = Array(#"{"id":"mg:\#(name):"#.utf8)
             writer.append(#","collection":"#)
             writer.appendQuoted(string: schema.name)
         } else if !schema.isMessages {
@@ -64,7 +62,8 @@ extension LineEncoder {
     ) {
         if !stamp.fits(event) { stampWeir(event) }
         rows.begin(table.projection)
-        appendId(of: event, into: &writer)
+        stamp.appendFirst(to: &writer)
+        id.appendOwn(of: event, in: batch, to: &writer)
         writer.append(event.operation.weirMember)
         stamp.appendSecond(to: &writer)
         writer.append(contentsOf: table.constants.source)
@@ -90,24 +89,13 @@ extension LineEncoder {
         writer.append(contentsOf: table.constants.end)
     }
 
-    /// Appends `{"id":"…` up to the closing quote. The only place that knows an event's identity:
-    /// `pg:<source>:<commit LSN, 16 hex digits>:<ordinal, 8 hex digits>`.
-    private func appendId(of event: Event, into writer: inout JSONWriter) {
-        stamp.appendFirst(to: &writer)
-        writer.appendHex(UInt64(event.ordinal), digits: 8, uppercase: true)
-    }
-
     /// First the beginning of the identity, then the time, then `pos` from the end of `lsn` to
     /// `seq`.
     private mutating func stampWeir(_ event: Event) {
-        let name = sourceName
+        let id = id
         stamp.rewrite(for: event) {
-            $0.append(#"{"id":"pg:"#)
-            // A source's name has only letters, digits, `-` and `_`.
-            $0.append(string: name)
-            $0.append(UInt8(ascii: ":"))
-            $0.appendHex(event.commit, digits: 16, uppercase: true)
-            $0.append(UInt8(ascii: ":"))
+            $0.append(#"{"id":""#)
+            id.appendShared(event.commit, to: &$0)
         } second: {
             $0.append(timeOf: event)
         } third: {

@@ -94,7 +94,7 @@ struct DropCommand: AsyncParsableCommand {
                     hint: "Put the configuration right, then: weir drop \(pipeline) --yes. With "
                         + "--forget it is forgotten, and what it keeps at its servers stays."))
         }
-        return Result { () throws(WeirError) in try config.restore(pipeline, remembered) }
+        return Result { () throws(WeirError) in try config.restore.plan(pipeline, remembered) }
     }
 
     /// What other pipelines claim and use, those of the file and those of the state; it must stay.

@@ -53,7 +53,7 @@ struct OfflineStatus {
             for name in try await store.pipelineNames() {
                 let plan = PipelinePlan(
                     remembered: name, try await store.configured(of: name),
-                    try await store.checkpoints(of: name).map(\.sink), because: error)
+                    try await store.checkpoints(of: name).map(\.sink), restore, because: error)
                 reports.append(try await Self.report(plan, store, thread))
             }
             return StatusReport(

@@ -108,7 +108,8 @@ extension PipelineConfiguration {
     var plan: PipelinePlan {
         let source = source
         return PipelinePlan(
-            name: name, sourceType: source.type, connection: source.connectionName ?? source.type,
+            name: name, sourceType: source.type, notation: source.role.notation,
+            connection: source.connectionName ?? source.type,
             warnings: warnings,
             sinks: sinks.map { sink in
                 SinkPlan(

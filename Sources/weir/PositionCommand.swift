@@ -19,18 +19,19 @@ struct PositionCommand: AsyncParsableCommand {
 
         func run() async throws {
             var misfit: Failure?
+            var notation: SourceNotation?
             do {
-                _ = try config.load(outcome: nil).pipeline(pipeline)
+                notation = try config.load(outcome: nil).pipeline(pipeline).plan.notation
             } catch let failure as Failure where failure.exitCode == .configuration {
                 // The state knows the position all the same.
                 guard state.directory.hasStore else { throw failure }
                 misfit = failure
             }
-            try await show(isConfigured: misfit == nil)
+            try await show(notation)
             if let misfit { throw misfit }
         }
 
-        private func show(isConfigured: Bool) async throws {
+        private func show(_ notation: SourceNotation?) async throws {
             let directory = state.directory
             guard directory.hasStore else {
                 print("\(pipeline) has not been started yet")
@@ -39,16 +40,20 @@ struct PositionCommand: AsyncParsableCommand {
             try await withStore(directory, .reading) { store, _ in
                 let rows = try await store.checkpoints(of: pipeline)
                 guard let known = try await store.pipeline(pipeline), !rows.isEmpty else {
-                    if isConfigured { print("\(pipeline) has not been started yet") }
+                    if notation != nil { print("\(pipeline) has not been started yet") }
                     return
                 }
+                let source = try await store.configured(of: pipeline)["source"]?.settings
+                let notation = notation ?? .of(source?.type)
                 print("\(pipeline)  \(known.identity)  epoch \(known.epoch)")
                 for row in rows {
                     let mark = row.mark.map { "  mark \($0.text)" } ?? ""
                     print(
-                        "  \(row.sink)  \(row.position.display)  "
+                        "  \(row.sink)  \(notation.display(row.position))  "
                             + "stored \(ISOTime.text(row.updatedMicros))\(mark)")
-                    if row.position.clusterTime != nil { print("    \(row.position)") }
+                    if notation.hasLongForm {
+                        print("    \(notation.exact(row.position))")
+                    }
                 }
             }
         }
@@ -92,7 +97,7 @@ struct PositionCommand: AsyncParsableCommand {
                     return
                 }
                 let moved = try await seek.apply(seeker, seekPlan)
-                print("\(plan.name) goes on at \(moved.position.display)")
+                print("\(plan.name) goes on at \(plan.notation.display(moved.position))")
             }
         }
     }

@@ -31,11 +31,13 @@ extension StatusTable {
         }
         lines.append("    It stands at \(orphan.position)\(stored ?? "").")
         if let retention = orphan.retention {
-            let kept = retention.retainedBytes.map(Self.bytes) ?? "?"
+            let words = RetentionWords.of(orphan.type)
+            let kept = retention.retainedBytes.map {
+                " keeps \(Self.bytes($0)) \(words.log) (\(retention.status))."
+            }
             lines.append(
-                retention.kind == .slot
-                    ? "    Slot \(retention.name) keeps \(kept) WAL (\(retention.status))."
-                    : "    Stream \(retention.name): \(retention.status).")
+                "    \(words.holderAtStart) \(retention.name)"
+                    + (kept ?? ": \(retention.status)."))
         } else if let problem = orphan.problem {
             lines.append("    What its source keeps is not known: \(problem).")
         }
@@ -51,4 +53,14 @@ extension StatusTable {
     func lines(_ orphan: OrphanReport) -> String {
         Self.printed(Array(self.orphan(orphan).dropFirst()))
     }
+}
+
+extension RetentionWords {
+    /// Of a type of source.
+    static func of(_ type: String?) -> RetentionWords {
+        SourceNotation.of(type).retention
+    }
+
+    /// At the start of a sentence.
+    var holderAtStart: String { holder.prefix(1).uppercased() + holder.dropFirst() }
 }

@@ -108,8 +108,10 @@ struct StatusTable {
     /// Will the database's disk fill because of us?
     private func risk(_ pipeline: PipelineReport) -> String? {
         guard let retention = pipeline.source.retention else { return nil }
+        let words = RetentionWords.of(pipeline.source.type)
         if let window = retention.windowSeconds, let left = retention.headroomSeconds {
-            return "The oplog reaches back \(Self.seconds(window)); \(Self.seconds(max(0, left))) "
+            return
+                "The \(words.log) reaches back \(Self.seconds(window)); \(Self.seconds(max(0, left))) "
                 + "are left before the position is lost (\(retention.status))"
                 + "\(age(pipeline.source))."
         }
@@ -120,10 +122,11 @@ struct StatusTable {
             let shown = percent < 1 ? "under 1%" : "\(Int(percent))%"
             verdict = "\(shown) of \(Self.bytes(limit)) limit, \(percent < 80 ? "safe" : "AT RISK")"
         } else {
-            verdict = "no limit set: max_slot_wal_keep_size would protect the disk"
+            verdict = "no limit set" + (words.unlimited.map { ": \($0)" } ?? "")
         }
         return
-            "Slot \(retention.name) keeps \(Self.bytes(kept)) WAL (\(verdict))\(age(pipeline.source))."
+            "\(words.holderAtStart) \(retention.name) keeps \(Self.bytes(kept)) \(words.log) "
+            + "(\(verdict))\(age(pipeline.source))."
     }
 
     /// What the source keeps is asked every two seconds while it can be asked.
@@ -146,16 +149,16 @@ struct StatusTable {
                 + "\(sinks) sink\(sinks == 1 ? "" : "s")"
         ]
         if let retention = source.retention {
-            let isOplog = retention.kind == .oplog
+            let words = RetentionWords.of(source.type)
             lines.append(
-                "Source   \(isOplog ? "stream" : "slot") \(retention.name)  "
+                "Source   \(words.holder) \(retention.name)  "
                     + "\(retention.active ? "active" : "inactive")  "
                     + "head \(retention.head ?? "?")  confirmed \(retention.confirmed ?? "?")")
             let beat =
                 source.lastHeartbeat.flatMap(ISOTime.micros)
                 .map { "  heartbeat \(Self.ago(nowMicros - $0)) ago" } ?? ""
             lines.append(
-                "         \(isOplog ? Self.oplog(retention) : Self.log(retention))\(beat)")
+                "         \(Self.log(retention, words))\(beat)")
         }
         if isRunning {
             let last = source.lastEvent.flatMap { text in
@@ -179,18 +182,15 @@ struct StatusTable {
         return Self.printed(lines)
     }
 
-    private static func log(_ retention: SourceRetention) -> String {
-        let limit = retention.limitBytes.map { " of \(bytes($0))" } ?? ""
-        return "WAL kept \(retention.retainedBytes.map(bytes) ?? "?")\(limit) "
-            + "(wal_status \(retention.status))"
-    }
-
-    private static func oplog(_ retention: SourceRetention) -> String {
-        guard let window = retention.windowSeconds else {
-            return "oplog unknown: the user may not read local.oplog.rs"
+    private static func log(_ retention: SourceRetention, _ words: RetentionWords) -> String {
+        let status = (words.status.map { "\($0) " } ?? "") + retention.status
+        if let window = retention.windowSeconds {
+            let left = retention.headroomSeconds.map { seconds(max(0, $0)) } ?? "?"
+            return "\(words.log) \(seconds(window)), \(left) left (\(status))"
         }
-        let left = retention.headroomSeconds.map { seconds(max(0, $0)) } ?? "?"
-        return "oplog \(seconds(window)), \(left) left (\(retention.status))"
+        if let unknown = words.unknown { return "\(words.log) unknown: \(unknown)" }
+        let limit = retention.limitBytes.map { " of \(bytes($0))" } ?? ""
+        return "\(words.log) kept \(retention.retainedBytes.map(bytes) ?? "?")\(limit) (\(status))"
     }
 
     private func sinkRows(_ pipeline: PipelineReport) -> [String] {

@@ -109,11 +109,11 @@ struct TailCommand: AsyncParsableCommand {
     private func forPipeline() throws -> (PipelinePlan, DaemonSettings) {
         let configuration = try config.load(outcome: nil)
         let found = try configuration.pipeline(source)
-        guard found.source.type == "mongodb" else {
+        guard found.source.role.hasManyReaders else {
             throw Failure(
                 .usage,
                 "error: weir tail cannot read the source of \(source) beside its pipeline: a "
-                    + "replication slot has one reader\n"
+                    + "source of type \(found.source.type) has one reader\n"
                     + "  Give the pipeline a sink { \"type\": \"stdout\" } or { \"type\": \"file\" }."
             )
         }
@@ -121,7 +121,8 @@ struct TailCommand: AsyncParsableCommand {
         let made = try load(
             source: #"{ "connection": "tail" }"#, url: #""mongodb://localhost""#)
         let plan = PipelinePlan(
-            name: "tail", sourceType: found.source.type, connection: found.plan.connection,
+            name: "tail", sourceType: found.source.type, notation: found.plan.notation,
+            connection: found.plan.connection,
             sinks: made.pipelines[0].plan.sinks, makeSource: found.plan.makeSource)
         return (plan, made.daemon)
     }
@@ -191,7 +192,8 @@ struct TailCommand: AsyncParsableCommand {
         let limit = number ?? .max
         let out = plan.sinks[0]
         return PipelinePlan(
-            name: plan.name, sourceType: plan.sourceType, connection: plan.connection,
+            name: plan.name, sourceType: plan.sourceType, notation: plan.notation,
+            connection: plan.connection,
             sinks: [
                 SinkPlan(name: out.name, type: out.type) { (context) throws(WeirError) in
                     LimitedSink(try out.make(context), context, limit: limit) { stop.action?() }

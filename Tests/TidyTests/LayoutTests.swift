@@ -93,4 +93,29 @@ import Testing
             }
         }
     }
+
+    /// What a position's numbers mean, and of which system it is, only its source knows: all others
+    /// compare it, keep its text, and show it as its `SourceNotation` does.
+    @Test func onlySourcesKnowWhatPositionsMean() throws {
+        let words = try [
+            // Their parts, and their text taken apart.
+            #"[pP]osition[?)\]]*\.(high|low|tail)\b"#, #"[pP]osition[?)\]]*\.(text|description)\."#,
+            // One system's words.
+            #"\b([cC]lusterTime|[rR]esumeToken|LSN)\b"#,
+            // Which system is it?
+            #"\b(sourceType|source\.type|sourceKind|idPrefix|idHead)\s*([!=]=|\{)"#,
+        ].map { try Regex($0) }
+        for file in try SourceFile.all(in: ["Sources", "connectors"]) {
+            let folders = file.path.split(separator: "/")
+            let isSource = folders[0] == "connectors" && ["Source", "Client"].contains(folders[2])
+            if isSource || ["WeirTesting", "weir-bench"].contains(folders[1])
+                || ["Position.swift", "SourceNotation.swift"].contains(folders[2])
+            {
+                continue
+            }
+            for (index, line) in file.code.enumerated() where words.contains(where: line.contains) {
+                Issue.record("\(file.path):\(index + 1) asks what a position means: \(line)")
+            }
+        }
+    }
 }

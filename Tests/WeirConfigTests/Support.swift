@@ -1,5 +1,6 @@
 import WeirConfig
 import WeirCore
+import WeirTesting
 
 /// Connectors that exist only as configuration: `shopdb`, a source with a connection; `bus`, a sink
 /// with one; `lines`, a sink without.
@@ -158,6 +159,8 @@ struct LinesConfig: ConnectorConfig {
 }
 
 actor FakeSource<Config: ConnectorConfig>: SourceConnector {
+    static var notation: SourceNotation { .numbers }
+
     init(_ config: Config, _ context: ConnectorContext) throws(WeirError) {}
 
     func open(at stored: StoredPosition?) async throws(WeirError) -> SourceStart {

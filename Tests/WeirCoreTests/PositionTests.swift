@@ -4,25 +4,55 @@ import WeirCore
 struct PositionTests {
     @Test func positionsAreOrderedByCommitThenOrdinal() {
         let positions = [
-            Position(commit: 0), Position(commit: 0x9), Position(commit: 0x10),
-            Position(commit: 0x10, ordinal: 1), Position(commit: 0x10, ordinal: 0xFFFF_FFFF),
-            Position(commit: 0x11), Position(commit: .max, ordinal: .max),
+            Position(high: 0), Position(high: 0x9), Position(high: 0x10),
+            Position(high: 0x10, low: 1), Position(high: 0x10, low: 0xFFFF_FFFF),
+            Position(high: 0x11), Position(high: .max, low: .max),
         ]
         #expect(positions == positions.shuffled().sorted())
     }
 
-    @Test(arguments: [(UInt64(0), UInt32(0)), (0x16_B374_D848, 7), (.max, .max)])
-    func theTokenGivesItsNumbersBack(commit: UInt64, ordinal: UInt32) {
-        let numbers = Position(commit: commit, ordinal: ordinal).commitAndOrdinal
-        #expect(numbers?.commit == commit)
-        #expect(numbers?.ordinal == ordinal)
+    @Test func tailsOrderPositionsOfEqualNumbers() {
+        let positions = [
+            Position(high: 7), Position(high: 7, tail: "2B04"), Position(high: 7, tail: "2B04+"),
+            Position(high: 7, tail: "2B04+81"), Position(high: 7, tail: "2C"),
+            Position(high: 7, low: 1), Position(high: 8),
+        ]
+        #expect(positions == positions.shuffled().sorted())
+    }
+
+    @Test(arguments: [
+        (Position(high: 0), "0000000000000000:00000000"),
+        (Position(high: 0x16_B374_D848, low: 7), "00000016B374D848:00000007"),
+        (Position(high: .max, low: .max), "FFFFFFFFFFFFFFFF:FFFFFFFF"),
+        (Position(high: 7, low: 1, tail: "2B:04+"), "0000000000000007:00000001:2B:04+"),
+    ])
+    func theTextGivesThePositionBack(position: Position, text: String) {
+        #expect(position.text == text)
+        #expect(Position(text: text) == position)
+    }
+
+    @Test func aLongTailIsCutInMessagesOnly() {
+        let position = Position(high: 7, tail: String(repeating: "A", count: 5000))
+        #expect(position.text.count == 5026)
+        #expect("\(position)".count == 161)
+    }
+
+    /// As versions before 2026-12-01 kept them.
+    @Test func aResumeTokenIsReadAsAPosition() {
+        #expect(
+            Position(text: "826B01850A000000142B042C+81")
+                == Position(high: 0x6B01_850A_0000_0014, tail: "2B042C+81"))
+        #expect(Position(text: "826B01850A00000014") == Position(high: 0x6B01_850A_0000_0014))
     }
 
     @Test(arguments: [
         "", "82deadbeef", "0:0", "00000000000000GG:00000000", "+000000000000001:00000000",
+        "0000000000000007:0000001", "0000000000000007:00000001:", "0000000000000007:000000012B",
+        "0000000000000007:00000001:a b", "0000000000000007:00000001:\u{E9}",
+        "826B01850A0000001g", "826B01850A000000142B 04", "8\u{301}000000000000007:00000001",
     ])
-    func anotherKindOfTokenHasNoNumbers(token: String) {
-        #expect(Position(token: token).commitAndOrdinal == nil)
+    func otherTextIsNoPosition(text: String) {
+        #expect(Position(text: text) == nil)
     }
 
     @Test func anIdentitySurvivesTheStore() {
@@ -55,13 +85,13 @@ struct EventBatchTests {
             (12, 0, 1), (12, 1, 0), (99, 0, 0),
         ] {
             var batch = batch(places)
-            batch.drop(through: Position(commit: commit, ordinal: ordinal))
+            batch.drop(through: Position(high: commit, low: ordinal))
             #expect(batch.events.count == left)
         }
     }
 
     @Test func aReusedBatchStartsEmptyAndLeavesCopiesIntact() {
-        let first = batch([(1, 0), (2, 0)], resume: Position(commit: 3))
+        let first = batch([(1, 0), (2, 0)], resume: Position(high: 3))
         let kept = first
         let builder = BatchBuilder(reusing: first, eventLimit: 2, byteLimit: 10)
         let isEmpty = builder.isEmpty

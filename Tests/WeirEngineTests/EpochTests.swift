@@ -26,7 +26,7 @@ import WeirTesting
             return FaultySink(FaultySink.Config(disk: disk), context)
         }
         let plan = PipelinePlan(
-            name: "p", sourceType: "scripted", connection: "test", sinks: [sink]
+            name: "p", sourceType: "scripted", notation: .numbers, connection: "test", sinks: [sink]
         ) { ScriptedSource(ScriptedSource.Config(server: server), $0) }
         server.commit(3)
         for _ in 0..<2 {
@@ -53,7 +53,7 @@ import WeirTesting
             return FaultySink(FaultySink.Config(disk: disk), context)
         }
         let plan = PipelinePlan(
-            name: "p", sourceType: "scripted", connection: "test", sinks: [sink]
+            name: "p", sourceType: "scripted", notation: .numbers, connection: "test", sinks: [sink]
         ) { context in
             seen.withLock { $0.append(context.source()) }
             return ScriptedSource(ScriptedSource.Config(server: server), context)

@@ -55,7 +55,7 @@ struct FullDiskTests {
 
     private static func row(_ number: Int) -> CheckpointRow {
         CheckpointRow(
-            pipeline: "p", sink: "a", position: Position(commit: UInt64(number)), mark: nil,
+            pipeline: "p", sink: "a", position: Position(high: UInt64(number)), mark: nil,
             updatedMicros: 0)
     }
 
@@ -73,7 +73,7 @@ struct FullDiskTests {
             // More than the journal's size.
             for number in 2..<600 { try await store.save([Self.row(number)]) }
             #expect(try reserved() == 0)
-            #expect(try await store.checkpoints(of: "p").map(\.position) == [Position(commit: 599)])
+            #expect(try await store.checkpoints(of: "p").map(\.position) == [Position(high: 599)])
             // With room again, the next beat takes it back.
             try disk.empty()
             try await store.setLastSeen(1)

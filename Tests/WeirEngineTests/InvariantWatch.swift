@@ -52,6 +52,6 @@ final class InvariantWatch: Sendable {
     private static func count(
         before position: Position, in log: [ScriptedServer.Transaction]
     ) -> Int {
-        log.reduce(0) { $0 + (Position(commit: $1.end) <= position ? $1.count : 0) }
+        log.reduce(0) { $0 + (Position(high: $1.end) <= position ? $1.count : 0) }
     }
 }

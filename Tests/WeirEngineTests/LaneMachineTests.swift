@@ -6,7 +6,7 @@ import WeirTesting
 
 /// Transcripts: what goes into the machine, and what it says to do.
 @Suite struct LaneMachineTests {
-    private static let start = Position(commit: 8)
+    private static let start = Position(high: 8)
 
     private func machine(
         queue: Int = 8 << 20, spill: Int = 0, mark: SinkMark? = nil
@@ -30,7 +30,7 @@ import WeirTesting
         #expect(!machine.isIdle)
         _ = machine.wrote(outcome(3))
         #expect(machine.isIdle)
-        #expect(machine.written == Position(commit: 32))
+        #expect(machine.written == Position(high: 32))
         #expect(machine.delivered == 3)
         #expect(machine.take().isWait)
     }
@@ -56,7 +56,7 @@ import WeirTesting
         _ = machine.offer(reshaped(SampleBatch.transaction(40, count: 1), version: 9))
         #expect(machine.take().writes == ["16/0", "24/0"])
         _ = machine.wrote(outcome(2))
-        #expect(machine.written == Position(commit: 32))
+        #expect(machine.written == Position(high: 32))
         #expect(machine.take().writes == ["32/0", "40/0"])
         _ = machine.wrote(outcome(2))
         #expect(machine.isIdle)
@@ -85,40 +85,40 @@ import WeirTesting
         }
         #expect(batches.count == 1)
         _ = machine.wrote(outcome(0))
-        #expect(machine.written == Position(commit: 99 * 8))
+        #expect(machine.written == Position(high: 99 * 8))
     }
 
     @Test func ignoresEmptyBatchesInsideATransaction() {
         let machine = machine()
-        let inside = Position(commit: 16, ordinal: 1)
+        let inside = Position(high: 16, low: 1)
         #expect(machine.offer(SampleBatch().seal(resume: nil, end: inside)).isQueued)
         #expect(machine.isIdle)
     }
 
     @Test func dropsWhatAnEarlierLifeDelivered() {
         let machine = TestLane(
-            start: Position(commit: 32), mark: nil, queueLimit: 1 << 20, spillLimit: 0)
+            start: Position(high: 32), mark: nil, queueLimit: 1 << 20, spillLimit: 0)
         _ = machine.offer(SampleBatch.transaction(16, count: 2))
         _ = machine.offer(SampleBatch.transaction(24, count: 2))
         _ = machine.offer(SampleBatch.transaction(32, count: 2))
         #expect(machine.take().writes == ["32/0", "32/1"])
         _ = machine.wrote(outcome(2))
-        #expect(machine.written == Position(commit: 40))
+        #expect(machine.written == Position(high: 40))
     }
 
     @Test func positionNeverGoesBackWhenAnOldBoundaryComes() {
         let machine = TestLane(
-            start: Position(commit: 80), mark: nil, queueLimit: 1 << 20, spillLimit: 0)
+            start: Position(high: 80), mark: nil, queueLimit: 1 << 20, spillLimit: 0)
         _ = machine.offer(SampleBatch.boundary(16))
         _ = machine.take()
         _ = machine.wrote(outcome(0))
-        #expect(machine.written == Position(commit: 80))
+        #expect(machine.written == Position(high: 80))
     }
 
     /// What a lane has already is no reason to stop the reader, however large it was.
     @Test func droppedBatchesTakeNoRoom() {
         let machine = TestLane(
-            start: Position(commit: 8000), mark: nil, queueLimit: 1000, spillLimit: 0)
+            start: Position(high: 8000), mark: nil, queueLimit: 1000, spillLimit: 0)
         for commit in 2..<100 as Range<UInt64> {
             _ = machine.offer(SampleBatch.transaction(commit * 8, count: 5))
         }
@@ -132,18 +132,18 @@ import WeirTesting
         _ = machine.offer(SampleBatch.part(of: 24, 0..<2, isLast: false))
         _ = machine.take()
         _ = machine.wrote(outcome(3, mark: "one"))
-        #expect(machine.written == Position(commit: 24))
+        #expect(machine.written == Position(high: 24))
         #expect(machine.mark == SinkMark("one"))
         // A write inside the transaction moves neither, whatever the sink says.
         _ = machine.offer(SampleBatch.part(of: 24, 2..<3, isLast: false))
         _ = machine.take()
         _ = machine.wrote(outcome(1, mark: "inside"))
-        #expect(machine.written == Position(commit: 24))
+        #expect(machine.written == Position(high: 24))
         #expect(machine.mark == SinkMark("one"))
         _ = machine.offer(SampleBatch.part(of: 24, 3..<4, isLast: true))
         _ = machine.take()
         _ = machine.wrote(outcome(1, mark: "two"))
-        #expect(machine.written == Position(commit: 32))
+        #expect(machine.written == Position(high: 32))
         #expect(machine.mark == SinkMark("two"))
     }
 
@@ -238,7 +238,7 @@ import WeirTesting
         #expect(machine.tookSpilled([]).isWait)
         #expect(!machine.isSpilling && machine.isIdle)
         #expect(machine.offer(SampleBatch.transaction(48, count: 1)).isQueued)
-        #expect(machine.written == Position(commit: 48))
+        #expect(machine.written == Position(high: 48))
     }
 
     @Test func aFullSpillHoldsTheReaderBack() {
@@ -268,7 +268,7 @@ import WeirTesting
         // The spill has been read: what it could not take comes next.
         #expect(machine.tookSpilled([]).writes == ["40/0"])
         _ = machine.wrote(outcome(1))
-        #expect(machine.written == Position(commit: 48))
+        #expect(machine.written == Position(high: 48))
         machine.emptiedSpill()
         #expect(machine.hasRoom && !machine.isSpilling)
     }
@@ -318,13 +318,13 @@ import WeirTesting
 
     @Test func anotherLifesSpillGoesOnWhereTheSinkStands() {
         let machine = machine(spill: 1 << 20, mark: SinkMark("m"))
-        machine.resumeSpill(to: Position(commit: 32), bytes: 100)
+        machine.resumeSpill(to: Position(high: 32), bytes: 100)
         // The reader begins at the spill's end or earlier, for another lane.
         #expect(machine.offer(SampleBatch.transaction(24, count: 1)).spilled ?? [] == [])
         #expect(machine.take().isReadSpill)
         #expect(machine.tookSpilled([SampleBatch.transaction(16, count: 1)]).writes == ["16/0"])
         _ = machine.wrote(outcome(1))
-        #expect(machine.written == Position(commit: 24))
+        #expect(machine.written == Position(high: 24))
     }
 
     /// A sink that went down inside a transaction forgets the first part of it at the next open,
@@ -367,7 +367,7 @@ import WeirTesting
         _ = machine.tookSpilled([])
         _ = machine.take()
         _ = machine.wrote(outcome(0))
-        #expect(machine.written == Position(commit: 1099 * 8))
+        #expect(machine.written == Position(high: 1099 * 8))
         #expect(machine.isIdle)
     }
 

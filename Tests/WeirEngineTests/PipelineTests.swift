@@ -436,7 +436,7 @@ import WeirTesting
         try await pipeline.runOnce(in: state)
         try await state.withStore { store in
             let rows = try await store.checkpoints(of: "p")
-            let roster = try #require(SinkRoster(sinks: [], rows: rows))
+            let roster = try #require(SinkRoster(sinks: [], rows: rows, .numbers))
             try await store.follow(roster, new: [], of: "p")
             let ending = await pipeline.make(store, state).run(isOnce: true)
             #expect(ending.error?.code.name == "state.damaged")

@@ -23,7 +23,7 @@ import WeirTesting
         -> PipelinePlan
     {
         PipelinePlan(
-            name: "p", sourceType: "scripted", connection: "test",
+            name: "p", sourceType: "scripted", notation: .numbers, connection: "test",
             sinks: [
                 SinkPlan(name: "a", type: "faulty") { context in
                     CheckedSink(FaultySink(FaultySink.Config(disk: disk), context), context, found)

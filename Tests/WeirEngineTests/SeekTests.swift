@@ -14,9 +14,9 @@ import WeirTesting
 
     private func row(_ sink: String, _ commit: UInt64, spill: UInt64? = nil) -> CheckpointRow {
         CheckpointRow(
-            pipeline: "p", sink: sink, position: Position(commit: commit),
+            pipeline: "p", sink: sink, position: Position(high: commit),
             mark: SinkMark("mark of \(sink)"),
-            spill: spill.map { Spill.Extent(end: Position(commit: $0), length: 77) },
+            spill: spill.map { Spill.Extent(end: Position(high: $0), length: 77) },
             updatedMicros: 5)
     }
 
@@ -27,6 +27,7 @@ import WeirTesting
     /// Answers with a place it was given.
     private actor Seeker: SourceSeek {
         typealias Config = ScriptedSource.Config
+        static let notation = SourceNotation.numbers
         private var moved: StoredPosition?
 
         init(_ config: Config, _ context: ConnectorContext) {}
@@ -57,7 +58,7 @@ import WeirTesting
             try await store.begin(
                 PipelineRow(name: "p", identity: Self.identity, epoch: 3), checkpoints: rows)
             let moved = StoredPosition(
-                position: Position(commit: commit), identity: Self.identity)
+                position: Position(high: commit), identity: Self.identity)
             _ = try await Seek(plan: plan(), store: store, directory: state.directory).apply(
                 Seeker(to: moved), SeekPlan(target: "x", effects: [], isInPlace: inPlace))
             let epoch = try #require(try await store.pipeline("p")?.epoch)
@@ -79,7 +80,7 @@ import WeirTesting
 
     @Test func whatIsSkippedIsAGapOfEachSinkThatLacksIt() async throws {
         let after = try await move([row("a", 90), row("b", 16, spill: 40)], to: 64)
-        #expect(after.rows.map(\.position) == [64, 64].map { Position(commit: $0) })
+        #expect(after.rows.map(\.position) == [64, 64].map { Position(high: $0) })
         #expect(after.rows.allSatisfy { $0.mark == nil && $0.spill == nil })
         #expect(after.gaps.map(\.component) == ["b"])
         #expect(after.gaps.first?.from == "0/10" && after.gaps.first?.to == "0/40")
@@ -95,7 +96,7 @@ import WeirTesting
     @Test func goingBackSkipsNothing() async throws {
         let after = try await move([row("a", 90), row("b", 80)], to: 16)
         #expect(after.gaps.isEmpty && after.isContinuous)
-        #expect(after.rows.allSatisfy { $0.position == Position(commit: 16) && $0.mark == nil })
+        #expect(after.rows.allSatisfy { $0.position == Position(high: 16) && $0.mark == nil })
     }
 
     @Test func aSinkThatIsNotConfiguredLeavesItsGapAndNoRow() async throws {
@@ -119,7 +120,7 @@ import WeirTesting
         let rows = [row("a", 90), row("b", 90), row("gone", 16, spill: 40)]
         let after = try await move(rows, to: 40, inPlace: true)
         #expect(after.rows == rows && after.gaps.isEmpty)
-        let roster = try #require(SinkRoster(sinks: ["a", "b"], rows: after.rows))
+        let roster = try #require(SinkRoster(sinks: ["a", "b"], rows: after.rows, .numbers))
         #expect(roster.gone.map(\.gap?.from) == ["0/10"])
         try await state.withStore { store in
             let configured = try await store.configured(of: "p")
@@ -141,7 +142,7 @@ import WeirTesting
     }
 
     @Test func aDamagedStateIsLeftByMovingThePosition() async throws {
-        let moved = StoredPosition(position: Position(commit: 64), identity: Self.identity)
+        let moved = StoredPosition(position: Position(high: 64), identity: Self.identity)
         try await state.withStore { store in
             try await store.begin(
                 PipelineRow(name: "p", identity: Self.identity, epoch: 3),
@@ -156,7 +157,7 @@ import WeirTesting
                 Seeker(to: moved), SeekPlan(target: "confirmed", effects: [], isInPlace: true))
             #expect(
                 try await store.checkpoints(of: "p").map(\.position)
-                    == [64, 64].map { .init(commit: $0) })
+                    == [64, 64].map { .init(high: $0) })
             #expect(try await store.openGaps(of: "p").map(\.from) == [""])
         }
     }

@@ -55,7 +55,10 @@ import WeirTesting
             },
         ]
         return Pipeline(
-            PipelinePlan(name: "p", sourceType: "scripted", connection: "test", sinks: sinks) {
+            PipelinePlan(
+                name: "p", sourceType: "scripted", notation: .numbers, connection: "test",
+                sinks: sinks
+            ) {
                 [server] in ScriptedSource(ScriptedSource.Config(server: server), $0)
             }, store: store, directory: state.directory, logger: TestPipeline.logger,
             pace: TestPipeline.pace)

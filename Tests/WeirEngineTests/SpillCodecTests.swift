@@ -14,7 +14,7 @@ import WeirTesting
         for (ordinal, note) in notes.enumerated() {
             sample.add(commit: 16, ordinal: UInt32(ordinal), operation: .update, note: note)
         }
-        let batch = sample.seal(resume: Position(commit: 24), end: Position(commit: 24))
+        let batch = sample.seal(resume: Position(high: 24), end: Position(high: 24))
         let odd = TableSchema(
             version: 9, database: "", schema: "ü", name: "a.b",
             columns: [
@@ -63,6 +63,33 @@ import WeirTesting
         for batch in batches {
             expectEqual(try SpillCodec.decode(body: Self.body(batch)), batch)
         }
+    }
+
+    /// Until version 3 positions were resume tokens, and so was the first detail of each event.
+    @Test func aRecordOfTheVersionBeforeIsRead() throws {
+        let token = Array("826B01850A000000142B04".utf8)
+        var builder = BatchBuilder(reusing: EventBatch(), eventLimit: 10, byteLimit: 1000)
+        let table = builder.table(SampleBatch.table)
+        let start = unsafe token.withUnsafeBytes { unsafe builder.append($0) }
+        builder.append(Value(form: .text, bytes: Slice(start: start, count: token.count)))
+        builder.append(Value.null)
+        builder.append(Value.null)
+        builder.append(
+            Event(
+                operation: .truncate, table: table, commit: 0x6B01_850A_0000_0014, ordinal: 0,
+                transaction: 0, change: 0, commitMicros: 0, details: Slice(start: 0, count: 3)))
+        let body = Self.body(builder.seal(resume: nil, end: nil))
+        func former(_ text: String) -> [UInt8] {
+            [1, 0, 0, 0, UInt8(text.utf8.count), 0, 0, 0] + Array(text.utf8)
+        }
+        let old = [0, 0, 0, 0] + former("826B01850A000000142B04+") + body.dropFirst(8)
+        let batch = try SpillCodec.decode(body: old)
+        #expect(batch.resume == nil)
+        #expect(batch.end == Position(high: 0x6B01_850A_0000_0014, tail: "2B04+"))
+        let place = try #require(batch.events.first.map { batch.position(of: $0) })
+        #expect(place == Position(high: 0x6B01_850A_0000_0014, tail: "2B04"))
+        // And goes on as one of this version.
+        expectEqual(try SpillCodec.decode(body: Self.body(batch)), batch)
     }
 
     @Test func everyPrefixIsRefused() {

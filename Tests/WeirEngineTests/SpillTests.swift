@@ -13,7 +13,7 @@ import WeirTesting
     init() throws { folder = try TemporaryDirectory() }
 
     private func open(_ stored: Spill.Extent? = nil, written: UInt64 = 8) throws -> Spill {
-        try Spill(path: path, stored: stored, written: Position(commit: written))
+        try Spill(path: path, stored: stored, written: Position(high: written))
     }
 
     private func put(_ spill: Spill, _ batches: [EventBatch], memoryHas: Int = 0) throws {
@@ -44,7 +44,7 @@ import WeirTesting
         #expect(spill.isFullyRead && spill.extent == nil)
         try put(spill, [SampleBatch.transaction(16, count: 1)])
         try put(spill, [SampleBatch.transaction(24, count: 1)])
-        #expect(spill.extent?.end == Position(commit: 32))
+        #expect(spill.extent?.end == Position(high: 32))
         #expect(try ids(spill) == [["16/0"], ["24/0"]])
         #expect(spill.isFullyRead)
         #expect(try ids(spill).isEmpty)
@@ -155,7 +155,7 @@ import WeirTesting
     /// A disk of 8,000 bytes of which a spill may take all but 1,000, but for what others take.
     private func onSmallDisk(taken: @escaping @Sendable () -> Int = { 0 }) throws -> Spill {
         let path = path
-        return try Spill(path: path, stored: nil, written: Position(commit: 8)) { _ in
+        return try Spill(path: path, stored: nil, written: Position(high: 8)) { _ in
             let facts = try? FileManager.default.attributesOfItem(atPath: path)
             return (free: 8000 - taken() - (facts?[.size] as? Int ?? 0), total: 8000)
         }

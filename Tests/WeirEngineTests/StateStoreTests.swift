@@ -15,7 +15,7 @@ import WeirTesting
         spill: Spill.Extent? = nil
     ) -> CheckpointRow {
         CheckpointRow(
-            pipeline: "p", sink: sink, position: Position(commit: commit),
+            pipeline: "p", sink: sink, position: Position(high: commit),
             mark: mark.map(SinkMark.init(_:)), spill: spill, updatedMicros: 5)
     }
 
@@ -33,7 +33,7 @@ import WeirTesting
     @Test func rowsComeBackAsTheyWereSaved() async throws {
         let rows = [
             row("a", mark: "a mark: 100%"),
-            row("b", at: 24, spill: Spill.Extent(end: Position(commit: 80), length: 1234)),
+            row("b", at: 24, spill: Spill.Extent(end: Position(high: 80), length: 1234)),
             row("c", mark: ""),
         ]
         try await state.withStore { store in
@@ -46,7 +46,7 @@ import WeirTesting
                 try await store.pipeline("p")
                     == PipelineRow(name: "p", identity: Self.identity, epoch: 3))
             #expect(try await store.pipeline("q") == nil)
-            #expect(rows[1].covered == Position(commit: 80))
+            #expect(rows[1].covered == Position(high: 80))
             try await store.save([row("a", at: 40, mark: "new")])
             #expect(try await store.checkpoints(of: "p").first == row("a", at: 40, mark: "new"))
             try await store.remove("p")
@@ -55,8 +55,45 @@ import WeirTesting
         }
     }
 
+    /// Until 2026-12-01 a position of a change stream was kept as its resume token.
+    @Test func positionsOfTheVersionBeforeAreRead() async throws {
+        try await state.withStore { store in
+            try await store.begin(
+                PipelineRow(name: "p", identity: Self.identity, epoch: 3), checkpoints: [row("a")])
+        }
+        let values: [String?] = [
+            "p", "a", "826B01850A000000142B04+81", nil, "826B01850A000000152B04+", "7", "5",
+        ]
+        try edit(
+            """
+            UPDATE checkpoint SET position = '826B01850A000000142B04+81',
+            spill_end = '826B01850A000000152B04+', spill_length = '7',
+            checksum = '\(Checksum.of(values))'
+            """)
+        try await state.withStore { store in
+            let row = try #require(try await store.checkpoints(of: "p").first)
+            #expect(row.position == Position(high: 0x6B01_850A_0000_0014, tail: "2B04+81"))
+            #expect(row.covered == Position(high: 0x6B01_850A_0000_0015, tail: "2B04+"))
+        }
+    }
+
+    @Test func aPositionThatIsNoneStopsLoudly() async throws {
+        try await state.withStore { store in
+            try await store.begin(
+                PipelineRow(name: "p", identity: Self.identity, epoch: 3), checkpoints: [row("a")])
+        }
+        let values: [String?] = ["p", "a", "here", nil, nil, nil, "5"]
+        try edit("UPDATE checkpoint SET position = 'here', checksum = '\(Checksum.of(values))'")
+        try await state.withStore { store in
+            let error = await #expect(throws: WeirError.self) {
+                try await store.checkpoints(of: "p")
+            }
+            #expect(error?.code == .stateDamaged)
+        }
+    }
+
     @Test func aMarkIsStoredWithoutTouchingTheRest() async throws {
-        let extent = Spill.Extent(end: Position(commit: 80), length: 1234)
+        let extent = Spill.Extent(end: Position(high: 80), length: 1234)
         try await state.withStore { store in
             try await store.save([row("a", at: 24, spill: extent)])
             try await store.setMark(SinkMark("7"), of: "p", sink: "a")
@@ -138,7 +175,7 @@ import WeirTesting
             }
             try edit("DROP TRIGGER broken")
             let stored = try await store.checkpoints(of: "p")
-                .filter { $0.position == Position(commit: 800) }
+                .filter { $0.position == Position(high: 800) }
             #expect(stored.isEmpty)
             for (sink, isTold) in results {
                 #expect(isTold == stored.contains { $0.sink == sink }, "sink \(sink)")

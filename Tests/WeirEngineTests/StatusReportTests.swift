@@ -12,7 +12,7 @@ import WeirTesting
     private static func text(_ seconds: Double) -> String { ISOTime.text(ago(seconds)) }
 
     private static let plan = PipelinePlan(
-        name: "p", sourceType: "scripted", connection: "db", warnings: ["w"],
+        name: "p", sourceType: "scripted", notation: .numbers, connection: "db", warnings: ["w"],
         sinks: ["a", "b"].map { name in
             SinkPlan(name: name, type: "faulty") { (context) throws(WeirError) in
                 FaultySink(FaultySink.Config(disk: SinkDisk()), context)
@@ -29,7 +29,7 @@ import WeirTesting
         statistics: LaneStatistics = LaneStatistics()
     ) -> LaneSnapshot {
         LaneSnapshot(
-            written: Position(commit: 16), waitingEvents: waiting, waitingBytes: bytes,
+            written: Position(high: 16), waitingEvents: waiting, waitingBytes: bytes,
             inFlightEvents: inFlight, spilledBytes: spilled, isSpilling: isSpilling,
             silentSeconds: silent, isStuck: silent.map { $0 >= 10 } ?? false,
             fullMicros: full.map(ago), spillLimit: bound, oldestMicros: oldest.map(ago),

@@ -139,7 +139,7 @@ import WeirTesting
 
     private func silent(_ source: SilentServer) -> PipelinePlan {
         PipelinePlan(
-            name: "p", sourceType: "silent", connection: "test",
+            name: "p", sourceType: "silent", notation: .numbers, connection: "test",
             sinks: [
                 SinkPlan(name: "a", type: "faulty") { [disk] context in
                     FaultySink(FaultySink.Config(disk: disk), context)
@@ -205,6 +205,8 @@ private final class SilentServer: Sendable {
 
 /// Fails to open after a while; a question is answered by nothing but the end of its task.
 private actor SilentSource: SourceProbe {
+    static let notation = SourceNotation.numbers
+
     struct Config: ConnectorConfig {
         static let fields: [ConfigField] = []
         let server: SilentServer

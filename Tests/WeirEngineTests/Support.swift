@@ -60,7 +60,9 @@ struct TestPipeline {
             }
         }
         let server = server
-        return PipelinePlan(name: "p", sourceType: "scripted", connection: "test", sinks: sinks) {
+        return PipelinePlan(
+            name: "p", sourceType: "scripted", notation: .numbers, connection: "test", sinks: sinks
+        ) {
             ScriptedSource(ScriptedSource.Config(server: server), $0)
         }
     }

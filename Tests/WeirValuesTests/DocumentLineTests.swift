@@ -10,10 +10,10 @@ private let articleJSON = #"{"_id":7,"title":"a"}"#
 
 /// One line of the format `weir`, from the operation on.
 private func line(_ operation: String, _ middle: String, transaction: String = "") -> String {
-    #"{"id":"mg:shop:8265A1","op":"\#(operation)","ts":"2026-11-21T02:03:04.123000Z","#
+    #"{"id":"mg:shop:826B00FBD8000000032B04","op":"\#(operation)","ts":"2026-11-21T02:03:04.123000Z","#
         + #""source":{"kind":"mongodb","name":"shop","db":"cms","collection":"articles"}"#
         + middle
-        + #","pos":{"cluster_time":{"t":1795226584,"i":3},"token":"8265A1"\#(transaction)}}"#
+        + #","pos":{"cluster_time":{"t":1795226584,"i":3},"token":"826B00FBD8000000032B04"\#(transaction)}}"#
 }
 
 /// Documents in the format `weir`.
@@ -185,14 +185,15 @@ struct DocumentLineTests {
     // MARK: Identity
 
     @Test func theIdIsThePosition() throws {
-        for token in ["82AB", nil] {
+        for token in [TestBatch.token, nil] {
             var batch = TestBatch()
             batch.addDocument(.insert, key: key, after: .document(article), token: token)
             let sealed = batch.seal()
-            let position = sealed.position(of: sealed.events[0])
+            let place = sealed.position(of: sealed.events[0]).token
+            #expect(place == token ?? "826B00FBD800000003")
             let line = try lines(.weir, sealed, kind: "mongodb")[0]
-            #expect(line.hasPrefix(#"{"id":"mg:shop:\#(position)","op":"insert""#))
-            #expect(line.contains(#""token":"\#(position)""#))
+            #expect(line.hasPrefix(#"{"id":"mg:shop:\#(place)","op":"insert""#))
+            #expect(line.contains(#""token":"\#(place)""#))
         }
     }
 

@@ -11,7 +11,7 @@ extension TableSchema {
 }
 
 extension TestBatch {
-    static let token = "8265A1"
+    static let token = "826B00FBD8000000032B04"
 
     /// Appends an event as the MongoDB source does.
     ///
@@ -28,7 +28,7 @@ extension TestBatch {
     ) {
         let table = builder.table(.articles)
         let details: [Cell] = [
-            .text(token ?? ""), changes.map { .document(bson($0)) } ?? nil,
+            .text(String((token ?? "").dropFirst(18))), changes.map { .document(bson($0)) } ?? nil,
             transaction.map { .text($0) } ?? nil,
         ]
         builder.append(

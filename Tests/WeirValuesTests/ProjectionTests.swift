@@ -1,6 +1,7 @@
 import Testing
 import WeirCore
 import WeirJSON
+import WeirTesting
 import WeirValues
 
 private let orders = TableName(schema: "public", name: "orders")
@@ -94,7 +95,7 @@ struct ProjectionTests {
         var encoder = LineEncoder(
             format: .weir,
             sourceKind: "postgres",
-            sourceName: "shop",
+            sourceName: "shop", notation: .numbers,
             routing: Routing(tables: [orders]),
             columns: columns
         )
@@ -169,7 +170,7 @@ struct ProjectionTests {
         var encoder = LineEncoder(
             format: .row,
             sourceKind: "postgres",
-            sourceName: "shop",
+            sourceName: "shop", notation: .numbers,
             routing: Routing()
         )
         var writer = JSONWriter()
@@ -190,7 +191,7 @@ struct ProjectionTests {
         var encoder = LineEncoder(
             format: .weir,
             sourceKind: "postgres",
-            sourceName: "shop",
+            sourceName: "shop", notation: .numbers,
             routing: Routing()
         )
         var writer = JSONWriter()

@@ -1,6 +1,7 @@
 import Testing
 import WeirCore
 import WeirJSON
+import WeirTesting
 import WeirValues
 
 struct RowLineTests {
@@ -22,7 +23,7 @@ struct RowLineTests {
         var encoder = LineEncoder(
             format: .row,
             sourceKind: "postgres",
-            sourceName: "shop",
+            sourceName: "shop", notation: .numbers,
             routing: Routing()
         )
         var writer = JSONWriter()

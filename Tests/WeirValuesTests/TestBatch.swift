@@ -1,6 +1,7 @@
 import Testing
 import WeirCore
 import WeirJSON
+import WeirTesting
 import WeirValues
 
 /// One value of a test row.
@@ -151,6 +152,7 @@ func lines(
         format: format,
         sourceKind: kind,
         sourceName: "shop",
+        notation: kind == "mongodb" ? .tokens : .numbers,
         routing: routing,
         columns: columns,
         options: options,

@@ -17,7 +17,7 @@ import WeirValues
             reusing: EventBatch(), eventLimit: 1 << 20, byteLimit: 1 << 20)
         let table = builder.table(.collection(version: 1, database: "cms", name: "articles"))
         let start = unsafe document.withUnsafeBytes { unsafe builder.append($0) }
-        let token = Array("82AB".utf8)
+        let token = Array("AB".utf8)
         let tokenStart = unsafe token.withUnsafeBytes { unsafe builder.append($0) }
         builder.append(
             Value(form: .bson, bytes: Slice(start: start, count: document.count)))
@@ -30,7 +30,7 @@ import WeirValues
                 operation: .insert, table: table, commit: 1_795_226_584 << 32 | 1, ordinal: 0,
                 transaction: 0, change: 0, commitMicros: 1_795_226_584_123_000, key: row,
                 after: row, details: Slice(start: 1, count: Event.Detail.allCases.count)))
-        let end = Position(token: "82AB+")
+        let end = Position(high: 1_795_226_584 << 32 | 1, tail: "AB+")
         return builder.seal(resume: end, end: end)
     }
 
@@ -45,7 +45,7 @@ import WeirValues
     private func written(_ values: [String: ConfigValue]) async throws -> String {
         let bench = try FileBench()
         let all = values.merging(["path": .string(bench.path)]) { _, path in path }
-        let sink = FileSink(try FileSink.Config(scope(all)), .test())
+        let sink = FileSink(try FileSink.Config(scope(all)), .test(notation: .tokens))
         _ = try await sink.open(at: nil)
         let outcome = try await sink.write([Self.batch()])
         #expect(outcome.delivered == 1)
@@ -57,10 +57,11 @@ import WeirValues
     @Test func aLineNamesTheKindOfItsSource() async throws {
         #expect(
             try await written(["format": .string("weir")])
-                == #"{"id":"mg:cms:82AB","op":"insert","ts":"2026-11-21T02:03:04.123000Z","#
+                == #"{"id":"mg:cms:826B00FBD800000001AB","op":"insert","ts":"2026-11-21T02:03:04.123000Z","#
                 + #""source":{"kind":"mongodb","name":"cms","db":"cms","collection":"articles"},"#
                 + #""key":{"_id":7},"after":{"_id":7},"#
-                + #""pos":{"cluster_time":{"t":1795226584,"i":1},"token":"82AB"}}"# + "\n")
+                + #""pos":{"cluster_time":{"t":1795226584,"i":1},"token":"826B00FBD800000001AB"}}"#
+                + "\n")
     }
 
     @Test(arguments: [

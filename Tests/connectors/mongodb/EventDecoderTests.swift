@@ -209,7 +209,8 @@ struct EventDecoderTests {
     func mutatedEventsNeverTrapAndStayInTheirBatch(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
         var encoder = LineEncoder(
-            format: .weir, sourceKind: "mongodb", sourceName: "test", routing: Routing())
+            format: .weir, sourceKind: "mongodb", sourceName: "test", notation: .tokens,
+            routing: Routing())
         var writer = JSONWriter()
         for _ in 0..<200 {
             let events = (0..<5).map { _ in

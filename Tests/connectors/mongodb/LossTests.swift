@@ -50,7 +50,7 @@ extension MongoSourceTests {
             #expect(error.code.name == "mongodb.history_lost")
             let plan = try await source.source.planSeek(to: "now", from: old)
             #expect(plan.effects.count == 1)
-            let own = ClusterTime.text(try #require(old.position.clusterTime))
+            let own = ClusterTime.text(old.position.high)
             #expect(plan.effects.first?.contains(own) == true)
             try await source.open(atStored: try await source.source.seek(plan))
             try await database.insert(#"{"_id": 2}"#)
@@ -59,7 +59,7 @@ extension MongoSourceTests {
 
         @Test(
             "CORRECTNESS 55: a damaged position is said to be one, never retried",
-            arguments: ["82deadbeef", "82DEADBEEF+", "not hex", "", "0000000000000010:00000000"])
+            arguments: ["82deadbeef", "82DEADBEEF+", "not hex", "", "0000000000000010:00000001"])
         func noPosition(text: String) async throws {
             let database = try await TestDatabase()
             let source = try await SourceHarness.open(database)
@@ -153,7 +153,7 @@ extension MongoSourceTests {
             try await database.insert(#"{"_id": 1}"#, #"{"_id": 2}"#)
             let changes = try await source.read(2)
             let stored = try #require(source.stored)
-            let own = ClusterTime.text(try #require(stored.position.clusterTime))
+            let own = ClusterTime.text(stored.position.high)
 
             func reads(_ target: String) async throws -> [String] {
                 let plan = try await source.source.planSeek(to: target, from: stored)
@@ -202,9 +202,9 @@ extension MongoSourceTests {
                 #expect(kept.name == database.name)
                 #expect(kept.active == isOpen)
                 #expect(kept.status == "safe")
-                #expect(kept.confirmed == ClusterTime.text(try #require(held.clusterTime)))
+                #expect(kept.confirmed == ClusterTime.text(held.high))
                 let head = try #require(ClusterTime.parse(kept.head ?? ""))
-                #expect(head >= (try #require(held.clusterTime)) - 1)
+                #expect(head >= held.high - 1)
                 let window = try #require(kept.windowSeconds)
                 #expect(window >= 0)
                 // Nothing was removed from this oplog yet.

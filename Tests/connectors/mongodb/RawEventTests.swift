@@ -17,7 +17,7 @@ struct RawEventTests {
         try bytes.withEvent { found in
             let event = try #require(found)
             #expect(event.kind == .update)
-            #expect(part(bytes, event.tokenData) == Array("8200000001000000022B04".utf8))
+            #expect(part(bytes, event.tail) == Array("2B04".utf8))
             let token = BSONWriter.document { $0.append("_data", "8200000001000000022B04") }
             #expect(part(bytes, event.token) == token)
             #expect(event.clusterTime == 1 << 32 | 2)
@@ -82,6 +82,13 @@ struct RawEventTests {
             event.append("operationType", "insert")
         }
         #expect(numbers.withEvent { $0 == nil })
+        // Positions and versions rest on it that a token begins with the event's cluster time.
+        for other in [
+            "8200000001000000032B04", "8300000001000000022B04", "820000000100000002", "82",
+        ] {
+            sample.token = other
+            #expect(sample.bytes.withEvent { $0 == nil }, "\(other)")
+        }
         #expect([].withEvent { $0 == nil })
         #expect(BSONWriter().bytes.withEvent { $0 == nil })
     }
@@ -89,7 +96,7 @@ struct RawEventTests {
     /// A part of another type than the server's is not there, rather than read as what it is not.
     @Test func partsOfAnotherTypeAreNotThere() {
         let bytes = BSONWriter.document { event in
-            event.appendDocument("_id") { $0.append("_data", "8200") }
+            event.appendDocument("_id") { $0.append("_data", "8200000000000000002B04") }
             event.append("operationType", "insert")
             for name in [
                 "ns", "to", "lsid", "wallTime", "txnNumber", "clusterTime", "documentKey",
@@ -120,7 +127,7 @@ struct RawEventTests {
             bytes.withEvent { event in
                 guard let event else { return }
                 let parts = [
-                    event.token, event.tokenData, event.namespace, event.renamedTo,
+                    event.token, event.tail, event.namespace, event.renamedTo,
                     event.key, event.document, event.documentBefore, event.changes, event.session,
                 ].compactMap(\.self)
                 for part in parts {

@@ -1,5 +1,6 @@
 import Testing
 import WeirCore
+import WeirTesting
 
 @testable import WeirMongoDBSource
 
@@ -13,6 +14,10 @@ struct StreamNoteTests {
             StreamNote(stream: "deployment", takingOverAt: 7, Self.stored, from: nil),
             StreamNote(stream: "deployment", takingOverAt: .max, Self.stored, from: nil),
         ] { #expect(StreamNote(note.text) == note) }
+        // As the version before wrote it.
+        #expect(
+            StreamNote("826B01850A00000014AA+ cms.articles")
+                == StreamNote(stream: "cms.articles", othersEnd: Self.stored))
         #expect(StreamNote("") == nil)
         #expect(StreamNote("826B01850A00000014AA+") == nil)
     }

@@ -31,6 +31,6 @@ extension Position {
     fileprivate init?(lsn: String) {
         let parts = lsn.split(separator: "/").compactMap { UInt64($0, radix: 16) }
         guard parts.count == 2 else { return nil }
-        self.init(commit: parts[0] << 32 | parts[1])
+        self.init(high: parts[0] << 32 | parts[1])
     }
 }

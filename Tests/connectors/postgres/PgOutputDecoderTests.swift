@@ -64,7 +64,7 @@ private struct Feed: ~Copyable {
     var builder = BatchBuilder(reusing: EventBatch(), eventLimit: 1000, byteLimit: 1 << 20)
 
     init(
-        from start: (commit: UInt64, ordinal: UInt32) = (0, 0), origins: OriginFilter = .nothing,
+        from start: Position = Position(high: 0), origins: OriginFilter = .nothing,
         tables: Set<TableName>? = nil
     ) {
         decoder = PgOutputDecoder(
@@ -156,7 +156,7 @@ struct PgOutputDecoderTests {
 
     @Test("CORRECTNESS 36: what a reconnect repeats is skipped by commit and ordinal")
     func aReconnectSkipsExactlyWhatWasRead() throws {
-        var feed = Feed(from: (commit: 2000, ordinal: 2))
+        var feed = Feed(from: Position(high: 2000, low: 2))
         try feed.take([
             .begin(1000), .relation, .insert(["1", "old"]), .commit(1000),
             .begin(2000), .insert(["2", "a"]), .insert(["3", "b"]), .insert(["4", "c"]),

@@ -334,6 +334,6 @@ extension Position {
     fileprivate init?(lsn text: String) {
         let halves = text.split(separator: "/").compactMap { UInt64($0, radix: 16) }
         guard halves.count == 2 else { return nil }
-        self.init(commit: halves[0] << 32 | halves[1])
+        self.init(high: halves[0] << 32 | halves[1])
     }
 }

@@ -85,7 +85,7 @@ struct RowToJSONTests {
         var encoder = LineEncoder(
             format: .row,
             sourceKind: "postgres",
-            sourceName: "test",
+            sourceName: "test", notation: .numbers,
             routing: Routing()
         )
         var writer = JSONWriter()

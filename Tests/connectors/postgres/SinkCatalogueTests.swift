@@ -112,7 +112,7 @@ struct SinkCatalogueTests {
         #expect(try database.run("SELECT count(*) FROM items") == "0")
         var rest = RowBatch()
         rest.add(.insert([1, "long", "t"]), to: others, commit: 16, ordinal: 1)
-        _ = try await sink.write([rest.seal(resume: Position(commit: 24))])
+        _ = try await sink.write([rest.seal(resume: Position(high: 24))])
         #expect(try database.run("SELECT id, v FROM items") == "1|v")
         #expect(try database.run("SELECT id, v, w FROM others") == "1|long|t")
         #expect(

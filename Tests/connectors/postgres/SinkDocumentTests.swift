@@ -17,13 +17,15 @@ struct SinkDocumentTests {
 
     private func open(
         _ database: TestDatabase, write: String = "table",
-        _ columns: KeyValuePairs<String, String>? = nil, _ more: [String: ConfigValue] = [:]
+        _ columns: KeyValuePairs<String, String>? = nil, _ more: [String: ConfigValue] = [:],
+        at mark: SinkMark? = nil
     ) async throws -> PostgresSink {
         var more = more
         more["table"] = more["table"] ?? .string("articles")
         if let columns { more["columns"] = Self.columns(columns) }
-        let sink = try SinkHarness(database).sink(write: write, more, tables: Self.tables)
-        _ = try await sink.open(at: nil)
+        let sink = try SinkHarness(database).sink(
+            write: write, more, tables: Self.tables, notation: .tokens)
+        _ = try await sink.open(at: mark)
         return sink
     }
 
@@ -80,8 +82,30 @@ struct SinkDocumentTests {
         #expect(again.delivered == 0 && again.filtered == Int(count))
         #expect(
             try database.run("SELECT position FROM weir_position")
-                == DocumentBatch.token(64, Int(count) - 1) + "+")
+                == Position(token: DocumentBatch.token(64, Int(count) - 1) + "+").text)
         await sink.close()
+    }
+
+    /// Until 2026-12-01 a position of a change stream was kept as its resume token.
+    @Test func aPositionOfTheVersionBeforeIsGoneOnFrom() async throws {
+        let database = try await TestDatabase()
+        let first = try await open(database)
+        let document = DocumentValue.document(["_id": .int32(1)])
+        try await first.write([.insert(document)], of: Self.articles, time: 16)
+        await first.close()
+        let token = DocumentBatch.token(16, 0) + "+"
+        try database.run("UPDATE weir_position SET position = '\(token)'")
+        let second = try await open(database, at: SinkMark("100 " + token))
+        let again = try await second.write([.insert(document)], of: Self.articles, time: 16)
+        #expect(again.delivered == 0 && again.filtered == 1)
+        let next = try await second.write(
+            [.insert(.document(["_id": .int32(2)]))], of: Self.articles, time: 32)
+        #expect(next.delivered == 1)
+        #expect(try database.run("SELECT count(*) FROM articles") == "2")
+        #expect(
+            try database.run("SELECT position FROM weir_position")
+                == Position(token: DocumentBatch.token(32, 0) + "+").text)
+        await second.close()
     }
 
     @Test func aCollectionThatIsDroppedIsEmptiedUnlessThatIsIgnored() async throws {

@@ -142,7 +142,7 @@ struct SinkLossTests {
         try harness.disconnect(database.connect())
         var rest = RowBatch()
         rest.add(.insert([2]), to: Self.log, commit: 16, ordinal: 1)
-        let end = rest.seal(resume: Position(commit: 24))
+        let end = rest.seal(resume: Position(high: 24))
         let first = await #expect(throws: WeirError.self) { try await sink.write([end]) }
         #expect(first?.disposition == .rewind)
         await expectError(.acceptedLost, .rewind) { _ = try await sink.write([end]) }

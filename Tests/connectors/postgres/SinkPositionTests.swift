@@ -8,7 +8,7 @@ struct SinkPositionTests {
     // MARK: Marks
 
     private static func position(_ epoch: UInt32, _ commit: UInt64?) -> SinkPosition {
-        SinkPosition(epoch: epoch, position: commit.map { Position(commit: $0) })
+        SinkPosition(epoch: epoch, position: commit.map { Position(high: $0) })
     }
 
     @Test func aMarkIsReadAsItWasWritten() throws {
@@ -18,9 +18,10 @@ struct SinkPositionTests {
                 #expect(SinkPosition(position.mark) == position)
             }
         }
-        // Other sources have other tokens.
-        let foreign = SinkPosition(epoch: 3, position: Position(token: "8263A1"))
-        #expect(foreign.mark == SinkMark("3 8263A1") && SinkPosition(foreign.mark) == foreign)
+        // Other sources have tails.
+        let other = SinkPosition(epoch: 3, position: Position(high: 5, tail: "2B04+81"))
+        #expect(other.mark == SinkMark("3 0000000000000005:00000000:2B04+81"))
+        #expect(SinkPosition(other.mark) == other)
         #expect(Self.position(3, nil).mark == SinkMark("3 "))
     }
 

@@ -71,7 +71,7 @@ struct SinkRefusalTests {
         rest.add(.insert([3, "v"]), to: Self.items, commit: 32, ordinal: 1)
         rest.add(.insert([4, "v"]), to: Self.items, commit: 48, ordinal: 0)
         rest.add(.insert([9, "v"]), to: Self.items, commit: 64, ordinal: 0)
-        let end = rest.seal(resume: Position(commit: 72))
+        let end = rest.seal(resume: Position(high: 72))
         _ = try await refusal { _ = try await sink.write([end]) }
         #expect(try ids(database) == "1 2 3 4")
         await sink.close()

@@ -29,7 +29,7 @@ struct SinkShapeTests {
                 change, to: ordinal < first.count ? old : new, commit: 16,
                 ordinal: UInt32(ordinal))
         }
-        return [batch.seal(resume: Position(commit: 40))]
+        return [batch.seal(resume: Position(high: 40))]
     }
 
     /// Above and below the number of changes that are written as sets.
@@ -147,7 +147,7 @@ struct SinkShapeTests {
                 batch = RowBatch()
             }
         }
-        batches.append(batch.seal(resume: Position(commit: 40)))
+        batches.append(batch.seal(resume: Position(high: 40)))
         for batch in batches { delivered += try await sink.write([batch]).delivered }
         #expect(delivered == 2 * count)
         for table in ["items", "notes"] {
@@ -169,7 +169,7 @@ struct SinkShapeTests {
         var rest = RowBatch()
         rest.add(.insert([4, "us", nil]), to: Self.accounts, commit: 32, ordinal: 1)
         rest.add(.delete([2, "us", nil]), to: Self.accounts, commit: 32, ordinal: 2)
-        let end = try await sink.write([rest.seal(resume: Position(commit: 40))])
+        let end = try await sink.write([rest.seal(resume: Position(high: 40))])
         #expect(end.delivered == 3)
         #expect(
             try database.run("SELECT string_agg(id::text, ' ' ORDER BY id) FROM items") == "3 4")

@@ -158,8 +158,8 @@ struct SinkWriteTests {
             for words in ["insert of \"public.items\"", "(id=700)", "check constraint"] {
                 #expect(message.contains(words), "\(message)")
             }
-            let position = Position(commit: 32, ordinal: UInt32(before))
-            #expect(error?.detail == "Event pg:test:\(position.token), SQLSTATE 23514.")
+            let position = Position(high: 32, low: UInt32(before))
+            #expect(error?.detail == "Event pg:test:\(position.text), SQLSTATE 23514.")
             #expect(!message.contains("bad"), "a value is shown")
         }
         #expect(try database.run("SELECT count(*) FROM items") == "1")
@@ -238,7 +238,7 @@ struct SinkWriteTests {
         for (ordinal, change) in Self.exchange.enumerated() {
             var batch = RowBatch()
             batch.add(change, to: Self.slots, commit: 32, ordinal: UInt32(ordinal))
-            parts.append(batch.seal(resume: ordinal == 1 ? Position(commit: 40) : nil))
+            parts.append(batch.seal(resume: ordinal == 1 ? Position(high: 40) : nil))
         }
         var (delivered, bytes) = (0, 0)
         for part in parts {
@@ -264,7 +264,7 @@ struct SinkWriteTests {
             batch.add(change, to: Self.slots, commit: 32, ordinal: UInt32(ordinal))
         }
         batch.add(.insert([1]), to: keyed, commit: 32, ordinal: 2)
-        _ = try await sink.write([batch.seal(resume: Position(commit: 40))])
+        _ = try await sink.write([batch.seal(resume: Position(high: 40))])
         #expect(try database.run("SELECT rank FROM items ORDER BY id") == "20\n10")
         await sink.close()
     }

@@ -26,7 +26,7 @@ struct KeyFieldsTests {
             commitMicros: 0, details: Slice(start: 0, count: 3))
         let sealed = batch.seal(resume: nil, end: nil)
         return sealed.withView { view in
-            KeyFields(template).mayHaveChanged(by: event, in: view)
+            KeyFields(template).mayHaveChanged(by: event, in: view, .documents)
         }
     }
 

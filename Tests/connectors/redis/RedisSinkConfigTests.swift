@@ -17,7 +17,8 @@ struct RedisSinkConfigTests {
             ConfigScope(
                 pipeline: "shop", name: "cache", values: ConfigValues(values),
                 connection: ConfigValues(["url": .secret(Secret(url, origin: "test"))]),
-                connectionName: "redis", sourceType: source, sourceTables: tables))
+                connectionName: "redis", sourceType: source,
+                sendsDocuments: source == "mongodb", sourceTables: tables))
     }
 
     private func expectIssue(_ field: String, _ words: String, _ body: () throws -> Void) {

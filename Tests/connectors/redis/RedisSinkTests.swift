@@ -397,8 +397,8 @@ struct RedisSinkTests {
             let sink = RedisSink(
                 try CacheHarness.config(server, write: "json", key: "it'em:{id}", more),
                 .test(
-                    "cache", pipeline: "shop", notes: notes, reports: reports,
-                    rows: harness.rows))
+                    "cache", pipeline: "shop", notation: .documents, notes: notes,
+                    reports: reports, rows: harness.rows))
             _ = try await sink.open(at: mark)
             return sink
         }

@@ -83,7 +83,7 @@ package actor FileSink: SinkConnector {
         self.context = context
         executor = context.executor
         lines = config.lines
-        encoder = config.lines.makeEncoder()
+        encoder = config.lines.makeEncoder(context.notation)
     }
 
     package func open(at mark: SinkMark?) async throws(WeirError) -> SinkMark? {

@@ -64,9 +64,10 @@ struct LinesConfig: Sendable {
         self.routing = routing
     }
 
-    func makeEncoder() -> LineEncoder {
+    func makeEncoder(_ notation: SourceNotation) -> LineEncoder {
         LineEncoder(
-            format: format, sourceKind: sourceType, sourceName: pipeline, routing: routing,
-            columns: columns, options: options, tombstones: tombstones, isOnlyTable: isOnlyTable)
+            format: format, sourceKind: sourceType, sourceName: pipeline, notation: notation,
+            routing: routing, columns: columns, options: options, tombstones: tombstones,
+            isOnlyTable: isOnlyTable)
     }
 }

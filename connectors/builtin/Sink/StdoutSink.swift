@@ -47,7 +47,7 @@ package actor StdoutSink: SinkConnector {
         isTerminal = isatty(descriptor) == 1
         executor = context.executor
         lines = config.lines
-        encoder = config.lines.makeEncoder()
+        encoder = config.lines.makeEncoder(context.notation)
     }
 
     package func open(at mark: SinkMark?) -> SinkMark? { nil }

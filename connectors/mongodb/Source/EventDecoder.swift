@@ -184,7 +184,7 @@ struct EventDecoder: ~Copyable {
     ) -> Slice {
         let transaction = appendTransaction(event, to: &batch)
         let first = batch.valueCount
-        batch.append(Value(form: .text, bytes: Self.slice(event.tokenData, base)))
+        batch.append(Value(form: .text, bytes: Self.slice(event.tail, base)))
         batch.append(
             event.changes.map { Value(form: .bson, bytes: Self.slice($0, base)) } ?? .null)
         batch.append(transaction)

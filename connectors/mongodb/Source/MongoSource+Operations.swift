@@ -26,7 +26,7 @@ extension MongoSource: SourceProbe {
     package func probe(held: Position?) async throws(WeirError) -> SourceRetention {
         let connection = if let open = self.connection { open } else { try connect() }
         let name = config.scope.database ?? "deployment"
-        let confirmed = held?.clusterTime.map(ClusterTime.text) ?? ""
+        let confirmed = held.map { ClusterTime.text($0.high) } ?? ""
         let window: (first: UInt64, last: UInt64, isUnlimited: Bool)
         do throws(MongoFailure) {
             guard let first = try connection.oplogEnd(isFirst: true),
@@ -51,7 +51,7 @@ extension MongoSource: SourceProbe {
             .oplog, name: name, active: isOpen, status: "safe", head: ClusterTime.text(window.last),
             confirmed: confirmed)
         retention.windowSeconds = Double(max(0, length))
-        if let time = held?.clusterTime {
+        if let time = held?.high {
             // What is idle is not behind: its position moves with the log's end.
             let left = time.clusterSeconds - window.first.clusterSeconds
             // Where nothing was removed from the log yet, its age does not limit it.
@@ -81,7 +81,7 @@ extension MongoSource: SourceSeek {
         }
         if target == "confirmed", let stored {
             return SeekPlan(
-                target: stored.position.token,
+                target: Self.notation.exact(stored.position),
                 effects: [
                     "Go on at \(own), where the last of the sinks stands: nothing is skipped, and "
                         + "each sink goes on with what its target holds."
@@ -100,7 +100,7 @@ extension MongoSource: SourceSeek {
                     + ClusterTime.text(facts.clusterTime))
         }
         return SeekPlan(
-            target: token.position.token,
+            target: Self.notation.exact(token.position),
             effects: [
                 "Go on at \(ClusterTime.text(token.clusterTime)) instead of \(own): changes before "
                     + "it are skipped, changes after it that were delivered come again."
@@ -110,7 +110,7 @@ extension MongoSource: SourceSeek {
     package func seek(_ plan: SeekPlan) async throws(WeirError) -> StoredPosition {
         let connection = try connect(patience: Patience.most)
         let facts = try checkedFacts(connection)
-        let target = plan.target == "now" ? nil : ResumeToken(Position(token: plan.target))
+        let target = plan.target == "now" ? nil : ResumeToken(text: plan.target)
         var start = target
         if let target {
             let note = try await streamNote()
@@ -129,7 +129,7 @@ extension MongoSource: SourceSeek {
 
     /// A position as it is stored, or a time.
     private static func token(_ target: String) -> ResumeToken? {
-        ResumeToken(Position(token: target))
+        ResumeToken(text: target)
             ?? ClusterTime.parse(target).map { .at(clusterTime: $0) }
     }
 }

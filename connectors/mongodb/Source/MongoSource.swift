@@ -8,6 +8,9 @@ import WeirValues
 /// is nothing to acknowledge: the oplog ends where it ends, and `status` shows how far that is.
 package actor MongoSource: SourceConnector {
     package typealias Config = MongoSourceConfig
+    package static let notation = ResumeToken.notation
+    package static let sendsDocuments = true
+    package static let hasManyReaders = true
 
     let config: MongoSourceConfig
     let context: ConnectorContext
@@ -178,7 +181,7 @@ package actor MongoSource: SourceConnector {
         guard let token = ResumeToken(stored.position) else {
             throw WeirError(
                 .tokenUnfit, .positionLost,
-                "the stored position \"\(stored.position.shown)\" is none of a change stream",
+                "the stored position \"\(stored.position.text.prefix(160))\" is none of a change stream",
                 hint: failures.restartHint)
         }
         let identity = facts.identity(of: config.scope)

@@ -15,9 +15,9 @@ struct RawEvent {
 
     let bytes: UnsafeRawBufferPointer
     private(set) var kind = Kind.other
-    /// The document `_id`, and in it the text of `_data`.
+    /// The document `_id`, and in the text of its `_data` what follows the cluster time.
     private(set) var token = 0..<0
-    private(set) var tokenData = 0..<0
+    private(set) var tail = 0..<0
     private(set) var clusterTime: UInt64 = 0
     /// Milliseconds since 1970; nil from servers before 6.0.
     private(set) var wallMillis: Int64?
@@ -33,7 +33,7 @@ struct RawEvent {
     private(set) var session: Range<Int>?
     private(set) var transactionNumber: Int64 = 0
 
-    /// Nil when the bytes are no event: no token, no kind, or no BSON.
+    /// Nil when the bytes are no event: no token of its cluster time, no kind, or no BSON.
     init?(_ bytes: UnsafeRawBufferPointer) {
         guard var cursor = unsafe BSONCursor(bytes) else { return nil }
         unsafe self.bytes = cursor.bytes
@@ -69,9 +69,25 @@ struct RawEvent {
             }
         }
         guard hasKind, !cursor.isMalformed, !token.isEmpty,
-            let data = unsafe Self.data(of: bytes, token)
+            let data = unsafe Self.data(of: bytes, token),
+            unsafe Self.begins(UnsafeRawBufferPointer(rebasing: bytes[data]), with: clusterTime)
         else { return nil }
-        tokenData = data
+        tail = data.dropFirst(ResumeToken.headBytes)
+    }
+
+    /// Whether a token's text is `82` and this time, and more.
+    private static func begins(_ text: UnsafeRawBufferPointer, with time: UInt64) -> Bool {
+        guard text.count > ResumeToken.headBytes, unsafe text[0] == UInt8(ascii: "8"),
+            unsafe text[1] == UInt8(ascii: "2")
+        else { return false }
+        var rest = time
+        for index in (2..<ResumeToken.headBytes).reversed() {
+            let digit = UInt8(truncatingIfNeeded: rest & 0xF)
+            let wanted = digit + (digit < 10 ? UInt8(ascii: "0") : UInt8(ascii: "A") - 10)
+            guard unsafe text[index] == wanted else { return false }
+            rest >>= 4
+        }
+        return true
     }
 
     /// The text of `_data` in a token: hexadecimal digits, which everything behind relies on.

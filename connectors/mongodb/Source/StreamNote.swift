@@ -35,13 +35,13 @@ struct StreamNote: Equatable, Sendable {
     init?(_ text: String) {
         let parts = text.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
         guard parts.count == 2 else { return nil }
-        let end = String(parts[0])
-        self.init(
-            stream: String(parts[1]), othersEnd: end.isEmpty ? nil : Position(token: end))
+        let end = Position(text: parts[0])
+        guard end != nil || parts[0].isEmpty else { return nil }
+        self.init(stream: String(parts[1]), othersEnd: end)
     }
 
-    /// `826B01850A00000014 cms.articles`; names may have spaces, places have none.
-    var text: String { "\(othersEnd?.token ?? "") \(stream)" }
+    /// `6B01850A00000014:00000000 cms.articles`; names may have spaces, places have none.
+    var text: String { "\(othersEnd?.text ?? "") \(stream)" }
 
     /// Whether the place may be of another stream than this one.
     func mayBeAnothers(_ position: Position) -> Bool {

@@ -96,7 +96,7 @@ struct StreamOpener {
     func replaced(_ name: TableName, _ event: RawEvent) -> WeirError {
         let token = unsafe ResumeToken(
             document: UnsafeRawBufferPointer(rebasing: event.bytes[event.token]))
-        let place = token?.position.token ?? ""
+        let place = token.map { ResumeToken.notation.exact($0.position) } ?? ""
         // Behind the rename nobody is told any more that the old name has no documents.
         let old = unsafe EventDecoder.name(
             UnsafeRawBufferPointer(rebasing: event.bytes[event.namespace]))

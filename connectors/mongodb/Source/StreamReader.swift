@@ -103,10 +103,9 @@ struct StreamReader: ~Copyable {
 
     private mutating func isBeforeFloor(_ event: RawEvent) -> Bool {
         guard let floor else { return false }
-        let token = unsafe String(
-            decoding: UnsafeRawBufferPointer(rebasing: event.bytes[event.tokenData]),
-            as: UTF8.self)
-        if Position(token: token) < floor { return true }
+        let tail = unsafe String(
+            decoding: UnsafeRawBufferPointer(rebasing: event.bytes[event.tail]), as: UTF8.self)
+        if Position(high: event.clusterTime, tail: tail) < floor { return true }
         // Events come in order.
         self.floor = nil
         return false

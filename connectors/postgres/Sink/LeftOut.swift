@@ -269,5 +269,7 @@ extension PostgresSink {
         }
     }
 
-    func place(of position: Position?) -> String { position?.display ?? "the first change" }
+    func place(of position: Position?) -> String {
+        position.map(context.notation.display) ?? "the first change"
+    }
 }

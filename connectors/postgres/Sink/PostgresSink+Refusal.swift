@@ -46,10 +46,9 @@ extension PostgresSink {
             event.operation == .truncate ? "" : " (\(Self.keyWords(of: event, schema, batch)))"
         let position = batch.position(of: event)
         let table = TableName(schema: schema.schema, name: schema.name)
-        // As the first part of the identity in a line of the format `weir`.
-        let kind = schema.isCollection ? "mg" : "pg"
+        let id = EventID.shown(position, context.notation, source: context.pipeline)
         let details = [
-            "Event \(kind):\(context.pipeline):\(position.shown)"
+            "Event \(id)"
                 + (state.map { ", SQLSTATE \($0)." } ?? "."), reason?.detail,
         ]
         return WeirError(

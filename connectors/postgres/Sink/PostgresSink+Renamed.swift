@@ -33,13 +33,13 @@ extension PostgresSink {
     func declareRestored(
         _ found: SinkPosition?, _ mark: SinkPosition
     ) async throws(WeirError) {
-        let lost = mark.position?.shown ?? "-"
+        let lost = words(mark.position) ?? "-"
         try await context.reports.declare(
             DeclaredGap(
-                .targetRestored, place, from: found?.position?.display ?? "",
-                to: mark.position?.display ?? "",
+                .targetRestored, place, from: words(found?.position) ?? "",
+                to: words(mark.position) ?? "",
                 "\(place) was restored, or its position removed: it may lack changes "
-                    + (found?.position.map { "from \($0.shown) to \(lost)" } ?? "before \(lost)"),
+                    + (words(found?.position).map { "from \($0) to \(lost)" } ?? "before \(lost)"),
                 hint: "Compare it with the source; an UPDATE there that changes nothing sends rows "
                     + "again. Then: weir gap resolve ID"))
     }

@@ -173,8 +173,7 @@ package actor PostgresSink: SinkConnector {
             throw WeirError(
                 .targetForgotten, .positionLost,
                 "\(place) was written by \(context.pipeline)/\(context.name) before, up to "
-                    + "\(found?.position.position?.shown ?? "-"), and the state store does not "
-                    + "know of it",
+                    + "\(words(found?.position.position) ?? "-"), and the state store does not know of it",
                 hint: "weir position set \(context.pipeline) confirmed --yes goes on with what is "
                     + "there. To start anew, empty the target and run there: "
                     + session.sql.remove + ";")
@@ -214,11 +213,15 @@ package actor PostgresSink: SinkConnector {
         return error
     }
 
+    func words(_ position: Position?) -> String? {
+        position.map(context.notation.display)
+    }
+
     func restored(_ found: SinkPosition?, _ mark: SinkPosition?) -> WeirError {
         WeirError(
             .targetRestored, .positionLost,
-            "\(place) stands at \(found?.position?.shown ?? "no position") and had stood at "
-                + "\(mark?.position?.shown ?? "-"): it was restored, or its position removed",
+            "\(place) stands at \(words(found?.position) ?? "no position") and had stood at "
+                + "\(words(mark?.position) ?? "-"): it was restored, or its position removed",
             hint: "Restore the target, then go on with what is there: weir position set "
                 + "\(context.pipeline) confirmed --yes")
     }

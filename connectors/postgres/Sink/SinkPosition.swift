@@ -9,7 +9,7 @@ struct SinkPosition: Sendable, Equatable {
     let position: Position?
 
     /// What the checkpoint keeps.
-    var mark: SinkMark { SinkMark("\(epoch) \(position?.token ?? "")") }
+    var mark: SinkMark { SinkMark("\(epoch) \(position?.text ?? "")") }
 
     init(epoch: UInt32, position: Position?) {
         self.epoch = epoch
@@ -20,7 +20,8 @@ struct SinkPosition: Sendable, Equatable {
         let parts = mark.text.split(separator: " ", omittingEmptySubsequences: false)
         guard parts.count == 2, let epoch = UInt32(parts[0]) else { return nil }
         self.epoch = epoch
-        position = parts[1].isEmpty ? nil : Position(token: String(parts[1]))
+        position = Position(text: parts[1])
+        guard position != nil || parts[1].isEmpty else { return nil }
     }
 
     /// Whether the target holds less than this.
@@ -85,8 +86,8 @@ struct PositionMove: Sendable {
 
     var values: [String] {
         [
-            "\(to.epoch)", to.position?.token ?? "", source, "\(from.epoch)",
-            from.position?.token ?? "",
+            "\(to.epoch)", to.position?.text ?? "", source, "\(from.epoch)",
+            from.position?.text ?? "",
         ]
     }
 }
@@ -177,6 +178,11 @@ struct PositionSQL: Sendable {
             + "\(Self.literal(target.description))) WHERE \(key)"
     }
 
+    func rewrite(_ former: String, as text: String) -> String {
+        "UPDATE \(name) SET position = \(Self.literal(text)) "
+            + "WHERE \(key) AND position = \(Self.literal(former))"
+    }
+
     var remove: String { "DELETE FROM \(name) WHERE \(key)" }
 
     var forgetTargets: String { "UPDATE \(name) SET targets = '{}' WHERE \(key)" }
@@ -185,7 +191,7 @@ struct PositionSQL: Sendable {
         """
         INSERT INTO \(name) (pipeline, sink, source, epoch, position) VALUES \
         (\(Self.literal(pipeline)), \(Self.literal(sink)), \(Self.literal(source)), \
-        \(position.epoch), \(Self.literal(position.position?.token ?? "")))
+        \(position.epoch), \(Self.literal(position.position?.text ?? "")))
         """
     }
 

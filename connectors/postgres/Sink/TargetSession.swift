@@ -92,10 +92,15 @@ final class TargetSession {
         else { return nil }
         targets = Set(try connection.query(sql.readTargets).compactMap { $0[0] })
         written = targets
-        return (
-            SinkPosition(epoch: epoch, position: token.isEmpty ? nil : Position(token: token)),
-            row[2] ?? ""
-        )
+        let position = Position(text: token)
+        if let position, position.text != token {
+            // As an earlier version wrote it. A move compares the text.
+            _ = try connection.query(sql.rewrite(token, as: position.text))
+        }
+        guard position != nil || token.isEmpty else {
+            throw PostgresFailure(.statement, "\"\(token.prefix(80))\" is no position")
+        }
+        return (SinkPosition(epoch: epoch, position: position), row[2] ?? "")
     }
 
     /// The position row that another sink of the pipeline left, and the targets it wrote to.

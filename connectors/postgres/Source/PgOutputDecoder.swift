@@ -30,7 +30,7 @@ enum PgOutputStep {
 /// Turns pgoutput messages into events of a batch. Pure: no I/O, no clock.
 struct PgOutputDecoder: ~Copyable {
     /// Changes before this are ones the engine already has (CORRECTNESS 36).
-    private let start: (commit: UInt64, ordinal: UInt32)
+    private let start: Position
     /// Which transactions to leave out by who wrote them (CORRECTNESS 22).
     private let origins: OriginSieve
     private let messageTable: TableSchema
@@ -69,7 +69,7 @@ struct PgOutputDecoder: ~Copyable {
     private static let epochOffsetMicros: Int64 = 946_684_800_000_000
 
     init(
-        from start: (commit: UInt64, ordinal: UInt32),
+        from start: Position,
         catalogue: consuming RelationCatalogue,
         origins: OriginSieve
     ) {
@@ -179,10 +179,10 @@ struct PgOutputDecoder: ~Copyable {
         isInTransaction = true
         isForeign = false
         // CORRECTNESS 36: a transaction below the start was delivered before a reconnect.
-        if commit < start.commit {
+        if commit < start.high {
             firstTaken = .max
         } else {
-            firstTaken = commit == start.commit ? start.ordinal : 0
+            firstTaken = commit == start.high ? start.low : 0
         }
     }
 
@@ -221,7 +221,7 @@ struct PgOutputDecoder: ~Copyable {
         let (ordinal, isNew) = try countChange(at: reader.offset)
         if let relation = try relation(&reader, &batch), isNew { return (ordinal, relation) }
         // What was delivered before a reconnect is not filtered, only known.
-        if isNew || isForeign && commit >= start.commit {
+        if isNew || isForeign && commit >= start.high {
             batch.countFiltered()
         }
         return nil
@@ -487,7 +487,7 @@ struct PgOutputDecoder: ~Copyable {
         // Outside of a transaction the message's own end is its place. One less is inside its
         // record, where no commit can stand, so that ids stay unique and in order.
         var place = (commit: lsn &- 1, ordinal: UInt32(0))
-        var isTaken = (place.commit, place.ordinal) >= (start.commit, start.ordinal)
+        var isTaken = (place.commit, place.ordinal) >= (start.high, start.low)
         if isTransactional {
             let counted = try countChange(at: reader.offset)
             place = (commit, counted.ordinal)

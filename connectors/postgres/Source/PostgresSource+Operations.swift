@@ -28,7 +28,7 @@ extension PostgresSource: SourceMarker {
                 .publicationChanged, .transient,
                 "publication \"\(config.publication)\" was altered while Weir was streaming")
         }
-        return rows.first?[0].flatMap(LSN.init(parsing:)).map { Position(commit: $0.value) }
+        return rows.first?[0].flatMap(LSN.init(parsing:)).map(Position.init)
     }
 }
 
@@ -167,9 +167,7 @@ extension PostgresSource: SourceSeek {
         let sql = try connect(.sql)
         let server = try serverFacts(connect(.replication))
         let slot = try checkedSlot(sql, server)
-        let own =
-            stored?.position.commitAndOrdinal.map { LSN($0.commit).description }
-            ?? "an unknown position"
+        let own = stored?.position.lsn?.description ?? "an unknown position"
         switch target {
         case "now":
             let drop = slot == nil ? "" : "Drop replication slot \"\(config.slot)\", then create"
@@ -234,7 +232,7 @@ extension PostgresSource: SourceSeek {
                 try await context.notes.set(Self.writesNote, "")
                 try await context.notes.set("slot", intent)
             }
-            return StoredPosition(position: Position(commit: lsn.value), identity: identity)
+            return StoredPosition(position: Position(lsn), identity: identity)
         }
         if exists { try dropSlot(config.slot, sql) }
         _ = try await ensurePublication(sql, from: nil, isFirstStart: true)
@@ -242,7 +240,7 @@ extension PostgresSource: SourceSeek {
         try await rememberMade(slot: config.slot, on: server.system)
         try await context.notes.set("slot", "\(server.system) \(config.slot)")
         let lsn = try createSlot(replication, sql)
-        return StoredPosition(position: Position(commit: lsn.value), identity: identity)
+        return StoredPosition(position: Position(lsn), identity: identity)
     }
 
     /// - Throws: when there is one under the name that is not ours to drop or to read.

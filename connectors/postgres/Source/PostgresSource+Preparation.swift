@@ -58,14 +58,14 @@ extension PostgresSource {
             }
             try positionCheck.checkFit(existing, of: server)
             let tables = try await ensurePublication(sql, from: nil)
-            return (Position(commit: confirmed.value), tables)
+            return (Position(confirmed), tables)
         }
         let tables = try await ensurePublication(sql, from: nil, isFirstStart: true)
         // The intent is on disk before the slot exists, so that a crash between the two leaves a
         // slot we recognise.
         try await rememberMade(slot: config.slot, on: server.system)
         try await context.notes.set("slot", intent)
-        return (Position(commit: try createSlot(replication, sql).value), tables)
+        return (Position(high: try createSlot(replication, sql).value), tables)
     }
 
     private func unknownSlot() -> WeirError {

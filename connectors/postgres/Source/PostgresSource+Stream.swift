@@ -56,13 +56,12 @@ extension PostgresSource.Stream {
 
     /// Closes a batch with the positions that belong to it.
     func seal(_ builder: consuming BatchBuilder) -> EventBatch {
-        let start = Position(commit: start.commit, ordinal: start.ordinal)
         let open = decoder.openTransaction
-        let here = Position(commit: open?.commit ?? resume.value, ordinal: open?.ordinal ?? 0)
+        let here = Position(high: open?.commit ?? resume.value, low: open?.ordinal ?? 0)
         // After a reconnect inside a transaction reading stands at `start` until the server has
         // sent that far again. Invariant 2: neither of the two goes back.
         // A transaction of which nothing was read yet is sent again as a whole.
-        let boundary = open.map { $0.ordinal == 0 ? Position(commit: resume.value) : nil } ?? here
+        let boundary = open.map { $0.ordinal == 0 ? Position(high: resume.value) : nil } ?? here
         return builder.seal(
             resume: boundary.flatMap { $0 >= start ? $0 : nil }, end: max(here, start))
     }

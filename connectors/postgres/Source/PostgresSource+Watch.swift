@@ -86,7 +86,7 @@ extension PostgresSource {
                 name: config.publication, ownership: isOurs ? .ours : .operators,
                 existing: look.publication, wanted: config.tables, tables: look.tables,
                 catalogue: look.catalogue, followed: before.numbers, isFirstStart: isFirstStart,
-                position: position?.commitAndOrdinal.map { LSN($0.commit).description } ?? "",
+                position: position?.lsn?.description ?? "",
                 restartHint: failures.restartHint))
     }
 
@@ -148,7 +148,7 @@ extension PostgresSource {
         }
         try await setUp(plan.statements, sql)
         report(plan.findings + look.memory.unsentFindings(config, sql.serverVersion))
-        let lsn = position?.commitAndOrdinal.map { LSN($0.commit) }
+        let lsn = position?.lsn
         let memory = look.memory.remembering(before, end: look.end, from: lsn)
         let replaced = try await remember(look, before, memory, sql)
         watched = try plan.statements.isEmpty ? look.digest : digest(sql)

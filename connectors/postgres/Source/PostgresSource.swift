@@ -31,7 +31,7 @@ package actor PostgresSource: SourceConnector {
         /// Where a restart may resume: the last boundary, or the end of a log without news.
         var resume: LSN
         /// What `open` was given: reading stands there until it has passed it.
-        let start: (commit: UInt64, ordinal: UInt32)
+        let start: Position
         /// Received at all, and durable everywhere: what feedback reports.
         var received: LSN
         var durable: LSN
@@ -92,10 +92,9 @@ package actor PostgresSource: SourceConnector {
         expectOrigins()
         let interval = try statusInterval(sql)
 
-        guard let first = start.commitAndOrdinal else {
+        guard let lsn = start.lsn else {
             throw WeirError(.bug, .bug, "stored position \(start) is no LSN")
         }
-        let lsn = LSN(first.commit)
         let command = startCommand(at: lsn, serverVersion: sql.serverVersion)
         _ = try run(command, on: replication, to: "start replication")
         let catalogue = RelationCatalogue(
@@ -107,11 +106,11 @@ package actor PostgresSource: SourceConnector {
             fingerprint: fingerprint,
             statusInterval: interval,
             decoder: PgOutputDecoder(
-                from: first, catalogue: catalogue,
+                from: start, catalogue: catalogue,
                 origins: OriginSieve(config.origins)),
             // Nothing is durable until `acknowledge` says so: after a lost connection the engine
             // opens where it read to, which may be in memory only. The server ignores a zero.
-            resume: lsn, start: first, received: lsn, durable: LSN(0), nextStatus: .now,
+            resume: lsn, start: start, received: lsn, durable: LSN(0), nextStatus: .now,
             silence: StreamSilence(limit: config.silenceLimit, at: .now), tables: tables)
         isSilenceSaid = false
         return SourceStart(
@@ -252,7 +251,7 @@ package actor PostgresSource: SourceConnector {
     package func acknowledge(_ durable: Position?) async throws(WeirError) {
         let failures = failures
         try withStream { (stream) throws(WeirError) in
-            if let lsn = durable?.commitAndOrdinal?.commit, lsn > stream.durable.value {
+            if let lsn = durable?.lsn?.value, lsn > stream.durable.value {
                 // Invariant 1: the caller's checkpoint is on disk.
                 stream.durable = LSN(lsn)
             }
@@ -286,6 +285,6 @@ package actor PostgresSource: SourceConnector {
         guard let stream = self.stream.take() else { return nil }
         let durable = stream.durable
         self.stream = consume stream
-        return durable.value == 0 ? nil : Position(commit: durable.value)
+        return durable.value == 0 ? nil : Position(durable)
     }
 }

@@ -85,7 +85,7 @@ struct PositionCheck {
                 hint: restart)
         }
         try checkFit(slot, of: server)
-        guard let own = stored.position.commitAndOrdinal.map({ LSN($0.commit) }) else {
+        guard let own = stored.position.lsn else {
             throw WeirError(.bug, .bug, "stored position \(stored.position) is no LSN")
         }
         if let confirmed = slot.confirmed, own < confirmed {
@@ -112,7 +112,7 @@ struct PositionCheck {
 
     /// Whether a slot that is confirmed up to `confirmed` still has everything behind `stored`.
     func isPlace(_ stored: StoredPosition, _ confirmed: LSN, _ server: ServerFacts) -> Bool {
-        guard let own = stored.position.commitAndOrdinal.map({ LSN($0.commit) }),
+        guard let own = stored.position.lsn,
             (try? checkIdentity(server, stored.identity)) != nil
         else { return false }
         return confirmed <= own && own <= server.flushed
@@ -177,6 +177,6 @@ struct PositionCheck {
     }
 
     private func text(_ position: Position) -> String {
-        position.commitAndOrdinal.map { LSN($0.commit).description } ?? position.token
+        PostgresSource.notation.display(position)
     }
 }

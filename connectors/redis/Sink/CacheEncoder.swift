@@ -44,6 +44,7 @@ struct CachedTable: Sendable {
 /// Turns events into the keys and arguments of script calls. Decides, and does no I/O.
 struct CacheEncoder: ~Copyable {
     private let config: RedisSinkConfig
+    private let notation: SourceNotation
     private var tables = SchemaCache<CachedTable?>()
     private var rows = RowEncoder()
     private var plain = PlainRenderer()
@@ -73,7 +74,7 @@ struct CacheEncoder: ~Copyable {
             of event: Event, in view: BatchView
         ) throws(WeirError) -> EventVersion {
             if let fixed { return EventVersion(fixed) }
-            return try EventVersion(epoch: epoch, of: event, in: view)
+            return EventVersion(epoch: epoch, of: event, in: view)
         }
     }
 
@@ -92,8 +93,8 @@ struct CacheEncoder: ~Copyable {
         var late = 0
         /// Changed or deleted rows whose old key is not known and was left to its ttl.
         var unknownKeys = 0
-        /// The last TRUNCATE that was ignored, as the source writes its place.
-        var ignoredTruncate: String?
+        /// The last TRUNCATE that was ignored.
+        var ignoredTruncate: Position?
     }
 
     /// A part of a hash whose key may turn out to be missing.
@@ -103,7 +104,10 @@ struct CacheEncoder: ~Copyable {
         let event: Int
     }
 
-    init(_ config: RedisSinkConfig) { self.config = config }
+    init(_ config: RedisSinkConfig, _ notation: SourceNotation) {
+        self.config = config
+        self.notation = notation
+    }
 
     /// Gives back the memory that one huge row had asked for.
     mutating func shrink() {
@@ -200,12 +204,12 @@ struct CacheEncoder: ~Copyable {
                 guard table.projection.schema.explains(event) else {
                     throw WeirError(
                         .bug, .bug,
-                        "event \(view.position(of: event).shown) does not fit the table it names")
+                        "event \(view.position(of: event)) does not fit the table it names")
                 }
                 if event.operation == .truncate {
                     guard config.truncates else {
                         counts.filtered += 1
-                        counts.ignoredTruncate = view.position(of: event).display
+                        counts.ignoredTruncate = view.position(of: event)
                         continue
                     }
                     counts.delivered += 1
@@ -300,7 +304,7 @@ struct CacheEncoder: ~Copyable {
     ) throws(WeirError) -> OldKey {
         if table.key.columnsAreWithinKey {
             if !event.has(Event.keyChanged) { return .none }
-        } else if !config.keyFields.mayHaveChanged(by: event, in: view) {
+        } else if !config.keyFields.mayHaveChanged(by: event, in: view, notation) {
             return .none
         }
         return try appendOldKey(event, table, view)
@@ -452,9 +456,10 @@ extension WeirError {
 
 extension BatchView {
     fileprivate func position(of event: Event) -> Position {
-        guard let token = detail(.token, of: event) else {
-            return Position(commit: event.commit, ordinal: event.ordinal)
-        }
-        return unsafe Position(token: String(decoding: bytes(of: token), as: UTF8.self))
+        Position(
+            high: event.commit, low: event.ordinal,
+            tail: detail(.tail, of: event).map {
+                unsafe String(decoding: bytes(of: $0), as: UTF8.self)
+            } ?? "")
     }
 }

@@ -2,13 +2,12 @@ import WeirCore
 import WeirJSON
 import WeirValues
 
-/// How new the value of a key is: epoch, commit and ordinal of its change as 32 upper-case hex
-/// digits, and where the source tells changes of one commit apart by tokens, the rest of the token.
-/// Comparing text compares versions. Numbers in Lua are doubles and would lose the low digits.
+/// How new the value of a key is: epoch and position of its change, as 32 upper-case hex digits and
+/// the position's tail. Comparing text compares versions. Numbers in Lua are doubles and would lose
+/// the low digits.
 ///
-/// MongoDB's token begins with "82" and the cluster time, which is the commit, and no token begins
-/// another. So versions of events order as their tokens do, and two that differ do so at a digit
-/// that both have.
+/// Tails of events are hex digits too, and none begins another (the resume tokens of MongoDB are
+/// like that). So two versions that differ do so at a digit that both have.
 struct CacheVersion: Sendable, Equatable, Comparable {
     let epoch: UInt32
     let commit: UInt64
@@ -35,16 +34,12 @@ struct CacheVersion: Sendable, Equatable, Comparable {
         CacheVersion(epoch: epoch, commit: commit, ordinal: ordinal &+ 1)
     }
 
-    /// - Throws: `weir.bug`, as `EventVersion` does.
+    /// - Throws: `weir.bug` when the position's tail has other characters than digits.
     init(epoch: UInt32, of event: Event, in batch: EventBatch) throws(WeirError) {
-        let made = batch.withView { view in
-            Result { () throws(WeirError) in
-                try EventVersion(epoch: epoch, of: event, in: view).kept
-            }
-        }
-        self = try made.get()
+        self = batch.withView { EventVersion(epoch: epoch, of: event, in: $0).kept }
         guard tail.utf8.allSatisfy(Self.isDigit) else {
-            throw .unfitToken(batch.position(of: event))
+            let place = batch.position(of: event)
+            throw WeirError(.bug, .bug, "position \(place) of an event has no order as text")
         }
     }
 
@@ -104,23 +99,15 @@ struct EventVersion {
     private let ordinal: UInt32
     private let tail: UnsafeRawBufferPointer
 
-    /// "82" and 16 digits of the cluster time.
-    private static let tokenHeadDigits = 18
-
-    /// - Throws: `weir.bug` when the event's token does not begin with its commit.
-    init(epoch: UInt32, of event: Event, in view: BatchView) throws(WeirError) {
+    init(epoch: UInt32, of event: Event, in view: BatchView) {
         self.epoch = epoch
         commit = event.commit
         ordinal = event.ordinal
-        guard let detail = view.detail(.token, of: event) else {
+        if let detail = view.detail(.tail, of: event) {
+            unsafe tail = view.bytes(of: detail)
+        } else {
             unsafe tail = UnsafeRawBufferPointer(start: nil, count: 0)
-            return
         }
-        let token = unsafe view.bytes(of: detail)
-        guard unsafe Self.begins(token, with: event.commit) else {
-            throw .unfitToken(unsafe Position(token: String(decoding: token, as: UTF8.self)))
-        }
-        unsafe tail = UnsafeRawBufferPointer(rebasing: token[Self.tokenHeadDigits...])
     }
 
     /// - Parameter version: one without a tail.
@@ -130,22 +117,6 @@ struct EventVersion {
         commit = version.commit
         ordinal = version.ordinal
         unsafe tail = UnsafeRawBufferPointer(start: nil, count: 0)
-    }
-
-    private static func begins(_ token: UnsafeRawBufferPointer, with commit: UInt64) -> Bool {
-        guard token.count > tokenHeadDigits, unsafe token[0] == UInt8(ascii: "8"),
-            unsafe token[1] == UInt8(ascii: "2")
-        else { return false }
-        var index = tokenHeadDigits
-        var rest = commit
-        while index > 2 {
-            index -= 1
-            let digit = UInt8(truncatingIfNeeded: rest & 0xF)
-            let text = digit + (digit < 10 ? UInt8(ascii: "0") : UInt8(ascii: "A") - 10)
-            guard unsafe token[index] == text else { return false }
-            rest >>= 4
-        }
-        return true
     }
 
     /// The bytes of its text.
@@ -169,10 +140,4 @@ struct EventVersion {
 extension JSONWriter {
     /// Appends the version's digits.
     mutating func append(_ version: EventVersion) { version.append(to: &self) }
-}
-
-extension WeirError {
-    fileprivate static func unfitToken(_ place: Position) -> WeirError {
-        WeirError(.bug, .bug, "the token of event \(place.shown) does not order it by its commit")
-    }
 }

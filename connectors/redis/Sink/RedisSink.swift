@@ -51,7 +51,7 @@ package actor RedisSink: SinkConnector {
         self.config = config
         self.context = context
         eventLoop = MultiThreadedEventLoopGroup.singleton.next()
-        encoder = CacheEncoder(config)
+        encoder = CacheEncoder(config, context.notation)
         delivered = .start(of: context.epoch())
         boundary = delivered
     }
@@ -186,7 +186,9 @@ package actor RedisSink: SinkConnector {
             try await advanceMarker(to: newest, link)
         }
         note(unknownKeys: counts.unknownKeys)
-        if let place = counts.ignoredTruncate { try await note(ignoredTruncate: place) }
+        if let position = counts.ignoredTruncate {
+            try await note(ignoredTruncate: context.notation.display(position))
+        }
         bytes = link.sentBytes - before
         delivered = max(delivered, newest)
         self.boundary = boundary

@@ -148,7 +148,7 @@ package struct RedisSinkConfig: ConnectorConfig {
         key = try KeyTemplate(template)
         keyFields = KeyFields(template)
         value = try Self.value(given, form)
-        columns = try Self.columns(given, form, scope.sourceType)
+        columns = try Self.columns(given, form, scope)
         values = ValueOptions(given)
         routing = try Routing(scope)
         tables = Set(scope.knownTables ?? []).sorted()
@@ -209,10 +209,10 @@ package struct RedisSinkConfig: ConnectorConfig {
     }
 
     private static func columns(
-        _ given: ConfigValues, _ form: CacheForm, _ sourceType: String
+        _ given: ConfigValues, _ form: CacheForm, _ scope: ConfigScope
     ) throws(ConfigIssue) -> [ColumnChoice]? {
         guard let columns = given.columns("columns") else {
-            if form == .hash, sourceType == "mongodb" {
+            if form == .hash, scope.sendsDocuments {
                 throw ConfigIssue(
                     field: "write",
                     "\"write\": \"hash\" needs \"columns\", the paths to store: a document has no "

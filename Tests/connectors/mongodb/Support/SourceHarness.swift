@@ -14,7 +14,8 @@ final class SourceHarness: SourceDriver<MongoSource> {
     let pipeline: String
 
     private var encoder = LineEncoder(
-        format: .weir, sourceKind: "mongodb", sourceName: "test", routing: Routing())
+        format: .weir, sourceKind: "mongodb", sourceName: "test", notation: MongoSource.notation,
+        routing: Routing())
     private var writer = JSONWriter()
 
     /// - Parameters:

@@ -75,7 +75,7 @@ struct DocumentBatch: ~Copyable {
             flags = more
         }
         let start = builder.valueCount
-        append(Array(token.utf8), .text)
+        append(Array(token.utf8.dropFirst(18)), .text)
         builder.append(Value.null)
         builder.append(Value.null)
         builder.append(

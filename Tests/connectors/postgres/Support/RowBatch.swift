@@ -47,7 +47,7 @@ struct RowBatch: ~Copyable {
         for (ordinal, change) in changes.enumerated() {
             batch.add(change, to: schema, commit: commit, ordinal: UInt32(ordinal))
         }
-        return batch.seal(resume: Position(commit: commit + 8))
+        return batch.seal(resume: Position(high: commit + 8))
     }
 
     mutating func add(

@@ -56,7 +56,7 @@ final class SinkHarness: Sendable {
     func sink(
         write: String = "table", _ more: [String: ConfigValue] = [:],
         tables: [String]? = ["public.items"], user: String = "postgres", url: String? = nil,
-        notes: MemoryNotes? = nil,
+        notes: MemoryNotes? = nil, notation: SourceNotation = .numbers,
         source: SourceIdentity = SourceIdentity([("system", "1"), ("database", "shop")]),
         silenceLimit: Duration = .seconds(20), lookInterval: Duration = .seconds(1)
     ) throws -> PostgresSink {
@@ -64,7 +64,8 @@ final class SinkHarness: Sendable {
         return PostgresSink(
             try Self.config(url: url, write: write, more, tables: tables),
             .test(
-                "copy", notes: notes ?? self.notes, reports: reports, epoch: { [self] in epoch },
+                "copy", notation: notation, notes: notes ?? self.notes, reports: reports,
+                epoch: { [self] in epoch },
                 source: { source },
                 rows: reader, log: log),
             silenceLimit: silenceLimit, lookInterval: lookInterval)

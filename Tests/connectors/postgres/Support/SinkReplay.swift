@@ -53,9 +53,9 @@ struct SinkReplay {
         states[""] = world.description
         for index in 0..<count {
             transactions.append(world.transaction(&random))
-            states[Self.end(of: index).token] = world.description
+            states[Self.end(of: index).text] = world.description
             // The beginning of the next, before which a target may stand as well.
-            states[Position(commit: Self.firstCommit * UInt64(index + 2)).token] = world.description
+            states[Position(high: Self.firstCommit * UInt64(index + 2)).text] = world.description
         }
         sink = try harness.sink(tables: SinkWorld.tables.map { "public.\($0.name)" })
         storedMark = try await sink.open(at: nil)
@@ -64,7 +64,7 @@ struct SinkReplay {
 
     /// Behind a transaction; before the first for -1.
     private static func end(of index: Int) -> Position {
-        Position(commit: firstCommit * UInt64(index + 1) + 8)
+        Position(high: firstCommit * UInt64(index + 1) + 8)
     }
 
     private mutating func count(_ name: String) { counts[name, default: 0] += 1 }
@@ -141,7 +141,7 @@ struct SinkReplay {
             #expect(outcome.late == 0, "\(comment)")
             let boundary = batches.compactMap(\.resume).last
             #expect((outcome.mark == nil) == (boundary == nil), "\(comment)")
-            if let boundary { reached = try index(behind: boundary.token) }
+            if let boundary { reached = try index(behind: boundary.text) }
             mark = outcome.mark ?? mark
             let found = try check()
             if outcome.mark != nil, let found {
@@ -150,7 +150,7 @@ struct SinkReplay {
                 // What changes nothing need not move it.
                 let isReached = try index(behind: token) >= reached
                 #expect(
-                    isReached || states[token] == states[Self.end(of: reached - 1).token],
+                    isReached || states[token] == states[Self.end(of: reached - 1).text],
                     "\(comment): less is there than was taken")
             }
         } catch let error as WeirError {
@@ -201,7 +201,7 @@ struct SinkReplay {
     /// How many transactions lie before a position.
     private func index(behind token: String) throws -> Int {
         if token.isEmpty { return 0 }
-        guard let commit = Position(token: token).commitAndOrdinal?.commit else {
+        guard let commit = Position(text: token)?.high else {
             throw TestingError(token)
         }
         return Int((commit - 1) / Self.firstCommit)

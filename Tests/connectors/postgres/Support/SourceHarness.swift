@@ -13,7 +13,8 @@ final class SourceHarness: SourceDriver<PostgresSource> {
     let config: PostgresSourceConfig
 
     private var encoder = LineEncoder(
-        format: .weir, sourceKind: "postgres", sourceName: "test", routing: Routing())
+        format: .weir, sourceKind: "postgres", sourceName: "test",
+        notation: PostgresSource.notation, routing: Routing())
     private var writer = JSONWriter()
 
     /// - Parameters:
@@ -149,10 +150,5 @@ final class SourceHarness: SourceDriver<PostgresSource> {
 
 extension Position {
     /// The LSN in PostgreSQL's notation.
-    var lsn: String? {
-        commitAndOrdinal.map {
-            String($0.commit >> 32, radix: 16, uppercase: true) + "/"
-                + String($0.commit & 0xFFFF_FFFF, radix: 16, uppercase: true)
-        }
-    }
+    var lsn: String? { PostgresSource.notation.display(Position(high: high)) }
 }

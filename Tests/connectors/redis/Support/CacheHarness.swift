@@ -47,7 +47,7 @@ final class CacheHarness: Sendable {
             ConfigScope(
                 pipeline: "shop", name: "cache", values: ConfigValues(values),
                 connection: ConfigValues(connectionValues), connectionName: "redis",
-                sourceType: source, sourceTables: tables))
+                sourceType: source, sendsDocuments: source == "mongodb", sourceTables: tables))
     }
 
     /// A sink of the collection `inventory.products`.
@@ -71,7 +71,8 @@ final class CacheHarness: Sendable {
         RedisSink(
             config,
             .test(
-                "cache", pipeline: "shop", reports: reports, epoch: { [self] in epoch },
+                "cache", pipeline: "shop", notation: .documents, reports: reports,
+                epoch: { [self] in epoch },
                 rows: rows ?? self.rows, log: log))
     }
 

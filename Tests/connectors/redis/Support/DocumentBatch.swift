@@ -1,4 +1,13 @@
 import WeirCore
+import WeirTesting
+import WeirValues
+
+extension SourceNotation {
+    /// Of rows and of documents: what an update touched is described as MongoDB does.
+    static let documents = SourceNotation(
+        idPrefix: "mg", idHead: "82", mayTouch: { UpdateDescription.mayTouch($0, $1) },
+        display: SourceNotation.numbers.display)
+}
 
 /// A value of a test document, in the order it is written.
 indirect enum Document: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral,
@@ -165,7 +174,7 @@ struct DocumentBatch: ~Copyable {
         var details = Slice.empty
         if operation != .read {
             details = append([
-                value(.text, Array(token.utf8)),
+                value(.text, Array(token.utf8.dropFirst(18))),
                 changes.map { value(.bson, $0.document.bytes) } ?? .null, .null,
             ])
         }

@@ -136,7 +136,7 @@ struct ItemBatch: ~Copyable {
     }
 
     consuming func seal() -> EventBatch {
-        let end = Position(commit: last.commit + 8)
+        let end = Position(high: last.commit + 8)
         return builder.seal(resume: end, end: end)
     }
 }
