@@ -73,7 +73,8 @@ extension PostgresSource {
             .slotUnknown, .blocked,
             "replication slot \"\(config.slot)\" exists at \(config.connection.place), but "
                 + "Weir's state knows nothing of it",
-            detail: "It may belong to another daemon, or the state directory was lost.",
+            detail: "It may belong to another daemon, or the state directory was lost, and "
+                + "with it the gaps it held.",
             hint: "Take it over where it stands: weir position set \(context.pipeline) "
                 + "confirmed --yes. Or remove it: weir drop \(context.pipeline) --yes")
     }
