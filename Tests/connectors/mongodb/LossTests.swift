@@ -173,7 +173,7 @@ extension MongoSourceTests {
             #expect(try await reads("confirmed") == [])
             // What a first start does.
             let first = try await source.source.planSeek(to: "now", from: nil)
-            #expect(first.effects.first?.contains("nowhere") == true)
+            #expect(first.effects.first?.contains("an unknown position") == true)
         }
 
         @Test(arguments: [
