@@ -70,7 +70,9 @@ public struct OperatorCommands: Sendable {
             if words.count > 5, words[1] == "position", words[2] == "set", isWord(5, "--yes") {
                 (count, needsStop) = (6, true)
             } else if words.count > 3, words[1] == "drop", isWord(3, "--yes") {
-                (count, needsStop) = (4, true)
+                // What is configured is refused beside a daemon: a start behind it would begin the
+                // pipeline anew.
+                count = 4
             } else if words.count > 3, words[1] == "gap", words[2] == "resolve" {
                 count = 4
             } else if isWord(1, "stop") {

@@ -59,9 +59,12 @@ extension Position {
     }
 
     private init?(formerText text: some StringProtocol) {
-        guard text.hasPrefix("82"), text.utf8.count >= 18 else { return nil }
-        let time = text.index(text.startIndex, offsetBy: 2)
-        let end = text.index(time, offsetBy: 16)
+        let bytes = text.utf8
+        guard text.hasPrefix("82"), bytes.count >= 18, bytes.allSatisfy({ $0 < 0x80 }) else {
+            return nil
+        }
+        let time = bytes.index(bytes.startIndex, offsetBy: 2)
+        let end = bytes.index(time, offsetBy: 16)
         let tail = String(text[end...])
         guard let high = Self.number(text[time..<end]), Self.isTail(tail) else { return nil }
         self.init(high: high, tail: tail)

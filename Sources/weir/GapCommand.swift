@@ -31,7 +31,10 @@ struct GapCommand: AsyncParsableCommand {
                 }
             }
             let isRunning = state.directory.runningPID() != nil
-            gaps = gaps.map { $0.completed(by: Hints.commands(), besideDaemon: isRunning) }
+            let daemon =
+                isRunning ? try? ControlClient(path: state.directory.socketPath).status() : nil
+            let commands = Hints.commands(of: daemon?.configuration?.path)
+            gaps = gaps.map { $0.completed(by: commands, besideDaemon: isRunning) }
             if json {
                 try printData(VisibleText.json(GapList(gaps).text))
             } else if gaps.isEmpty {

@@ -22,14 +22,22 @@ enum Hints {
         places.withLock { $0.stateDirectory = place }
     }
 
+    /// For a log: who reads it may be another user, for whom a plain command finds others.
+    static func nameBoth(configuration: String, stateDirectory: String) {
+        places.withLock {
+            $0.configuration = absolute(configuration)
+            $0.stateDirectory = absolute(stateDirectory)
+        }
+    }
+
     /// A file of the current folder is named: who pastes a hint may be in another one.
     ///
     /// - Parameter configuration: what a daemon runs, where that is known.
     static func commands(of configuration: String? = nil) -> OperatorCommands {
         let places = places.withLock { $0 }
-        let file = configuration.map { elsewhere($0, than: ConfigOptions.systemPath) }
         return OperatorCommands(
-            configuration: file ?? places.configuration, stateDirectory: places.stateDirectory)
+            configuration: configuration.map(absolute) ?? places.configuration,
+            stateDirectory: places.stateDirectory)
     }
 
     static func completed(_ text: String, besideDaemon: Bool = false) -> String {

@@ -28,6 +28,7 @@ struct RunCommand: AsyncParsableCommand {
         try ProcessSetup.checkDescriptors()
         let (settings, report) = try config.loadFile()
         SpareMemory.limit()
+        Hints.nameBoth(configuration: config.path, stateDirectory: state.directory.path)
         LogOutput.bootstrap(settings.daemon)
         // Reloading on SIGHUP is a later feature; until then it must not end the daemon.
         signal(SIGHUP, SIG_IGN)

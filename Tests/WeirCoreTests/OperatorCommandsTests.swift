@@ -13,7 +13,7 @@ import WeirCore
         #expect(
             commands.completed(hint, besideDaemon: true)
                 == "Declare the gap: \(stop)weir position set shop now --yes \(options)\(start). "
-                + "Or: \(stop)weir drop shop --yes \(options)\(start)")
+                + "Or: weir drop shop --yes \(options)")
         #expect(
             commands.completed(hint, besideDaemon: false)
                 == "Declare the gap: weir position set shop now --yes \(options). "

@@ -238,6 +238,16 @@ struct SinkLeftOutTests {
             try database.run("SELECT targets FROM weir_position WHERE sink = 'copy'")
                 == "{public.items}")
 
+        // Someone else writes under the earlier name.
+        try database.run(
+            "DELETE FROM weir_position WHERE sink = 'copy'; UPDATE weir_position SET epoch = epoch + 9"
+        )
+        sink = try harness.sink()
+        let other = await #expect(throws: WeirError.self) { _ = try await sink.open(at: renamed) }
+        #expect(other?.code == .otherWriter)
+        await sink.close()
+        try database.run("UPDATE weir_position SET epoch = epoch - 9")
+
         for state in ["UPDATE weir_position SET position = ''", "DELETE FROM weir_position"] {
             try database.run("DELETE FROM weir_position WHERE sink = 'copy'; \(state)")
             sink = try harness.sink()

@@ -15,6 +15,7 @@ extension PostgresSink {
         do { (found, targets) = try session.readPosition(of: sink) } catch {
             throw positionFailure(error, session, doing: "read the position of \(sink)")
         }
+        if let found, found.epoch > context.epoch() { throw otherWriter() }
         if mark.position != nil, found.map(mark.isAhead) ?? true {
             guard mark.epoch < context.epoch() else { throw restored(found, mark) }
             try await declareRestored(found, mark)

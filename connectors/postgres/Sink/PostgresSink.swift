@@ -226,7 +226,7 @@ package actor PostgresSink: SinkConnector {
                 + "\(context.pipeline) confirmed --yes")
     }
 
-    private func otherWriter() -> WeirError {
+    func otherWriter() -> WeirError {
         WeirError(
             .otherWriter, .blocked,
             "another daemon moved the position of \(context.pipeline)/\(context.name) in \(place)",
