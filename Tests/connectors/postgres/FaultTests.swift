@@ -240,6 +240,11 @@ extension PostgresSourceTests {
             let error = try await #require(throws: WeirError.self) { try await source.open() }
             #expect(error.code.name == "postgres.position_ahead")
             #expect(error.disposition == .positionLost)
+            // The other history has passed the position when it is looked at again.
+            try database.run("INSERT INTO t SELECT n FROM generate_series(1, 20000) n")
+            let later = try await #require(throws: WeirError.self) { try await source.open() }
+            #expect(later.code.name == "postgres.position_ahead")
+            #expect(later.message.contains("earlier start"))
         }
 
         @Test(

@@ -121,6 +121,37 @@ extension PostgresSourceTests {
             #expect(line.after?["a"] == "fine" && line.after?["g"] == 2)
         }
 
+        @Test(
+            "CORRECTNESS 87: a composite type with other attributes is a gap",
+            arguments: [true, false])
+        func composites(isRunning: Bool) async throws {
+            let database = try await TestDatabase(
+                """
+                CREATE TYPE inside AS (n int); CREATE TYPE pair AS (x text, y text, i inside);
+                CREATE DOMAIN d AS pair; CREATE TYPE other AS (x text);
+                CREATE TABLE t (id int PRIMARY KEY, p pair, ps pair[], d d, o other);
+                INSERT INTO t VALUES (1, '(x1,y1,"(1)")', NULL, NULL, '(o)')
+                """)
+            let source = try await SourceHarness.open(database, tables: ["t"])
+            if !isRunning { await source.source.close() }
+            try database.run("CREATE TYPE unused AS (x int); DROP TYPE unused")
+            if isRunning { try await source.probe() } else { try await source.open() }
+            #expect(source.gaps.isEmpty)
+            for (index, change) in [
+                "ALTER TYPE pair DROP ATTRIBUTE x; ALTER TYPE pair ADD ATTRIBUTE x text",
+                "ALTER TYPE inside ADD ATTRIBUTE m int",
+            ].enumerated() {
+                if !isRunning { await source.source.close() }
+                try database.run(change)
+                if isRunning { try await source.probe() } else { try await source.open() }
+                let messages = source.reports.gaps.dropFirst(3 * index).map(\.message)
+                #expect(messages.count == 3, "\(messages)")
+                for column in ["p", "ps", "d"] {
+                    #expect(messages.contains { $0.hasPrefix("the type of column \"\(column)\"") })
+                }
+            }
+        }
+
         private static let partitioned = """
             CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
             CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);

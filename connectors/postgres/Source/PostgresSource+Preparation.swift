@@ -13,7 +13,7 @@ extension PostgresSource {
         guard let stored else { return try await makeSlot(slot, server, sql, replication) }
         // Also where the check ends it: that is when a slot has just been changed.
         try await raiseLeftBehind(sql)
-        try positionCheck.check(slot, of: server, against: stored)
+        try await check(slot, server, stored, sql)
         let tables = try await ensurePublication(sql, from: stored.position)
         if let timeline = stored.identity["timeline"], timeline != server.timeline {
             raise(
@@ -24,6 +24,32 @@ extension PostgresSource {
                         + "primary"))
         }
         return (stored.position, tables)
+    }
+
+    /// A server that was restored is known by its log's end only until that has passed the stored
+    /// position again. So it is remembered, until an operator moves the position.
+    private func check(
+        _ slot: Slot?, _ server: ServerFacts, _ stored: StoredPosition, _ sql: PostgresConnection
+    ) async throws(WeirError) {
+        let noteKey = "position ahead"
+        let note = "\(context.epoch()) \(stored.position.text)"
+        do throws(WeirError) {
+            try positionCheck.check(slot, of: server, against: stored)
+        } catch {
+            // A standby may only lag behind.
+            if error.code == .positionAhead, try ask("SELECT pg_is_in_recovery()", sql) == "f" {
+                try await context.notes.set(noteKey, note)
+            }
+            throw error
+        }
+        if try await context.notes.get(noteKey) == note {
+            throw positionCheck.ahead(
+                of: stored, "ended at an earlier start before the stored position")
+        }
+    }
+
+    private func ask(_ query: String, _ sql: PostgresConnection) throws(WeirError) -> String? {
+        try run(query, on: sql, to: "look at the server").first?[0]
     }
 
     var positionCheck: PositionCheck {

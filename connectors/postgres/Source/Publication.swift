@@ -106,7 +106,11 @@ struct Publication: Sendable, Equatable {
             + "coalesce((SELECT string_agg(f::text, ';' ORDER BY f::text) FROM ("
             + TableFacts.query(tables, serverVersion: serverVersion) + ") f), '') || "
             + "coalesce((SELECT string_agg(e.oid || ':' || e.xmin, ',' ORDER BY e.oid) "
-            + "FROM pg_catalog.pg_enum e), ''))"
+            + "FROM pg_catalog.pg_enum e), '') || "
+            + "coalesce((SELECT string_agg(a.attrelid || ':' || a.attnum || ':' || a.xmin, ',' "
+            + "ORDER BY a.attrelid, a.attnum) FROM pg_catalog.pg_class c "
+            + "JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
+            + "WHERE c.relkind = 'c'), ''))"
     }
 
     /// Whether two fingerprints are of one name, but of two publications.

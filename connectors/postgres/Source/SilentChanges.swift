@@ -33,6 +33,11 @@ extension TableMemory.SilentChange {
             what =
                 "column \"\(column)\" of \"\(table)\" is sent from now on, as it is published or no "
                 + "longer generated: rows from before have values that copies lack"
+        case .relabelled(let old, let new) where new.hasPrefix("("):
+            what =
+                "the type of column \"\(column)\" of \"\(table)\", or one inside it, has the "
+                + "attributes \(new.bounded) now, and had \(old.bounded): copies have rows from before "
+                + "in the old form, and a target of the same type needs the same change"
         case .relabelled(let old, let new):
             what =
                 "value \"\(old)\" of the enum in column \"\(column)\" of \"\(table)\" is called "

@@ -100,14 +100,18 @@ struct PositionCheck {
             )
         }
         if server.flushed < own {
-            throw WeirError(
-                .positionAhead, .positionLost,
-                "the log of \(place) ends at \(server.flushed), before the stored position \(own)",
-                detail: "The server was restored or lost its newest changes in a failover.",
-                hint:
-                    "Compare the sinks with the source, then: weir position set \(pipeline) now --yes"
-            )
+            throw ahead(of: stored, "ends at \(server.flushed), before the stored position")
         }
+    }
+
+    /// - Parameter what: what the server's log does, up to the position.
+    func ahead(of stored: StoredPosition, _ what: String) -> WeirError {
+        WeirError(
+            .positionAhead, .positionLost,
+            "the log of \(place) \(what) \(text(stored.position))",
+            detail: "The server was restored or lost its newest changes in a failover.",
+            hint:
+                "Compare the sinks with the source, then: weir position set \(pipeline) now --yes")
     }
 
     /// Whether a slot that is confirmed up to `confirmed` still has everything behind `stored`.

@@ -58,7 +58,8 @@ struct TableMemory: Sendable, Equatable {
         var attached: [UInt32: String] = [:]
         /// A note of an earlier version has none of them.
         var arePartitionsKnown = true
-        /// The labels of its columns' enums, by their number; nil where nothing is remembered.
+        /// The labels of its columns' enums, and the attributes of composite types in parentheses,
+        /// by the number of label or type; nil where nothing is remembered.
         var labels: [UInt32: String]?
         /// The columns that a label belongs to; not kept.
         var labelled: [UInt32: [String]] = [:]
@@ -160,15 +161,25 @@ struct TableMemory: Sendable, Equatable {
             + "ORDER BY c.oid, a.attnum"
     }
 
-    /// The labels of enums, also below arrays and domains.
+    /// The labels of enums, and of composite types the attributes; also below arrays, domains and
+    /// other composites.
     static func labelsQuery(_ tables: [TableName]) -> String {
         "WITH RECURSIVE x(rel, name, type) AS (SELECT c.oid, a.attname, a.atttypid "
-            + "\(CatalogueSQL.source) WHERE \(CatalogueSQL.isNamed(tables)) UNION ALL "
-            + "SELECT x.rel, x.name, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END "
-            + "FROM x JOIN pg_catalog.pg_type t ON t.oid = x.type "
-            + "WHERE t.typtype = 'd' OR t.typcategory = 'A' AND t.typelem <> 0) "
-            + "SELECT x.rel, x.name, e.oid, e.enumlabel FROM x "
-            + "JOIN pg_catalog.pg_enum e ON e.enumtypid = x.type ORDER BY 1, 3, 2"
+            + "\(CatalogueSQL.source) WHERE \(CatalogueSQL.isNamed(tables)) UNION "
+            + "SELECT x.rel, x.name, inner_type.oid FROM x "
+            + "JOIN pg_catalog.pg_type t ON t.oid = x.type JOIN LATERAL ("
+            + "SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END AS oid "
+            + "WHERE t.typtype = 'd' OR t.typcategory = 'A' AND t.typelem <> 0 UNION ALL "
+            + "SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE t.typtype = 'c' "
+            + "AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped"
+            + ") inner_type ON true) "
+            + "SELECT x.rel, x.name, e.oid, e.enumlabel::text FROM x "
+            + "JOIN pg_catalog.pg_enum e ON e.enumtypid = x.type UNION ALL "
+            + "SELECT x.rel, x.name, t.oid, '(' || (SELECT coalesce(string_agg(a.attname || ' ' || "
+            + "pg_catalog.format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum), '') "
+            + "FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 "
+            + "AND NOT a.attisdropped) || ')' FROM x "
+            + "JOIN pg_catalog.pg_type t ON t.oid = x.type AND t.typtype = 'c' ORDER BY 1, 3, 2"
     }
 
     var numbers: Set<UInt32> { Set(tables.map(\.oid)) }
